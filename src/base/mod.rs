@@ -1,0 +1,1 @@
+//! What std could have had: pooled buffers, dense ids, CIDR sets, sizes, times. Knows no HTTP.

@@ -1,0 +1,1 @@
+//! Text (nginx.conf or TOML) to `Tree` to `Model`, through the one directive table; all diagnostics.

@@ -1,0 +1,1 @@
+//! Downstream connections: accept, then the HTTP/1 driver that yields requests. Calls nobody above.

@@ -1,0 +1,1 @@
+//! One exchange from head to log line: the stages. Start at `flow`.

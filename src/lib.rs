@@ -1,0 +1,31 @@
+//! ringx: an io_uring, thread-per-core reverse proxy for Linux that runs your nginx.conf.
+//!
+//! Modules import only downwards in this list (a test checks it):
+//!
+//! | module | one responsibility |
+//! |---|---|
+//! | [`base`] | what std could have had |
+//! | [`proto`] | wire protocols as pure codecs and machines |
+//! | [`config`] | text to tree to model, all diagnostics |
+//! | [`plan`] | model to plan: compiled, immutable |
+//! | [`net`] | bytes in and out, the only kernel caller |
+//! | [`mail`] | how shards talk |
+//! | [`front`] | downstream connections |
+//! | [`upstream`] | groups, peers, balancing, origin connections |
+//! | [`observe`] | logs and counters |
+//! | [`http`] | one exchange from head to log line |
+//! | [`shard`] | what one core owns and runs |
+//! | [`control`] | the two processes |
+
+pub mod base;
+pub mod config;
+pub mod control;
+pub mod front;
+pub mod http;
+pub mod mail;
+pub mod net;
+pub mod observe;
+pub mod plan;
+pub mod proto;
+pub mod shard;
+pub mod upstream;

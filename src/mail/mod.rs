@@ -1,0 +1,1 @@
+//! The only way shards talk: a closed message enum over bounded rings.

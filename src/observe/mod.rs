@@ -1,0 +1,1 @@
+//! Log sinks, counters and histograms of each shard.

@@ -1,0 +1,1 @@
+//! `Model` to `Plan`: everything resolved, compiled, immutable, shareable.

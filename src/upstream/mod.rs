@@ -1,0 +1,1 @@
+//! Groups, peers, balancing, idle pools, retry, name resolution and origin connections.

@@ -18,14 +18,25 @@
 //! | [`control`] | the two processes |
 
 pub mod base;
-pub mod config;
-pub mod control;
-pub mod front;
-pub mod http;
-pub mod mail;
-pub mod net;
-pub mod observe;
-pub mod plan;
+
 pub mod proto;
-pub mod shard;
+
+pub mod config;
+
+pub mod plan;
+
+pub mod net;
+
+pub mod mail;
+
+pub mod front;
+
 pub mod upstream;
+
+pub mod observe;
+
+pub mod http;
+
+pub mod shard;
+
+pub mod control;

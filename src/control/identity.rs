@@ -1,0 +1,210 @@
+//! Which of its two names the program was started under, and what that name promises: version texts, usage, default paths.
+//!
+//! Knows no directive and opens no file. Start at [`Identity::of`].
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// nginx's version whose behaviour is matched; other tools parse it.
+pub const NGINX_VERSION: &str = "1.31.5";
+
+/// The name that the program goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// Started as `ringx`: subcommands, foreground and one shard per core unless told otherwise.
+    Ringx,
+    /// Started through a link called `nginx`: nginx's command line, defaults and version, nothing else.
+    Nginx,
+}
+
+/// Parts of nginx that `-V` says were left out, so that tools and test suites do not count on them.
+const ABSENT: &[&str] = &[
+    "charset",
+    "gzip",
+    "ssi",
+    "userid",
+    "access",
+    "auth_basic",
+    "mirror",
+    "autoindex",
+    "referer",
+    "fastcgi",
+    "uwsgi",
+    "scgi",
+    "grpc",
+    "memcached",
+    "limit_conn",
+    "limit_req",
+    "browser",
+    "tunnel",
+    "upstream_least_time",
+    "upstream_sticky",
+];
+
+/// Paths that hold when neither the command line nor the configuration names one. They are those of
+/// nginx's own packages (`/etc/nginx/nginx.conf`), not of a build from source (`/usr/local/nginx`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// Prefix of relative paths.
+    pub prefix: &'static str,
+    /// Configuration files, in the order in which they are looked for.
+    pub files: &'static [&'static str],
+    /// First log, until the configuration names one.
+    pub error_log: &'static str,
+    /// Pid file.
+    pub pid: &'static str,
+}
+
+impl Identity {
+    /// Takes the identity from the program's own name, `argv[0]`.
+    #[must_use]
+    pub fn of(argv0: &OsStr) -> Self {
+        match Path::new(argv0).file_name().map(OsStr::as_bytes) {
+            Some(b"nginx") => Self::Nginx,
+            _ => Self::Ringx,
+        }
+    }
+
+    /// The name itself, as messages begin with it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ringx => "ringx",
+            Self::Nginx => "nginx",
+        }
+    }
+
+    /// Name and version with a slash between.
+    #[must_use]
+    pub fn version(self) -> String {
+        match self {
+            Self::Ringx => format!("ringx/{}", env!("CARGO_PKG_VERSION")),
+            Self::Nginx => format!("nginx/{NGINX_VERSION}"),
+        }
+    }
+
+    /// The defaults that come with the name.
+    #[must_use]
+    pub fn paths(self) -> Paths {
+        match self {
+            Self::Nginx => Paths {
+                prefix: "/etc/nginx/",
+                files: &["/etc/nginx/nginx.conf"],
+                error_log: "/var/log/nginx/error.log",
+                pid: "/run/nginx.pid",
+            },
+            // Differs from nginx: errors go to the terminal or journal until the configuration names a file.
+            Self::Ringx => Paths {
+                prefix: "/etc/ringx/",
+                files: &["/etc/ringx/ringx.toml", "/etc/ringx/nginx.conf"],
+                error_log: "stderr",
+                pid: "/run/ringx.pid",
+            },
+        }
+    }
+
+    /// The text of `-v`.
+    #[must_use]
+    pub fn version_line(self) -> String {
+        format!("{} version: {}\n", self.name(), self.version())
+    }
+
+    /// The text of `-V`: what is built in, in the words that tools look for.
+    #[must_use]
+    pub fn configure_text(self) -> String {
+        let paths = self.paths();
+        let mut text = self.version_line();
+        if self == Self::Ringx {
+            text.push_str(&format!("behaves as nginx/{NGINX_VERSION}\n"));
+        }
+        text.push_str("built with Rust ");
+        text.push_str(env!("CARGO_PKG_RUST_VERSION"));
+        text.push_str(" or later, monoio 0.2 (io_uring, epoll)\nconfigure arguments:");
+        let prefix = paths.prefix.trim_end_matches('/');
+        let file = paths.files[0];
+        text.push_str(&format!(
+            " --prefix={prefix} --conf-path={file} --error-log-path={} --pid-path={}",
+            paths.error_log, paths.pid
+        ));
+        text.push_str(" --with-threads --with-http_stub_status_module");
+        for module in ABSENT {
+            text.push_str(&format!(" --without-http_{module}_module"));
+        }
+        text.push_str(" --without-http-cache\n");
+        text
+    }
+
+    /// The text of `-h`, after the version line.
+    #[must_use]
+    pub fn usage(self) -> String {
+        let paths = self.paths();
+        let name = self.name();
+        let pad = " ".repeat(name.len());
+        format!(
+            "Usage: {name} [-?hvVtTq] [-s signal] [-p prefix]\n\
+             \x20      {pad} [-e filename] [-c filename] [-g directives]\n\n\
+             Options:\n\
+             \x20 -?,-h         : this help\n\
+             \x20 -v            : show version and exit\n\
+             \x20 -V            : show version and what is built in, then exit\n\
+             \x20 -t            : test configuration and exit\n\
+             \x20 -T            : test configuration, dump it and exit\n\
+             \x20 -q            : with -t or -T, print errors only\n\
+             \x20 -s signal     : tell the running server to stop, quit, reopen or reload\n\
+             \x20 -p prefix     : prefix of relative paths (default: {prefix})\n\
+             \x20 -e filename   : error log until the configuration names one (default: {log})\n\
+             \x20 -c filename   : configuration file (default: {file})\n\
+             \x20 -g directives : global directives in addition to those of the file\n\n",
+            prefix = paths.prefix,
+            log = paths.error_log,
+            file = paths.files.join(", else "),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_decides() {
+        for (argv0, want) in [
+            ("nginx", Identity::Nginx),
+            ("/usr/sbin/nginx", Identity::Nginx),
+            ("ringx", Identity::Ringx),
+            ("./target/release/ringx", Identity::Ringx),
+            ("nginx-debug", Identity::Ringx),
+            ("", Identity::Ringx),
+        ] {
+            assert_eq!(Identity::of(OsStr::new(argv0)), want, "{argv0:?}");
+        }
+    }
+
+    #[test]
+    fn version_texts_hold_what_tools_parse() {
+        assert_eq!(
+            Identity::Nginx.version_line(),
+            "nginx version: nginx/1.31.5\n"
+        );
+        let text = Identity::Nginx.configure_text();
+        assert!(text.starts_with("nginx version: nginx/1.31.5\n"));
+        assert!(text.contains("\nconfigure arguments: --prefix=/etc/nginx "));
+        assert!(text.contains(" --with-http_stub_status_module"));
+        assert!(text.contains(" --without-http_ssi_module"));
+        // A claim of TLS before it works would send certbot and test suites astray.
+        assert!(!text.contains("SNI") && !text.contains("ssl"));
+    }
+
+    #[test]
+    fn usage_names_each_option() {
+        for identity in [Identity::Ringx, Identity::Nginx] {
+            let usage = identity.usage();
+            for option in [
+                "-?,-h", "-v ", "-V ", "-t ", "-T ", "-q ", "-s ", "-p ", "-e ", "-c ", "-g ",
+            ] {
+                assert!(usage.contains(option), "{option}");
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The pipeline in one screen: every request passes through [`serve`].
+
+use std::rc::Rc;
+
+use super::exchange::Exchange;
+use super::local::{Cx, Generation, Local};
+use super::{access, content, error, filter, log, rewrite, route, transfer};
+use crate::plan::LocationId;
+use crate::proto::h1::parse::BadRequest;
+
+/// What a stage decided. nginx's OK, DECLINED and AGAIN, with the waiting left to `await`.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on with the next stage.
+    Next,
+    /// Find a location again.
+    Reroute(Reroute),
+    /// `exchange.response` holds the answer: filter and send it.
+    Answer,
+    /// Make the error answer of this status; `error_page` applies.
+    Error(u16),
+    /// Close the connection without another byte (444, a client that left).
+    Close,
+}
+
+/// How the location is found again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reroute {
+    /// `rewrite … last`: by `exchange.uri`.
+    Uri,
+    /// An internal redirect: the server's rewrite rules run again first.
+    Redirect,
+    /// A named location, whose URI stays as it is.
+    Named(LocationId),
+}
+
+/// Serves one exchange from decoded head to log line. The head may already be refused: then only
+/// the error answer and the log line are made.
+pub async fn serve(
+    mut exchange: Box<Exchange>,
+    refused: Option<BadRequest>,
+    generation: Rc<Generation>,
+    local: Rc<Local>,
+) -> Box<Exchange> {
+    let cx = Cx::new(&generation, &local);
+    let ex = &mut *exchange;
+    let mut flow = match refused {
+        None => route::server(ex, cx),
+        Some(bad) => route::refuse(ex, cx, &bad),
+    };
+    loop {
+        flow = match flow {
+            Flow::Next => in_location(ex, cx).await,
+            Flow::Reroute(to) => match route::reroute(ex, cx, to) {
+                Flow::Next => in_location(ex, cx).await,
+                other => other,
+            },
+            Flow::Error(status) => error::answer(ex, cx, status),
+            Flow::Answer => match filter::head(ex, cx) {
+                Flow::Answer => {
+                    transfer::send(ex, cx).await;
+                    break;
+                }
+                other => other,
+            },
+            Flow::Close => {
+                ex.close = true;
+                break;
+            }
+        };
+    }
+    log::line(ex, cx);
+    exchange
+}
+
+/// Stages 4 to 6, in the location that was just found.
+async fn in_location(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
+    match rewrite::location(ex, cx) {
+        Flow::Next => {}
+        other => return other,
+    }
+    match access::run(ex, cx).await {
+        Flow::Next => {}
+        other => return other,
+    }
+    content::run(ex, cx).await
+}

@@ -1,0 +1,70 @@
+//! What an exchange may touch on its shard, and the epoch it runs in.
+//!
+//! `http` never imports `shard`: a shard builds one [`Local`] and lends it, and a test builds one in
+//! a few lines.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::base::buf::BufPool;
+use crate::net::clock::Clock;
+use crate::net::deadline::Deadlines;
+use crate::observe::{Counters, Logs};
+use crate::plan::{LocationId, Plan};
+use crate::plan::location::LocationPlan;
+use crate::upstream::{Groups, Pool, Resolvers};
+
+/// A shard's live reference to one plan, with the per-shard state that belongs to it. Dropped when
+/// its last exchange ends.
+pub struct Generation {
+    /// The compiled configuration, shared by all shards.
+    pub plan: Arc<Plan>,
+    /// Balancer and failure state of the plan's groups on this shard.
+    pub groups: Groups,
+    /// Idle upstream connections of this epoch.
+    pub pool: Pool,
+    /// Resolver caches of this epoch.
+    pub resolvers: Resolvers,
+}
+
+/// Everything of its shard that an exchange may use.
+pub struct Local {
+    /// Pooled buffers.
+    pub buffers: BufPool,
+    /// Reads time.
+    pub clock: Clock,
+    /// Deadlines of all sockets of the shard.
+    pub deadlines: Rc<Deadlines>,
+    /// Counters, single writer.
+    pub counters: Counters,
+    /// Log sinks: access and error.
+    pub logs: Logs,
+    /// Random words for balancing and `$request_id`.
+    pub random: Cell<u64>,
+}
+
+/// What every stage is handed besides the exchange: copyable references.
+#[derive(Clone, Copy)]
+pub struct Cx<'a> {
+    /// The exchange's epoch.
+    pub generation: &'a Rc<Generation>,
+    /// Its plan.
+    pub plan: &'a Plan,
+    /// The shard.
+    pub local: &'a Rc<Local>,
+}
+
+impl<'a> Cx<'a> {
+    /// Joins an epoch and a shard.
+    #[must_use]
+    pub fn new(generation: &'a Rc<Generation>, local: &'a Rc<Local>) -> Self {
+        Self { generation, plan: &generation.plan, local }
+    }
+
+    /// A location of the plan.
+    #[must_use]
+    pub fn location(self, id: LocationId) -> &'a LocationPlan {
+        &self.plan.locations[id]
+    }
+}

@@ -1,0 +1,268 @@
+//! What one request in one location will do: settings under their directives' names, and everything
+//! that had to be compiled.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::expr::Expr;
+use super::locations::LocationTree;
+use super::regex::Regex;
+use super::rules::HeaderRules;
+use super::script::Script;
+use super::{FormatId, GroupId, LocationId, LogId, ResolverId, ServerId};
+use crate::config::model;
+
+/// A `server` block.
+pub struct ServerPlan {
+    /// First `server_name`, or empty: `$server_name`.
+    pub name: Bytes,
+    /// Its own settings, as the location that a request is in before one is found.
+    pub root: LocationId,
+    /// `set`, `if`, `rewrite`, `return` of the server level.
+    pub script: Script,
+    /// Locations of the first level.
+    pub tree: LocationTree,
+    /// Named locations (`@name`), sorted by name.
+    pub named: Vec<(Bytes, LocationId)>,
+}
+
+/// A location, or the pseudo-location of a server, `if` or `limit_except`.
+pub struct LocationPlan {
+    /// The server it belongs to.
+    pub server: ServerId,
+    /// Location text: `/api/`, a pattern, `@name`.
+    pub name: Bytes,
+    /// How the text is matched.
+    pub kind: LocationKind,
+    /// Simple values under their directives' names.
+    pub settings: Arc<model::Settings>,
+    /// Nested locations.
+    pub tree: LocationTree,
+    /// `set`, `if`, `rewrite`, `return` of this block.
+    pub script: Script,
+    /// `limit_except`: methods allowed here, and the settings for all others.
+    pub limit_except: Option<(model::MethodSet, LocationId)>,
+    /// What makes the answer.
+    pub content: Content,
+    /// `root` or `alias`.
+    pub root: RootPlan,
+    /// `index`: file names or one absolute URI.
+    pub index: Box<[Expr]>,
+    /// `try_files`.
+    pub try_files: Option<Box<TryFiles>>,
+    /// `error_page` lines in order.
+    pub error_pages: Box<[ErrorPage]>,
+    /// `add_header`, `add_trailer`, `expires`.
+    pub headers: HeaderRules,
+    /// `types` and `default_type`.
+    pub types: Arc<TypesPlan>,
+    /// `access_log` lines; empty when off.
+    pub access_logs: Box<[AccessLogPlan]>,
+    /// `error_log` lines in force here.
+    pub error_logs: Arc<[(LogId, model::LogLevel)]>,
+    /// `resolver` in force here.
+    pub resolver: Option<ResolverId>,
+    /// `limit_rate`, bytes per second; no parts means none.
+    pub limit_rate: Expr,
+    /// `limit_rate_after`.
+    pub limit_rate_after: Expr,
+    /// `userid` family's compiled parts are read from `settings`.
+    pub userid_domain: Expr,
+}
+
+/// How a location's text is matched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocationKind {
+    /// `=`
+    Exact,
+    /// No modifier, or `^~`.
+    Prefix,
+    /// `~` or `~*`
+    Regex,
+    /// `@name`
+    Named,
+    /// `if`, `limit_except`, or a server's own settings: never found by a URI.
+    Anonymous,
+}
+
+/// What makes the answer in a location.
+pub enum Content {
+    /// Files under `root` or `alias`.
+    Files,
+    /// `proxy_pass`.
+    Proxy(Box<ProxyPlan>),
+    /// `empty_gif`.
+    EmptyGif,
+    /// `stub_status`.
+    StubStatus,
+}
+
+/// `root` and `alias`.
+pub struct RootPlan {
+    /// The directory (made absolute when it starts with literal text).
+    pub path: Expr,
+    /// `alias`: replaces the location's text instead of standing before the URI.
+    pub alias: bool,
+}
+
+/// `try_files`.
+pub struct TryFiles {
+    /// Files and directories (a trailing slash asks for a directory) in order.
+    pub tests: Box<[TryTest]>,
+    /// Where to go when none exists.
+    pub last: TryLast,
+}
+
+/// One test of `try_files`.
+pub struct TryTest {
+    /// Path below the root.
+    pub path: Expr,
+    /// Ends in a slash: a directory.
+    pub directory: bool,
+}
+
+/// The last argument of `try_files`.
+pub enum TryLast {
+    /// `=code`
+    Status(u16),
+    /// `@name`
+    Named(Bytes),
+    /// A URI, perhaps with arguments.
+    Uri(Expr),
+}
+
+/// `error_page`.
+pub struct ErrorPage {
+    /// Codes of this line.
+    pub codes: Box<[u16]>,
+    /// `=` (take the status of the target: `Some(0)`) or `=code`.
+    pub overwrite: Option<u16>,
+    /// URI, `@name` or a redirect's target.
+    pub target: Expr,
+    /// Arguments when the target's text has a `?`.
+    pub args: Option<Expr>,
+}
+
+/// One `access_log`.
+pub struct AccessLogPlan {
+    /// Target with a constant path.
+    pub log: Option<LogId>,
+    /// Path with variables, opened per request through a bounded cache.
+    pub path: Expr,
+    /// The line.
+    pub format: FormatId,
+    /// `if=`.
+    pub condition: Option<Expr>,
+    /// `buffer=`, bytes; 0 when lines go out at the next turn of the shard.
+    pub buffer: u64,
+    /// `flush=`, milliseconds; 0 when none.
+    pub flush_ms: u64,
+    /// `gzip=` level; 0 when none.
+    pub gzip: u8,
+}
+
+/// Content types by file name extension.
+#[derive(Default)]
+pub struct TypesPlan {
+    /// Sorted by lower-case extension.
+    pub by_extension: Vec<(Bytes, Bytes)>,
+    /// `default_type`.
+    pub default: Bytes,
+}
+
+/// `proxy_pass` and what belongs to it.
+pub struct ProxyPlan {
+    /// Whom to ask.
+    pub target: ProxyTarget,
+    /// How the upstream's request target is made.
+    pub uri: UriRule,
+    /// `$proxy_host`: what `Host` is by default.
+    pub host: Expr,
+    /// `$proxy_port`.
+    pub port: Bytes,
+    /// Request headers that the proxy writes, in nginx's order, `Host` first. A value that comes
+    /// out empty removes the field.
+    pub set_headers: Box<[SetHeader]>,
+    /// Lower-case names of client fields that are not forwarded because a rule above sets them.
+    pub replaced: Box<[Bytes]>,
+    /// `proxy_set_body`.
+    pub body: Option<Expr>,
+    /// `proxy_method`.
+    pub method: Option<Expr>,
+    /// Lower-case names of response fields that do not reach the client.
+    pub hidden: Box<[Bytes]>,
+    /// `proxy_redirect` in order.
+    pub redirects: Box<[RedirectRule]>,
+    /// `proxy_cookie_domain` in order.
+    pub cookie_domains: Box<[RedirectRule]>,
+    /// `proxy_cookie_path` in order.
+    pub cookie_paths: Box<[RedirectRule]>,
+    /// `proxy_cookie_flags` in order.
+    pub cookie_flags: Box<[CookieFlags]>,
+    /// `proxy_bind`; empty when off.
+    pub bind: Option<Expr>,
+    /// `proxy_bind … transparent`.
+    pub bind_transparent: bool,
+    /// `proxy_limit_rate`.
+    pub limit_rate: Expr,
+}
+
+/// Whom a proxied request goes to.
+pub enum ProxyTarget {
+    /// A group known at load, explicit or made for one host.
+    Group(GroupId),
+    /// A URL with variables: evaluated for each request, looked up among the groups, else resolved.
+    Dynamic {
+        /// The whole URL.
+        url: Expr,
+    },
+}
+
+/// How the request target sent upstream is made (SEMANTICS A4).
+pub enum UriRule {
+    /// No URI part: the client's target, byte for byte, unless it was rewritten.
+    Original,
+    /// A URI part: replaces the first `strip` bytes of the normalised URI.
+    Replace {
+        /// The URI part of `proxy_pass`.
+        with: Bytes,
+        /// Length of the location's text; 0 in a location without a prefix.
+        strip: usize,
+    },
+    /// Part of a URL with variables: used as it is when it yields a URI, else like `Original`.
+    Dynamic,
+}
+
+/// One header that the proxy writes.
+pub struct SetHeader {
+    /// Name as configured.
+    pub name: Bytes,
+    /// Value; empty removes.
+    pub value: Expr,
+}
+
+/// `proxy_redirect`, `proxy_cookie_domain`, `proxy_cookie_path`.
+pub struct RedirectRule {
+    /// What is replaced.
+    pub from: RedirectFrom,
+    /// By what.
+    pub to: Expr,
+}
+
+/// The left side of a [`RedirectRule`].
+pub enum RedirectFrom {
+    /// A prefix (`proxy_redirect`, `proxy_cookie_path`) or whole domain.
+    Text(Expr),
+    /// A pattern.
+    Regex(Regex),
+}
+
+/// `proxy_cookie_flags`.
+pub struct CookieFlags {
+    /// Cookie name.
+    pub name: RedirectFrom,
+    /// Flags to set or clear, as evaluated text (`secure`, `nosamesite`, …).
+    pub flags: Box<[Expr]>,
+}
+

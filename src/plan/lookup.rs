@@ -1,0 +1,1 @@
+//! `map`, `geo` and `split_clients`: from a key to a value.

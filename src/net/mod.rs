@@ -1,1 +1,20 @@
-//! Bytes in and out: listeners, streams, files, clock. The only caller of the kernel; unsafe only in `net/sys`.
+//! Bytes in and out: listeners, streams, datagrams, files, the clock. The only caller of the kernel; unsafe only in
+//! `net/sys`. Knows no protocol above TCP and no configuration.
+//!
+//! Start with [`runtime`] (what drives a shard), then [`stream`] (one connection) and [`deadline`] (how it times
+//! out without a timer per operation). Every type of the ring's runtime stays behind this module.
+
+pub mod addr;
+pub mod clock;
+pub mod connect;
+pub mod deadline;
+pub mod join;
+pub mod listener;
+pub mod runtime;
+pub mod stream;
+pub mod sys;
+
+pub use addr::Addr;
+pub use clock::Clock;
+pub use deadline::Deadlines;
+pub use stream::Stream;

@@ -1,0 +1,102 @@
+//! The only place that reads time. Everything else takes a [`Mono`] or a [`Unix`] as an argument.
+
+use std::cell::Cell;
+use std::sync::OnceLock;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Milliseconds since the process started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mono(pub u64);
+
+/// The wall clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unix {
+    /// Whole seconds.
+    pub secs: i64,
+    /// Milliseconds within the second.
+    pub ms: u16,
+}
+
+/// The monotonic clock's milliseconds when this process first asked.
+static START_MS: OnceLock<u64> = OnceLock::new();
+
+/// Reads the clocks of the machine and remembers the local zone for a while. One per shard.
+#[derive(Debug, Default)]
+pub struct Clock {
+    /// Unix second at which the zone was read, and the offset from UTC in seconds then.
+    zone: Cell<Option<(i64, i32)>>,
+}
+
+/// A zone's offset changes on quarter hours only.
+const ZONE_SECONDS: i64 = 900;
+
+impl Clock {
+    /// Starts the process's monotonic count if nothing did before.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Milliseconds since the process started. A read through the vDSO, no system call.
+    pub fn mono(&self) -> Mono {
+        mono()
+    }
+
+    /// The wall clock.
+    pub fn unix(&self) -> Unix {
+        unix()
+    }
+
+    /// Seconds that local time is ahead of UTC at `at`.
+    pub fn offset(&self, at: Unix) -> i32 {
+        let quarter = at.secs.div_euclid(ZONE_SECONDS);
+        if let Some((known, offset)) = self.zone.get()
+            && known == quarter
+        {
+            return offset;
+        }
+        let offset = super::sys::zone::utc_offset(at.secs);
+        self.zone.set(Some((quarter, offset)));
+        offset
+    }
+}
+
+/// Milliseconds since the process started, for who has no [`Clock`] at hand.
+pub fn mono() -> Mono {
+    let now = clock_gettime(ClockId::Monotonic);
+    let ms = now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000;
+    Mono(ms.saturating_sub(*START_MS.get_or_init(|| ms)))
+}
+
+/// The wall clock, for who has no [`Clock`] at hand.
+pub fn unix() -> Unix {
+    let now = clock_gettime(ClockId::Realtime);
+    Unix {
+        secs: now.tv_sec,
+        ms: (now.tv_nsec / 1_000_000) as u16,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_goes_forward_and_is_after_this_was_written() {
+        let clock = Clock::new();
+        let a = clock.mono();
+        let b = clock.mono();
+        assert!(a <= b);
+        assert!(clock.unix().secs > 1_700_000_000);
+        assert!(clock.unix().ms < 1000);
+    }
+
+    #[test]
+    fn the_zone_is_within_a_day_and_cached() {
+        let clock = Clock::new();
+        let now = clock.unix();
+        let offset = clock.offset(now);
+        assert!(offset.abs() < 86_400);
+        assert_eq!(clock.offset(now), offset);
+    }
+}

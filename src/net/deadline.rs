@@ -1,0 +1,340 @@
+//! Deadlines of all sockets of a shard, without a timer per operation: arming is one store into a dense table, and
+//! one task looks at the table about every [`TICK`]. A due receive has its receiving direction shut down, a due
+//! send both directions, which completes the pending operation; the owner then asks whether it expired.
+//!
+//! The same sweep notices peers that hang up while nobody receives from them ([`Deadlines::watch`]), and keeps the
+//! list of connections that idle between requests, so that a drain can end them.
+
+use std::cell::{Cell, RefCell};
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rustix::net::Shutdown;
+use slab::Slab;
+
+use super::clock::{self, Mono};
+use super::runtime;
+use super::sys::{fd, poll};
+
+/// How often the table is looked at; a deadline fires at most two ticks late and never early.
+pub const TICK: Duration = Duration::from_millis(20);
+const TICK_MS: u64 = 20;
+
+/// Watched peers are polled every so many ticks, and only when they were already watched one round before: an
+/// exchange that is quicker costs nothing.
+const WATCH_TICKS: u64 = 3;
+
+const NEVER: u64 = u64::MAX;
+const NO_LINK: u32 = u32::MAX;
+
+/// A socket's place in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotId(u32);
+
+/// What the sweep did to a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expired {
+    /// The receive deadline passed.
+    Recv,
+    /// The send (or connect) deadline passed.
+    Send,
+}
+
+mod flag {
+    /// Waits for its next request; a drain may end it.
+    pub(super) const IDLE: u16 = 1;
+    /// Its peer is looked at for hanging up.
+    pub(super) const WATCH: u16 = 2;
+    /// Was watched already when the last round looked.
+    pub(super) const SEEN: u16 = 4;
+    /// The peer hung up while watched.
+    pub(super) const GONE: u16 = 8;
+    /// The receive deadline passed.
+    pub(super) const RECV_DUE: u16 = 16;
+    /// The send deadline passed.
+    pub(super) const SEND_DUE: u16 = 32;
+    /// Shut down because the socket linked to it lost its peer.
+    pub(super) const CUT: u16 = 64;
+    /// Shut down by a drain while it was idle.
+    pub(super) const DRAINED: u16 = 128;
+}
+
+#[derive(Debug)]
+struct Slot {
+    recv: u64,
+    send: u64,
+    raw: RawFd,
+    /// The slot to shut down when this one's peer hangs up.
+    link: u32,
+    flags: u16,
+}
+
+/// The table of one shard. Shared by every socket of it through an `Rc`.
+#[derive(Debug)]
+pub struct Deadlines {
+    slots: RefCell<Slab<Slot>>,
+    /// The time of the last tick: arming needs no clock read.
+    now: Cell<u64>,
+    /// Nothing in the table is due before this.
+    earliest: Cell<u64>,
+    ticks: Cell<u64>,
+    watched: Cell<usize>,
+    idle: Cell<usize>,
+    stopped: Cell<bool>,
+    batch: RefCell<(Vec<poll::PollFd>, Vec<u32>)>,
+}
+
+impl Deadlines {
+    /// An empty table. Nothing fires before [`Deadlines::run`] is spawned.
+    pub fn new() -> Rc<Self> {
+        Rc::new(Self {
+            slots: RefCell::new(Slab::new()),
+            now: Cell::new(clock::mono().0),
+            earliest: Cell::new(NEVER),
+            ticks: Cell::new(0),
+            watched: Cell::new(0),
+            idle: Cell::new(0),
+            stopped: Cell::new(false),
+            batch: RefCell::default(),
+        })
+    }
+
+    /// The sweep: spawn it once per shard.
+    pub async fn run(self: Rc<Self>) {
+        while !self.stopped.get() {
+            runtime::sleep(TICK).await;
+            self.sweep(clock::mono());
+        }
+    }
+
+    /// Ends [`Deadlines::run`] at its next tick.
+    pub fn stop(&self) {
+        self.stopped.set(true);
+    }
+
+    /// The time of the last tick: cheap, and at most a tick (or a busy turn of the loop) old.
+    pub fn now(&self) -> Mono {
+        Mono(self.now.get())
+    }
+
+    /// Sockets in the table.
+    pub fn len(&self) -> usize {
+        self.slots.borrow().len()
+    }
+
+    /// Whether no socket is in the table.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Connections that wait for their next request.
+    pub fn idle_count(&self) -> usize {
+        self.idle.get()
+    }
+
+    pub(super) fn register(&self, raw: RawFd) -> SlotId {
+        let slot = Slot {
+            recv: NEVER,
+            send: NEVER,
+            raw,
+            link: NO_LINK,
+            flags: 0,
+        };
+        SlotId(self.slots.borrow_mut().insert(slot) as u32)
+    }
+
+    pub(super) fn release(&self, id: SlotId) {
+        self.set_idle(id, false);
+        self.unwatch(id);
+        self.slots.borrow_mut().remove(id.0 as usize);
+    }
+
+    fn with<R>(&self, id: SlotId, f: impl FnOnce(&mut Slot) -> R) -> R {
+        let mut slots = self.slots.borrow_mut();
+        f(slots
+            .get_mut(id.0 as usize)
+            .expect("invariant: a live socket keeps its slot"))
+    }
+
+    fn due_after(&self, after: Duration) -> u64 {
+        // One tick more, because `now` may be that old: never early.
+        let due = self.now.get() + TICK_MS + after.as_millis() as u64;
+        if due < self.earliest.get() {
+            self.earliest.set(due);
+        }
+        due
+    }
+
+    /// From now on until disarmed or armed anew: receiving must end within `after`.
+    pub(super) fn arm_recv(&self, id: SlotId, after: Duration) {
+        let due = self.due_after(after);
+        self.with(id, |slot| slot.recv = due);
+    }
+
+    pub(super) fn arm_send(&self, id: SlotId, after: Duration) {
+        let due = self.due_after(after);
+        self.with(id, |slot| slot.send = due);
+    }
+
+    pub(super) fn disarm_recv(&self, id: SlotId) {
+        self.with(id, |slot| slot.recv = NEVER);
+    }
+
+    pub(super) fn disarm_send(&self, id: SlotId) {
+        self.with(id, |slot| slot.send = NEVER);
+    }
+
+    pub(super) fn expired(&self, id: SlotId) -> Option<Expired> {
+        match self.with(id, |slot| slot.flags) {
+            f if f & flag::SEND_DUE != 0 => Some(Expired::Send),
+            f if f & flag::RECV_DUE != 0 => Some(Expired::Recv),
+            _ => None,
+        }
+    }
+
+    pub(super) fn peer_gone(&self, id: SlotId) -> bool {
+        self.with(id, |slot| slot.flags) & flag::GONE != 0
+    }
+
+    pub(super) fn cut(&self, id: SlotId) -> bool {
+        self.with(id, |slot| slot.flags) & flag::CUT != 0
+    }
+
+    pub(super) fn drained(&self, id: SlotId) -> bool {
+        self.with(id, |slot| slot.flags) & flag::DRAINED != 0
+    }
+
+    /// Looks at the peer from time to time; when it hangs up, `link` is shut down.
+    pub(super) fn watch(&self, id: SlotId, link: Option<SlotId>) {
+        let fresh = self.with(id, |slot| {
+            slot.link = link.map_or(NO_LINK, |l| l.0);
+            let fresh = slot.flags & flag::WATCH == 0;
+            slot.flags = (slot.flags | flag::WATCH) & !flag::SEEN;
+            fresh
+        });
+        if fresh {
+            self.watched.set(self.watched.get() + 1);
+        }
+    }
+
+    pub(super) fn unwatch(&self, id: SlotId) {
+        let was = self.with(id, |slot| {
+            let was = slot.flags & flag::WATCH != 0;
+            slot.flags &= !(flag::WATCH | flag::SEEN);
+            slot.link = NO_LINK;
+            was
+        });
+        if was {
+            self.watched.set(self.watched.get() - 1);
+        }
+    }
+
+    pub(super) fn set_idle(&self, id: SlotId, idle: bool) {
+        let was = self.with(id, |slot| {
+            let was = slot.flags & flag::IDLE != 0;
+            if idle {
+                slot.flags |= flag::IDLE;
+            } else {
+                slot.flags &= !flag::IDLE;
+            }
+            was
+        });
+        match (was, idle) {
+            (false, true) => self.idle.set(self.idle.get() + 1),
+            (true, false) => self.idle.set(self.idle.get() - 1),
+            _ => {}
+        }
+    }
+
+    /// Ends connections that wait for their next request, at most `count` of them; returns how many it ended. A
+    /// request that has already arrived is still received and answered: only the wait for more is cut.
+    pub fn close_idle(&self, count: usize) -> usize {
+        let mut ended = 0;
+        for (_, slot) in self.slots.borrow_mut().iter_mut() {
+            if ended == count {
+                break;
+            }
+            if slot.flags & flag::IDLE != 0 && slot.flags & flag::DRAINED == 0 {
+                slot.flags |= flag::DRAINED;
+                let _ = fd::shutdown(slot.raw, Shutdown::Read);
+                ended += 1;
+            }
+        }
+        ended
+    }
+
+    /// Cuts every socket of the shard: the end of a drain whose time is over.
+    pub fn cut_all(&self) {
+        for (_, slot) in self.slots.borrow_mut().iter_mut() {
+            slot.flags |= flag::CUT;
+            let _ = fd::shutdown(slot.raw, Shutdown::Both);
+        }
+    }
+
+    /// One look at the table at time `now`. [`Deadlines::run`] calls it.
+    pub fn sweep(&self, now: Mono) {
+        self.now.set(now.0);
+        self.ticks.set(self.ticks.get() + 1);
+        if now.0 >= self.earliest.get() {
+            self.fire(now.0);
+        }
+        if self.watched.get() > 0 && self.ticks.get().is_multiple_of(WATCH_TICKS) {
+            self.look_at_peers();
+        }
+    }
+
+    fn fire(&self, now: u64) {
+        let mut earliest = NEVER;
+        for (_, slot) in self.slots.borrow_mut().iter_mut() {
+            if slot.send <= now {
+                slot.flags |= flag::SEND_DUE;
+                slot.send = NEVER;
+                slot.recv = NEVER;
+                let _ = fd::shutdown(slot.raw, Shutdown::Both);
+            } else if slot.recv <= now {
+                slot.flags |= flag::RECV_DUE;
+                slot.recv = NEVER;
+                // Only this direction: an answer such as 408 can still be sent, and no FIN precedes a wanted reset.
+                let _ = fd::shutdown(slot.raw, Shutdown::Read);
+            }
+            earliest = earliest.min(slot.send).min(slot.recv);
+        }
+        self.earliest.set(earliest);
+    }
+
+    fn look_at_peers(&self) {
+        let mut batch = self.batch.borrow_mut();
+        let (entries, ids) = &mut *batch;
+        entries.clear();
+        ids.clear();
+        let mut slots = self.slots.borrow_mut();
+        for (id, slot) in slots.iter_mut() {
+            if slot.flags & (flag::WATCH | flag::GONE) != flag::WATCH {
+                continue;
+            }
+            if slot.flags & flag::SEEN == 0 {
+                slot.flags |= flag::SEEN;
+                continue;
+            }
+            entries.push(poll::hangup(slot.raw));
+            ids.push(id as u32);
+        }
+        if entries.is_empty() || !poll::poll_now(entries).is_ok_and(|n| n > 0) {
+            return;
+        }
+        for (entry, id) in entries.iter().zip(ids.iter()) {
+            if !poll::hung_up(entry) {
+                continue;
+            }
+            let link = slots.get_mut(*id as usize).map_or(NO_LINK, |slot| {
+                slot.flags |= flag::GONE;
+                slot.link
+            });
+            if let Some(linked) = slots.get_mut(link as usize) {
+                linked.flags |= flag::CUT;
+                let _ = fd::shutdown(linked.raw, Shutdown::Both);
+            }
+        }
+    }
+}

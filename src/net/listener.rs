@@ -1,0 +1,212 @@
+//! Listening sockets: bound here or handed down by a parent process, and the accept loop of one shard, which never
+//! spins when descriptors run out and stops cleanly.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::addr::Addr;
+use super::deadline::Deadlines;
+use super::runtime;
+use super::stream::{self, Keepalive, Stream};
+use super::sys::duplex::Duplex;
+use super::sys::option;
+
+/// nginx's default backlog on Linux.
+pub const BACKLOG_DEFAULT: i32 = 511;
+
+/// How a listening socket is set up; what a `listen` directive says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Pending connections.
+    pub backlog: i32,
+    /// Each shard has its own socket and the kernel spreads connections.
+    pub reuseport: bool,
+    /// An IPv6 wildcard does not take IPv4.
+    pub ipv6only: bool,
+    /// Wake only when data has arrived.
+    pub deferred: bool,
+    /// Pending fast-open connections.
+    pub fastopen: Option<i32>,
+    /// `Some(None)` turns probes off, `Some(Some(_))` on.
+    pub keepalive: Option<Option<Keepalive>>,
+    /// The receive buffer's size.
+    pub rcvbuf: Option<usize>,
+    /// The send buffer's size.
+    pub sndbuf: Option<usize>,
+    /// Binds to an address that is not there yet or not ours.
+    pub transparent: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            backlog: BACKLOG_DEFAULT,
+            reuseport: false,
+            ipv6only: true,
+            deferred: false,
+            fastopen: None,
+            keepalive: None,
+            rcvbuf: None,
+            sndbuf: None,
+            transparent: false,
+        }
+    }
+}
+
+/// Binds and listens. The socket is non-blocking and close-on-exec; it needs no runtime, so that a parent process
+/// may bind it and hand it on.
+pub fn bind(at: &Addr, options: &Options) -> io::Result<OwnedFd> {
+    let socket = match at {
+        Addr::Ip(at) => bind_ip(*at, options)?,
+        Addr::Unix(path) => {
+            use std::os::unix::ffi::OsStrExt;
+            let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
+            socket.bind(&SockAddr::unix(std::ffi::OsStr::from_bytes(path))?)?;
+            socket
+        }
+    };
+    if let Some(bytes) = options.rcvbuf {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    if let Some(bytes) = options.sndbuf {
+        socket.set_send_buffer_size(bytes)?;
+    }
+    socket.listen(options.backlog)?;
+    let fd = OwnedFd::from(socket);
+    tune(&fd, at.ip().is_some(), options)?;
+    Ok(fd)
+}
+
+fn bind_ip(at: SocketAddr, options: &Options) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(at),
+        Type::STREAM.nonblocking().cloexec(),
+        None,
+    )?;
+    socket.set_reuse_address(true)?;
+    if options.reuseport {
+        socket.set_reuse_port(true)?;
+    }
+    if at.is_ipv6() {
+        socket.set_only_v6(options.ipv6only)?;
+    }
+    if options.transparent {
+        socket.set_ip_transparent(true)?;
+    }
+    socket.bind(&SockAddr::from(at))?;
+    Ok(socket)
+}
+
+/// Sets what may change while a socket listens; also for inherited ones after a reload.
+pub fn tune(fd: impl AsFd, tcp: bool, options: &Options) -> io::Result<()> {
+    let fd = fd.as_fd();
+    let socket = socket2::SockRef::from(&fd);
+    match options.keepalive {
+        Some(Some(probes)) => stream::set_keepalive(&socket, probes)?,
+        Some(None) => socket.set_keepalive(false)?,
+        None => {}
+    }
+    if tcp {
+        if options.deferred {
+            option::set_int(fd, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 1)?;
+        }
+        if let Some(queue) = options.fastopen {
+            option::set_int(fd, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, queue)?;
+        }
+    }
+    Ok(())
+}
+
+/// A new connection.
+pub struct Accepted {
+    /// The connection.
+    pub stream: Stream,
+    /// The client.
+    pub peer: Addr,
+    /// Which of the shard's listeners took it.
+    pub listener: usize,
+}
+
+/// A listening socket that is registered with this thread's runtime.
+pub struct Listener {
+    io: Duplex,
+    id: usize,
+}
+
+/// What [`Listener::accept`] tells.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// Descriptors or memory ran out: accepting goes on after a pause. The value is the system's error.
+    Short(i32),
+}
+
+/// How long accepting rests when descriptors ran out; nginx's accept_mutex_delay.
+pub const PAUSE: Duration = Duration::from_millis(500);
+
+impl Listener {
+    /// Takes a listening socket over; `id` marks the connections that it accepts.
+    pub fn new(fd: OwnedFd, id: usize) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        Ok(Self {
+            io: Duplex::new(fd)?,
+            id,
+        })
+    }
+
+    /// The address it listens on.
+    pub fn local_addr(&self) -> io::Result<Addr> {
+        Ok(Addr::from(Some(rustix::net::getsockname(self.io.as_fd())?)))
+    }
+
+    /// Waits until a connection is pending. May be dropped at any time.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.io.readable().await
+    }
+
+    /// Takes one pending connection; `None` when none is left.
+    pub fn try_accept(&self, deadlines: &Rc<Deadlines>) -> io::Result<Option<Accepted>> {
+        let flags = if runtime::on_ring() {
+            SocketFlags::CLOEXEC
+        } else {
+            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK
+        };
+        loop {
+            match rustix::net::acceptfrom_with(self.io.as_fd(), flags) {
+                Ok((fd, peer)) => {
+                    let stream = Stream::adopt(fd, deadlines)?;
+                    let peer = Addr::from(peer);
+                    return Ok(Some(Accepted {
+                        stream,
+                        peer,
+                        listener: self.id,
+                    }));
+                }
+                Err(Errno::AGAIN) => return Ok(None),
+                // The client went away before we took it, or a signal came: look at the next one.
+                Err(Errno::CONNABORTED | Errno::INTR | Errno::PROTO) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+}
+
+/// Whether an accept failed for want of descriptors or memory, which calls for a pause.
+pub fn is_shortage(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+    )
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.io.as_fd()
+    }
+}

@@ -1,0 +1,516 @@
+//! One connected stream socket, TCP or unix: two halves that are used at once without getting in each other's way,
+//! deadlines for each, and what is known of the peer. Closes when both halves are gone.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use monoio::buf::{IoBuf, IoBufMut};
+use rustix::net::{RecvFlags, SendFlags};
+use socket2::SockRef;
+
+use super::addr::Addr;
+use super::deadline::{Deadlines, Expired, SlotId};
+use super::runtime;
+use super::sys::duplex::Duplex;
+use super::sys::option::{self, TcpInfo};
+
+/// Which direction to shut down.
+pub use std::net::Shutdown as How;
+
+/// Room that a receive makes when its buffer has none left.
+const RECV_ROOM_MIN: usize = 4096;
+
+/// Bodies up to this size are copied behind the head instead of costing a second element: a copy of this size is
+/// cheaper than the kernel's handling of a vector.
+const JOIN_BYTES_MAX: usize = 4096;
+
+/// TCP keepalive probes; `None` leaves the system's default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Idle time before the first probe.
+    pub idle: Option<Duration>,
+    /// Time between probes.
+    pub interval: Option<Duration>,
+    /// Probes before the connection is given up.
+    pub count: Option<u32>,
+}
+
+/// The socket that both halves share.
+struct Socket {
+    io: Duplex,
+    slot: SlotId,
+    deadlines: Rc<Deadlines>,
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.deadlines.release(self.slot);
+    }
+}
+
+/// A connected stream socket.
+pub struct Stream {
+    /// Receives.
+    pub rx: RecvHalf,
+    /// Sends.
+    pub tx: SendHalf,
+}
+
+/// The receiving half. One receive at a time.
+pub struct RecvHalf(Rc<Socket>);
+
+/// The sending half. One send at a time.
+pub struct SendHalf(Rc<Socket>);
+
+/// How [`RecvHalf::wait_idle`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// Bytes, or the peer's end, can be received.
+    Ready,
+    /// The keep-alive time passed.
+    Expired,
+    /// A drain ended the wait.
+    Drained,
+}
+
+impl Stream {
+    /// Takes a connected socket over: sets its blocking mode for this thread's driver.
+    pub fn new(fd: OwnedFd, deadlines: &Rc<Deadlines>) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&fd, !runtime::on_ring())?;
+        Self::adopt(fd, deadlines)
+    }
+
+    /// As [`Stream::new`], for a socket whose blocking mode is known to be right.
+    pub(super) fn adopt(fd: OwnedFd, deadlines: &Rc<Deadlines>) -> io::Result<Self> {
+        let io = Duplex::new(fd)?;
+        let slot = deadlines.register(std::os::fd::AsRawFd::as_raw_fd(&io.as_fd()));
+        let socket = Rc::new(Socket {
+            io,
+            slot,
+            deadlines: deadlines.clone(),
+        });
+        Ok(Self {
+            rx: RecvHalf(socket.clone()),
+            tx: SendHalf(socket),
+        })
+    }
+
+    /// Two unix sockets connected to each other.
+    pub fn pair(deadlines: &Rc<Deadlines>) -> io::Result<(Self, Self)> {
+        let (a, b) = std::os::unix::net::UnixStream::pair()?;
+        Ok((
+            Self::new(a.into(), deadlines)?,
+            Self::new(b.into(), deadlines)?,
+        ))
+    }
+
+    fn socket(&self) -> &Socket {
+        &self.tx.0
+    }
+
+    /// Shuts a direction down: sends the FIN, or wakes who receives.
+    pub fn shutdown(&self, how: How) -> io::Result<()> {
+        self.socket().shutdown(how)
+    }
+
+    /// Whether a deadline of this socket passed, and which.
+    pub fn expired(&self) -> Option<Expired> {
+        self.socket().expired()
+    }
+
+    /// Whether the peer hung up while it was watched.
+    pub fn peer_gone(&self) -> bool {
+        let socket = self.socket();
+        socket.deadlines.peer_gone(socket.slot)
+    }
+
+    /// Whether this socket was shut down from outside: the stream linked to it lost its peer, or a drain ran out
+    /// of time.
+    pub fn cut(&self) -> bool {
+        let socket = self.socket();
+        socket.deadlines.cut(socket.slot)
+    }
+
+    /// Whether a drain ended this connection while it was idle.
+    pub fn drained(&self) -> bool {
+        let socket = self.socket();
+        socket.deadlines.drained(socket.slot)
+    }
+
+    /// Looks at the peer from time to time while nobody receives from it; when it hangs up (closes, or closes its
+    /// sending direction), [`Stream::peer_gone`] turns true and `link` is shut down, which ends its pending
+    /// operation. Notices within about 120 ms.
+    pub fn watch(&self, link: Option<&Self>) {
+        let socket = self.socket();
+        socket
+            .deadlines
+            .watch(socket.slot, link.map(|l| l.socket().slot));
+    }
+
+    /// Ends [`Stream::watch`]. Needed before the linked stream goes back to a pool.
+    pub fn unwatch(&self) {
+        let socket = self.socket();
+        socket.deadlines.unwatch(socket.slot);
+    }
+
+    /// Closing will reset the connection instead of ending it in order.
+    pub fn set_reset_on_close(&self) -> io::Result<()> {
+        option::set_linger_zero(self)
+    }
+
+    /// Sends small segments at once.
+    pub fn set_nodelay(&self, on: bool) -> io::Result<()> {
+        SockRef::from(self).set_nodelay(on)
+    }
+
+    /// Holds partial segments back until there is more, or this is cleared.
+    pub fn set_cork(&self, on: bool) -> io::Result<()> {
+        SockRef::from(self).set_cork(on)
+    }
+
+    /// Turns keepalive probes on.
+    pub fn set_keepalive(&self, probes: Keepalive) -> io::Result<()> {
+        set_keepalive(&SockRef::from(self), probes)
+    }
+
+    /// The send buffer's size.
+    pub fn set_sndbuf(&self, bytes: usize) -> io::Result<()> {
+        SockRef::from(self).set_send_buffer_size(bytes)
+    }
+
+    /// The receive buffer's size.
+    pub fn set_rcvbuf(&self, bytes: usize) -> io::Result<()> {
+        SockRef::from(self).set_recv_buffer_size(bytes)
+    }
+
+    /// Smallest number of bytes that makes the socket writable.
+    pub fn set_send_lowat(&self, bytes: usize) -> io::Result<()> {
+        const TCP_NOTSENT_LOWAT: i32 = 25;
+        option::set_int(self, libc::IPPROTO_TCP, TCP_NOTSENT_LOWAT, bytes as i32)
+    }
+
+    /// This end.
+    pub fn local_addr(&self) -> io::Result<Addr> {
+        Ok(Addr::from(Some(rustix::net::getsockname(self)?)))
+    }
+
+    /// The other end.
+    pub fn peer_addr(&self) -> io::Result<Addr> {
+        Ok(Addr::from(rustix::net::getpeername(self)?))
+    }
+
+    /// Round trip and windows of a TCP connection.
+    pub fn tcp_info(&self) -> io::Result<TcpInfo> {
+        option::tcp_info(self)
+    }
+
+    /// The error that the socket holds, if any; asking takes it.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        SockRef::from(self).take_error()
+    }
+
+    /// The table that this stream's deadlines are in.
+    pub fn deadlines(&self) -> &Rc<Deadlines> {
+        &self.socket().deadlines
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.tx.0.io.as_fd()
+    }
+}
+
+/// Turns probes on for any socket.
+pub(super) fn set_keepalive(socket: &SockRef<'_>, probes: Keepalive) -> io::Result<()> {
+    socket.set_keepalive(true)?;
+    let mut set = socket2::TcpKeepalive::new();
+    if let Some(idle) = probes.idle {
+        set = set.with_time(idle);
+    }
+    if let Some(interval) = probes.interval {
+        set = set.with_interval(interval);
+    }
+    if let Some(count) = probes.count {
+        set = set.with_retries(count);
+    }
+    if probes == Keepalive::default() {
+        Ok(())
+    } else {
+        socket.set_tcp_keepalive(&set)
+    }
+}
+
+impl Socket {
+    fn shutdown(&self, how: How) -> io::Result<()> {
+        let how = match how {
+            How::Read => rustix::net::Shutdown::Read,
+            How::Write => rustix::net::Shutdown::Write,
+            How::Both => rustix::net::Shutdown::Both,
+        };
+        Ok(rustix::net::shutdown(self.io.as_fd(), how)?)
+    }
+
+    fn expired(&self) -> Option<Expired> {
+        self.deadlines.expired(self.slot)
+    }
+}
+
+fn timed_out() -> io::Error {
+    io::Error::from(io::ErrorKind::TimedOut)
+}
+
+impl RecvHalf {
+    /// Appends what arrives to the buffer's spare room. `Ok(0)` is the peer's end, or an expired deadline. Poll it
+    /// to its end: dropping it loses bytes. See [`RecvHalf::recv_ready`] for one that may be dropped.
+    pub async fn recv(&mut self, mut buf: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
+        if buf.capacity() == buf.len() {
+            buf.reserve(RECV_ROOM_MIN);
+        }
+        let begin = buf.len();
+        let (result, slice) = self.0.io.recv(buf.slice_mut(begin..)).await;
+        (result, slice.into_inner())
+    }
+
+    /// [`RecvHalf::recv`] with a deadline, which becomes an error of kind `TimedOut`.
+    pub async fn recv_within(
+        &mut self,
+        within: Duration,
+        buf: Vec<u8>,
+    ) -> (io::Result<usize>, Vec<u8>) {
+        self.arm(within);
+        let (result, buf) = self.recv(buf).await;
+        self.disarm();
+        match result {
+            Ok(0) if self.0.expired().is_some() => (Err(timed_out()), buf),
+            result => (result, buf),
+        }
+    }
+
+    /// Waits until something can be received, then appends it. May be dropped at any time without loss; costs one
+    /// system call more than [`RecvHalf::recv`], and holds no buffer while it waits.
+    pub async fn recv_ready(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
+        loop {
+            self.readable().await?;
+            if let Some(n) = self.try_recv(buf)? {
+                return Ok(n);
+            }
+        }
+    }
+
+    /// Appends what is already there; `None` when nothing is. Never waits.
+    pub fn try_recv(&mut self, buf: &mut Vec<u8>) -> io::Result<Option<usize>> {
+        if buf.capacity() == buf.len() {
+            buf.reserve(RECV_ROOM_MIN);
+        }
+        let into = rustix::buffer::spare_capacity(buf);
+        match rustix::net::recv(self.0.io.as_fd(), into, RecvFlags::DONTWAIT) {
+            Ok((n, _)) => Ok(Some(n)),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Whether a pooled connection can be used again: nothing was received and the peer has not closed it.
+    pub fn is_quiet(&self) -> bool {
+        let mut byte = [0u8; 1];
+        let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+        matches!(
+            rustix::net::recv(self.0.io.as_fd(), &mut byte[..], flags),
+            Err(rustix::io::Errno::AGAIN)
+        )
+    }
+
+    /// Completes when a receive would not wait. May be dropped at any time without loss.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.0.io.readable().await
+    }
+
+    /// Waits for a connection's next request without holding a buffer: a drain or the sweep may end it. `after` is
+    /// the keep-alive time.
+    pub async fn wait_idle(&mut self, after: Option<Duration>) -> io::Result<Idle> {
+        let (deadlines, slot) = (&self.0.deadlines, self.0.slot);
+        if let Some(after) = after {
+            deadlines.arm_recv(slot, after);
+        }
+        deadlines.set_idle(slot, true);
+        let result = self.0.io.readable().await;
+        deadlines.set_idle(slot, false);
+        deadlines.disarm_recv(slot);
+        result?;
+        Ok(if deadlines.expired(slot).is_some() {
+            Idle::Expired
+        } else if deadlines.drained(slot) && self.is_at_end() {
+            Idle::Drained
+        } else {
+            Idle::Ready
+        })
+    }
+
+    /// Whether nothing more will be received.
+    fn is_at_end(&self) -> bool {
+        let mut byte = [0u8; 1];
+        let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+        matches!(
+            rustix::net::recv(self.0.io.as_fd(), &mut byte[..], flags),
+            Ok((0, _))
+        )
+    }
+
+    /// Receiving must end within this time, until armed anew or disarmed.
+    pub fn arm(&self, after: Duration) {
+        self.0.deadlines.arm_recv(self.0.slot, after);
+    }
+
+    /// Takes the deadline off.
+    pub fn disarm(&self) {
+        self.0.deadlines.disarm_recv(self.0.slot);
+    }
+
+    /// Whether a deadline of the socket passed.
+    pub fn expired(&self) -> Option<Expired> {
+        self.0.expired()
+    }
+}
+
+impl AsFd for RecvHalf {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.io.as_fd()
+    }
+}
+
+/// A body that [`SendHalf::send_all2`] takes.
+pub trait Body: IoBuf {
+    /// Its bytes.
+    fn bytes(&self) -> &[u8];
+}
+
+impl Body for Vec<u8> {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
+impl Body for Bytes {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
+impl SendHalf {
+    /// Sends all of it.
+    pub async fn send_all(&mut self, buf: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+        self.send_from(buf, 0).await
+    }
+
+    /// Sends all from an offset on, of anything that owns its bytes.
+    pub async fn send_from<T: IoBuf>(&mut self, buf: T, from: usize) -> (io::Result<()>, T) {
+        self.send_steps(buf, from, None).await
+    }
+
+    async fn send_steps<T: IoBuf>(
+        &mut self,
+        mut buf: T,
+        from: usize,
+        step: Option<Duration>,
+    ) -> (io::Result<()>, T) {
+        let len = buf.bytes_init();
+        let mut at = from;
+        while at < len {
+            if let Some(step) = step {
+                self.arm(step);
+            }
+            let (result, slice) = self.0.io.send(buf.slice(at..)).await;
+            buf = slice.into_inner();
+            match result {
+                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buf),
+                Ok(n) => at += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    let e = if self.0.expired().is_some() {
+                        timed_out()
+                    } else {
+                        e
+                    };
+                    return (Err(e), buf);
+                }
+            }
+        }
+        (Ok(()), buf)
+    }
+
+    /// Sends the head and then the body, in one system call where that wins.
+    pub async fn send_all2<B: Body>(
+        &mut self,
+        mut head: Vec<u8>,
+        body: B,
+    ) -> (io::Result<()>, Vec<u8>, B) {
+        let len = body.bytes().len();
+        if len <= JOIN_BYTES_MAX {
+            head.extend_from_slice(body.bytes());
+            let (result, head) = self.send_from(head, 0).await;
+            return (result, head, body);
+        }
+        let (result, head) = self.send_from(head, 0).await;
+        if result.is_err() {
+            return (result, head, body);
+        }
+        let (result, body) = self.send_from(body, 0).await;
+        (result, head, body)
+    }
+
+    /// [`SendHalf::send_all`] whose every step must make progress within the time; else an error of kind `TimedOut`.
+    pub async fn send_all_within(
+        &mut self,
+        within: Duration,
+        buf: Vec<u8>,
+    ) -> (io::Result<()>, Vec<u8>) {
+        let out = self.send_steps(buf, 0, Some(within)).await;
+        self.disarm();
+        out
+    }
+
+    /// Sends what fits; `None` when nothing does. Never waits.
+    pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        match rustix::net::send(self.0.io.as_fd(), bytes, flags) {
+            Ok(n) => Ok(Some(n)),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Completes when a send would not wait. May be dropped at any time without loss.
+    pub async fn writable(&self) -> io::Result<()> {
+        self.0.io.writable().await
+    }
+
+    /// Sends the FIN: the peer sees the end, receiving goes on.
+    pub fn finish(&self) -> io::Result<()> {
+        self.0.shutdown(How::Write)
+    }
+
+    /// Sending must end within this time, until armed anew or disarmed.
+    pub fn arm(&self, after: Duration) {
+        self.0.deadlines.arm_send(self.0.slot, after);
+    }
+
+    /// Takes the deadline off.
+    pub fn disarm(&self) {
+        self.0.deadlines.disarm_send(self.0.slot);
+    }
+
+    /// Whether a deadline of the socket passed.
+    pub fn expired(&self) -> Option<Expired> {
+        self.0.expired()
+    }
+}
+
+impl AsFd for SendHalf {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.io.as_fd()
+    }
+}

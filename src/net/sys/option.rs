@@ -1,0 +1,57 @@
+//! Socket options that neither rustix nor socket2 names.
+
+use std::io;
+use std::mem::{size_of, zeroed};
+use std::os::fd::{AsFd, AsRawFd};
+
+/// Sets an integer option.
+pub fn set_int(fd: impl AsFd, level: i32, name: i32, value: i32) -> io::Result<()> {
+    let fd = fd.as_fd().as_raw_fd();
+    let at = (&raw const value).cast::<libc::c_void>();
+    let len = size_of::<i32>() as libc::socklen_t;
+    // SAFETY: `value` outlives the call, which reads `len` bytes of it; the borrow keeps the descriptor open.
+    let rc = unsafe { libc::setsockopt(fd, level, name, at, len) };
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Closing the socket throws away what is unsent and resets the connection.
+pub fn set_linger_zero(fd: impl AsFd) -> io::Result<()> {
+    socket2::SockRef::from(&fd.as_fd()).set_linger(Some(std::time::Duration::ZERO))
+}
+
+/// What the kernel tells of a TCP connection, for the `$tcpinfo_*` variables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpInfo {
+    /// Smoothed round trip time, microseconds.
+    pub rtt_us: u32,
+    /// Its variance, microseconds.
+    pub rttvar_us: u32,
+    /// Congestion window, segments.
+    pub snd_cwnd: u32,
+    /// Receive window, bytes.
+    pub rcv_space: u32,
+}
+
+/// Reads [`TcpInfo`]; fails on sockets that are not TCP.
+pub fn tcp_info(fd: impl AsFd) -> io::Result<TcpInfo> {
+    let fd = fd.as_fd().as_raw_fd();
+    // SAFETY: the structure is plain integers, for which all zeroes is a value.
+    let mut info: libc::tcp_info = unsafe { zeroed() };
+    let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
+    let at = (&raw mut info).cast::<libc::c_void>();
+    // SAFETY: `info` and `len` outlive the call, which writes at most `len` bytes; the borrow keeps the descriptor open.
+    let rc = unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, at, &raw mut len) };
+    if rc != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(TcpInfo {
+        rtt_us: info.tcpi_rtt,
+        rttvar_us: info.tcpi_rttvar,
+        snd_cwnd: info.tcpi_snd_cwnd,
+        rcv_space: info.tcpi_rcv_space,
+    })
+}

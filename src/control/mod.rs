@@ -6,8 +6,16 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
+pub mod bundle;
 pub mod cli;
+pub mod crew;
 pub mod identity;
+pub mod journal;
+pub mod pid_file;
+pub mod signals;
+pub mod sockets;
+pub mod wire;
+pub mod worker;
 
 use identity::Identity;
 
@@ -48,4 +56,10 @@ fn run(identity: Identity, options: &cli::Options) -> ExitCode {
 /// Writes to standard error; there is nobody left to tell when that fails.
 fn say(text: &str) {
     std::io::stderr().write_all(text.as_bytes()).ok();
+}
+
+/// Waits; only processes that serve no request may.
+fn pause(duration: std::time::Duration) {
+    let timeout = rustix::event::Timespec::try_from(duration).ok();
+    rustix::event::poll(&mut [], timeout.as_ref()).ok();
 }

@@ -10,4 +10,5 @@ pub mod duplex;
 pub mod fd;
 pub mod option;
 pub mod poll;
+pub mod process;
 pub mod zone;

@@ -1,1 +1,11 @@
 //! What std could have had: pooled buffers, dense ids, CIDR sets, sizes, times. Knows no HTTP.
+
+pub mod buf;
+pub mod cidr;
+pub mod escape;
+pub mod hash;
+pub mod ids;
+pub mod lru;
+pub mod rng;
+pub mod size;
+pub mod time;

@@ -1,0 +1,109 @@
+//! The hashes whose values configurations depend on: CRC-32 for `hash`, MurmurHash2 for `split_clients`.
+//! Not for tables that clients fill. Start at [`crc32`] and [`murmur2`].
+
+/// CRC-32 (IEEE) of `bytes`. nginx's "short" and "long" variants differ in table size only.
+pub fn crc32(bytes: &[u8]) -> u32 {
+    let mut crc = Crc32::new();
+    crc.update(bytes);
+    crc.finish()
+}
+
+/// CRC-32 (IEEE) over several pieces.
+#[derive(Clone, Copy, Debug)]
+pub struct Crc32(u32);
+
+impl Default for Crc32 {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Crc32 {
+    /// Before the first byte.
+    pub const fn new() -> Self {
+        Self(u32::MAX)
+    }
+
+    /// Takes in `bytes`.
+    pub fn update(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = CRC32[((self.0 ^ u32::from(byte)) & 0xff) as usize] ^ (self.0 >> 8);
+        }
+    }
+
+    /// The value of everything taken in.
+    pub const fn finish(self) -> u32 {
+        !self.0
+    }
+}
+
+/// CRC-32C (Castagnoli) of `bytes`, as PROXY protocol checksums use it.
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, &byte| {
+        CRC32C[((crc ^ u32::from(byte)) & 0xff) as usize] ^ (crc >> 8)
+    })
+}
+
+static CRC32: [u32; 256] = crc_table(0xedb8_8320);
+static CRC32C: [u32; 256] = crc_table(0x82f6_3b78);
+
+const fn crc_table(polynomial: u32) -> [u32; 256] {
+    let mut table = [0; 256];
+    let mut i = 0;
+    while i < 256 {
+        let mut value = i as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            value = if value & 1 == 1 {
+                value >> 1 ^ polynomial
+            } else {
+                value >> 1
+            };
+            bit += 1;
+        }
+        table[i] = value;
+        i += 1;
+    }
+    table
+}
+
+/// MurmurHash2 with seed 0.
+pub fn murmur2(bytes: &[u8]) -> u32 {
+    const M: u32 = 0x5bd1_e995;
+    let mut hash = bytes.len() as u32;
+    let mut words = bytes.chunks_exact(4);
+    for word in &mut words {
+        let mut k = u32::from_le_bytes([word[0], word[1], word[2], word[3]]).wrapping_mul(M);
+        k = (k ^ k >> 24).wrapping_mul(M);
+        hash = hash.wrapping_mul(M) ^ k;
+    }
+    let rest = words.remainder();
+    if !rest.is_empty() {
+        for (i, &byte) in rest.iter().enumerate() {
+            hash ^= u32::from(byte) << (8 * i);
+        }
+        hash = hash.wrapping_mul(M);
+    }
+    hash = (hash ^ hash >> 13).wrapping_mul(M);
+    hash ^ hash >> 15
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_values() {
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+        assert_eq!(crc32(b""), 0);
+        let mut parts = Crc32::new();
+        parts.update(b"1234");
+        parts.update(b"56789");
+        assert_eq!(parts.finish(), 0xcbf4_3926);
+        // Computed with the reference implementation of MurmurHash2, seed 0.
+        assert_eq!(murmur2(b""), 0);
+        assert_eq!(murmur2(b"a"), 0x9268_5f5e);
+        assert_ne!(murmur2(b"abc"), murmur2(b"abd"));
+    }
+}

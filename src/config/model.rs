@@ -1,0 +1,894 @@
+//! The typed configuration: what the directives of a file say, defaults and inheritance applied, nothing resolved or
+//! compiled. The settings structs of the directive families live beside their rows and are re-exported here.
+//! Start at [`Model`].
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::tree::Span;
+
+pub use super::choices::*;
+pub use super::rows::core::Core;
+pub use super::rows::files::Files;
+pub use super::rows::headers::Headers;
+pub use super::rows::log::Log;
+pub use super::rows::main::{CpuAffinity, Main};
+pub use super::rows::proxy::Proxy;
+pub use super::rows::rewrite::Rewriting;
+pub use super::rows::userid::{Userid, UseridExpires};
+
+/// A list of settings: cheap to inherit, copied only by a level that changes it.
+pub type List<T> = Arc<Vec<T>>;
+
+/// A string of the configuration that may hold `$variables`; the plan compiles it.
+#[derive(Clone, Debug, Default)]
+pub struct Text {
+    /// The bytes, quotes and escapes resolved.
+    pub bytes: Arc<[u8]>,
+    /// Where it stood.
+    pub span: Span,
+}
+
+impl Text {
+    /// Whether a `$` occurs, so that the value is only known per request.
+    pub fn has_variables(&self) -> bool {
+        self.bytes.contains(&b'$')
+    }
+
+    /// The bytes as text for messages and paths; what is not UTF-8 is replaced.
+    pub fn lossy(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Self {
+            bytes: Arc::from(text.as_bytes()),
+            span: Span::default(),
+        }
+    }
+}
+
+impl PartialEq for Text {
+    /// Equal text; where it stood does not matter.
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+/// A whole configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    /// What stands outside `http`: processes, files, limits, and the `events` block.
+    pub main: Main,
+    /// The `http` block.
+    pub http: Option<Http>,
+}
+
+/// The `http` block.
+#[derive(Clone, Debug, Default)]
+pub struct Http {
+    /// What applies where no server says otherwise.
+    pub settings: Settings,
+    /// `map` blocks in file order.
+    pub maps: Vec<Map>,
+    /// `geo` blocks in file order.
+    pub geos: Vec<Geo>,
+    /// `split_clients` blocks in file order.
+    pub split_clients: Vec<SplitClients>,
+    /// `log_format` lines; the built-in `combined` is the first.
+    pub log_formats: Vec<LogFormat>,
+    /// `upstream` blocks in file order.
+    pub upstreams: Vec<Upstream>,
+    /// `server` blocks in file order.
+    pub servers: Vec<Server>,
+    /// Where the block stood.
+    pub pos: Span,
+}
+
+/// The settings of one level, each family shared with the level above until it is changed.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Connections, requests, redirects, error pages, files.
+    pub core: Arc<Core>,
+    /// `proxy_*`.
+    pub proxy: Arc<Proxy>,
+    /// `add_header`, `expires` and their kin.
+    pub headers: Arc<Headers>,
+    /// Access logs.
+    pub log: Arc<Log>,
+    /// Switches of the rewrite family.
+    pub rewrite: Arc<Rewriting>,
+    /// `index`, `try_files`.
+    pub files: Arc<Files>,
+    /// `userid*`.
+    pub userid: Arc<Userid>,
+}
+
+/// A `server` block.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// What applies where no location says otherwise.
+    pub settings: Settings,
+    /// `listen` lines; never empty, the default one is filled in.
+    pub listens: Vec<Listen>,
+    /// `server_name` entries; never empty, a missing one is the empty name.
+    pub names: Vec<Name>,
+    /// `set`, `if`, `rewrite`, `return`, `break` of the server level, in order.
+    pub script: Vec<Op>,
+    /// Locations in file order; the bodies of server-level `if` blocks are among them.
+    pub locations: Vec<Location>,
+    /// What answers a request that no location takes; only `stub_status` may stand in a server.
+    pub content: Content,
+    /// Where the block stood.
+    pub pos: Span,
+}
+
+/// A `location`, `if` or `limit_except` block.
+#[derive(Clone, Debug)]
+pub struct Location {
+    /// How a request gets here.
+    pub kind: Kind,
+    /// The prefix, exact path, pattern or name (with its `@`); for `if` and `limit_except` that of the location around.
+    pub path: Text,
+    /// The settings in force here.
+    pub settings: Settings,
+    /// Who answers. An `if` inherits it from the location around; `limit_except` inherits a proxy only, as in nginx.
+    pub content: Content,
+    /// `set`, `if`, `rewrite`, `return`, `break`, in order.
+    pub script: Vec<Op>,
+    /// Nested locations, bodies of `if` blocks and a `limit_except`, in file order.
+    pub locations: Vec<Self>,
+    /// Where the block stood.
+    pub pos: Span,
+}
+
+/// How a request gets into a location.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kind {
+    /// `= /path`.
+    Exact,
+    /// `/path`.
+    Prefix,
+    /// `^~ /path`: a prefix that stops the search for regular expressions.
+    NoRegex,
+    /// `~ re` or `~* re`.
+    Regex {
+        /// `~*`.
+        caseless: bool,
+    },
+    /// `@name`.
+    Named,
+    /// The body of an `if`; entered through the [`Op::If`] that points to it.
+    If(Condition),
+    /// Requests whose method is not one of these; `GET` includes `HEAD`.
+    LimitExcept(Vec<Arc<[u8]>>),
+}
+
+/// What answers requests of a location.
+#[derive(Clone, Debug, Default)]
+pub enum Content {
+    /// Files under `root` or `alias`.
+    #[default]
+    Files,
+    /// `proxy_pass`.
+    Proxy(Arc<ProxyPass>),
+    /// `empty_gif`.
+    EmptyGif,
+    /// `stub_status`.
+    StubStatus,
+}
+
+/// `proxy_pass`.
+#[derive(Clone, Debug)]
+pub struct ProxyPass {
+    /// The whole parameter.
+    pub url: Text,
+    /// Its parts, when it has no variables.
+    pub target: Option<Target>,
+    /// The `location` text it stands under, which the URI part replaces and the default `proxy_redirect` names.
+    pub location: Text,
+}
+
+/// A `proxy_pass` address without variables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// `https://`.
+    pub secure: bool,
+    /// What stands between the scheme and the URI part: `host`, `host:port`, `[v6]:port`, `unix:/path`.
+    pub authority: Arc<[u8]>,
+    /// The host alone: a name, an address, `[v6]` with brackets, or the path of a socket.
+    pub host: Arc<[u8]>,
+    /// The port, when one is written.
+    pub port: Option<u16>,
+    /// `host` is the path of a unix socket.
+    pub unix: bool,
+    /// The URI part; `None` forwards the request's target as it came.
+    pub uri: Option<Arc<[u8]>>,
+}
+
+/// One step of the rewrite phase.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// `set $variable value`.
+    Set {
+        /// Name without `$`.
+        variable: Text,
+        /// The new value.
+        value: Text,
+    },
+    /// `rewrite`.
+    Rewrite(Rewrite),
+    /// `return`.
+    Return(Return),
+    /// `break`.
+    Break,
+    /// `if`: the location is an index into the `locations` of the same server or location.
+    If {
+        /// When to enter.
+        condition: Condition,
+        /// Which location to enter.
+        location: usize,
+    },
+}
+
+/// `rewrite regex replacement [flag]`.
+#[derive(Clone, Debug)]
+pub struct Rewrite {
+    /// The pattern.
+    pub regex: Text,
+    /// What replaces the URI, without a final `?`.
+    pub replacement: Text,
+    /// The replacement ended in `?`: the request's arguments are not appended.
+    pub drop_args: bool,
+    /// What happens next.
+    pub flag: RewriteFlag,
+}
+
+/// What a matching `rewrite` does after replacing the URI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RewriteFlag {
+    /// Goes on with the next rule.
+    None,
+    /// Searches for a location again.
+    Last,
+    /// Leaves the rewrite phase.
+    Break,
+    /// Answers 302; also chosen when the replacement is `http://`, `https://` or `$scheme`.
+    Redirect,
+    /// Answers 301.
+    Permanent,
+}
+
+/// `return`.
+#[derive(Clone, Debug)]
+pub struct Return {
+    /// The status.
+    pub status: u16,
+    /// The body, or the `Location` where the status is a redirect (301, 302, 303, 307, 308).
+    pub text: Option<Text>,
+    /// Written as `return URL`.
+    pub bare_url: bool,
+}
+
+/// The condition of an `if`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Condition {
+    /// `$variable`: neither empty nor `0`.
+    Truthy {
+        /// Name without `$`.
+        variable: Text,
+    },
+    /// `$variable = value` or `!=`.
+    Equal {
+        /// Name without `$`.
+        variable: Text,
+        /// What it is compared with.
+        value: Text,
+        /// `!=`.
+        negate: bool,
+    },
+    /// `$variable ~ re`, `~*`, `!~`, `!~*`.
+    Match {
+        /// Name without `$`.
+        variable: Text,
+        /// The pattern.
+        regex: Text,
+        /// `~*`.
+        caseless: bool,
+        /// `!~`.
+        negate: bool,
+    },
+    /// `-f`, `-d`, `-e`, `-x` and their negations.
+    File {
+        /// What is asked.
+        test: FileTest,
+        /// Of which path.
+        path: Text,
+        /// `!-f` and so on.
+        negate: bool,
+    },
+}
+
+/// The file tests of `if`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileTest {
+    /// `-f`: a plain file.
+    Plain,
+    /// `-d`: a directory.
+    Directory,
+    /// `-e`: anything.
+    Exists,
+    /// `-x`: an executable.
+    Executable,
+}
+
+/// One `listen` address. A port range has been expanded.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Where to listen.
+    pub addr: ListenAddr,
+    /// `default_server` (or `default`).
+    pub default_server: bool,
+    /// `proxy_protocol`.
+    pub proxy_protocol: bool,
+    /// Socket options; `set` says that the line carried any, so it is the one that counts.
+    pub options: ListenOptions,
+    /// The parameter as written; empty for the implied `*:80`.
+    pub text: Text,
+}
+
+/// An address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ListenAddr {
+    /// `*:80`, `127.0.0.1:80`, `[::]:80`.
+    Inet(SocketAddr),
+    /// `unix:/path`.
+    Unix(PathBuf),
+    /// `name:port`; whoever binds resolves it.
+    Name(String, u16),
+}
+
+/// Socket options of a `listen`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// Any of these was written.
+    pub set: bool,
+    /// `bind` or an option that implies it.
+    pub bind: bool,
+    /// `backlog=`, 511 by default.
+    pub backlog: i32,
+    /// `rcvbuf=`.
+    pub rcvbuf: Option<usize>,
+    /// `sndbuf=`.
+    pub sndbuf: Option<usize>,
+    /// `fastopen=`.
+    pub fastopen: Option<i32>,
+    /// `deferred`.
+    pub deferred: bool,
+    /// `ipv6only=`, on by default.
+    pub ipv6only: bool,
+    /// `reuseport`.
+    pub reuseport: bool,
+    /// `so_keepalive=`.
+    pub so_keepalive: SoKeepalive,
+    /// `multipath`.
+    pub multipath: bool,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        Self {
+            set: false,
+            bind: false,
+            backlog: 511,
+            rcvbuf: None,
+            sndbuf: None,
+            fastopen: None,
+            deferred: false,
+            ipv6only: true,
+            reuseport: false,
+            so_keepalive: SoKeepalive::System,
+            multipath: false,
+        }
+    }
+}
+
+/// `so_keepalive=` of a `listen`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SoKeepalive {
+    /// Not written: what the system does.
+    System,
+    /// `off`.
+    Off,
+    /// `on`, or `idle:interval:count` with the parts that were given.
+    On {
+        /// TCP_KEEPIDLE.
+        idle: Option<Duration>,
+        /// TCP_KEEPINTVL.
+        interval: Option<Duration>,
+        /// TCP_KEEPCNT.
+        count: Option<u32>,
+    },
+}
+
+/// One `server_name`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Name {
+    /// As written, lower-cased unless it is a pattern; a pattern comes without its `~`.
+    pub text: Text,
+    /// What it matches.
+    pub kind: NameKind,
+}
+
+/// What a `server_name` matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameKind {
+    /// This name; may be empty.
+    Exact,
+    /// `*.example.com`.
+    Suffix,
+    /// `.example.com`: the name and everything under it.
+    NameAndSuffix,
+    /// `www.example.*`.
+    Prefix,
+    /// `~pattern`; caseless when it has upper-case letters, as in nginx.
+    Regex {
+        /// Compile without regard to case.
+        caseless: bool,
+    },
+}
+
+/// A `map` block.
+#[derive(Clone, Debug)]
+pub struct Map {
+    /// What is looked up.
+    pub source: Text,
+    /// The variable it defines, without `$`.
+    pub variable: Text,
+    /// `hostnames`: `*.a`, `.a` and `a.*` are wildcards.
+    pub hostnames: bool,
+    /// `volatile`: not cached during a request.
+    pub volatile: bool,
+    /// `default`; the empty text if there is none.
+    pub default: Text,
+    /// The other entries in file order, a leading `\` removed.
+    pub entries: Vec<MapEntry>,
+    /// Where the block stood.
+    pub pos: Span,
+}
+
+/// One entry of a `map`.
+#[derive(Clone, Debug)]
+pub struct MapEntry {
+    /// The value it stands for, or the pattern without its `~`.
+    pub key: Text,
+    /// How the key is compared.
+    pub kind: MapKey,
+    /// The result; may hold variables.
+    pub value: Text,
+}
+
+/// How the key of a `map` entry is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapKey {
+    /// As text, without regard to case.
+    Exact,
+    /// `~` or `~*`.
+    Regex {
+        /// `~*`.
+        caseless: bool,
+    },
+}
+
+/// A `geo` block.
+#[derive(Clone, Debug)]
+pub struct Geo {
+    /// The variable with the address, without `$`; `None` is the client's.
+    pub source: Option<Text>,
+    /// The variable it defines, without `$`.
+    pub variable: Text,
+    /// `ranges`: entries are ranges, none of them overlap, later ones cut earlier ones.
+    pub ranges: bool,
+    /// `proxy` networks, whose X-Forwarded-For is believed.
+    pub proxies: Vec<Cidr>,
+    /// `proxy_recursive`.
+    pub proxy_recursive: bool,
+    /// `default`; the empty text if there is none.
+    pub default: Text,
+    /// Networks or ranges in file order, `delete` already applied.
+    pub entries: Vec<GeoEntry>,
+    /// Where the block stood.
+    pub pos: Span,
+}
+
+/// One entry of a `geo`.
+#[derive(Clone, Debug)]
+pub struct GeoEntry {
+    /// The lowest address.
+    pub first: IpAddr,
+    /// The highest address.
+    pub last: IpAddr,
+    /// The prefix length; for a range the longest that holds it.
+    pub prefix: u8,
+    /// The result.
+    pub value: Text,
+}
+
+/// A network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cidr {
+    /// Its first address.
+    pub addr: IpAddr,
+    /// The prefix length.
+    pub prefix: u8,
+}
+
+/// A `split_clients` block.
+#[derive(Clone, Debug)]
+pub struct SplitClients {
+    /// What is hashed.
+    pub key: Text,
+    /// The variable it defines, without `$`.
+    pub variable: Text,
+    /// Shares in hundredths of a percent with their values; `None` is `*`, the rest.
+    pub parts: Vec<(Option<u32>, Text)>,
+    /// Where the block stood.
+    pub pos: Span,
+}
+
+/// A `log_format`.
+#[derive(Clone, Debug)]
+pub struct LogFormat {
+    /// Its name.
+    pub name: Arc<[u8]>,
+    /// How values are escaped.
+    pub escape: Escape,
+    /// The format, its parameters joined.
+    pub format: Text,
+}
+
+/// `escape=` of a `log_format`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Escape {
+    /// `\xHH`.
+    #[default]
+    Default,
+    /// As a JSON string.
+    Json,
+    /// Not at all. A line break in a value is escaped all the same.
+    None,
+}
+
+/// An `upstream` block.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Its name, lower-cased.
+    pub name: Arc<[u8]>,
+    /// `server` lines in order.
+    pub servers: Vec<UpstreamServer>,
+    /// Who is picked.
+    pub balance: Balance,
+    /// `zone`: name and size; the size is 0 when the zone is only named.
+    pub zone: Option<(Arc<[u8]>, u64)>,
+    /// Idle connections kept by each shard; 0 for none. 32 by default.
+    pub keepalive: u32,
+    /// The pool is split by location: the default, or `keepalive N local`.
+    pub keepalive_local: bool,
+    /// How long one may be idle, 60s.
+    pub keepalive_timeout: Duration,
+    /// How many requests one may carry, 1000.
+    pub keepalive_requests: u64,
+    /// How old one may become, 1h.
+    pub keepalive_time: Duration,
+    /// `resolver` of this group.
+    pub resolver: Option<Arc<Resolver>>,
+    /// `resolver_timeout` of this group.
+    pub resolver_timeout: Option<Duration>,
+    /// Where the block stood.
+    pub pos: Span,
+}
+
+/// How a peer is picked.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Balance {
+    /// Smooth weighted round robin.
+    #[default]
+    RoundRobin,
+    /// `least_conn`.
+    LeastConn,
+    /// `ip_hash`.
+    IpHash,
+    /// `hash key [consistent]`.
+    Hash {
+        /// What is hashed.
+        key: Text,
+        /// `consistent`.
+        consistent: bool,
+    },
+    /// `random [two [least_conn]]`.
+    Random {
+        /// `two`.
+        two: bool,
+    },
+}
+
+/// A `server` of an `upstream`.
+#[derive(Clone, Debug)]
+pub struct UpstreamServer {
+    /// The address as written: `host`, `host:port`, `[v6]:port`, `unix:/path`.
+    pub address: Text,
+    /// The host alone, or the path of a socket.
+    pub host: Arc<[u8]>,
+    /// The port, 80 by default.
+    pub port: u16,
+    /// `host` is the path of a unix socket.
+    pub unix: bool,
+    /// `weight=`, 1.
+    pub weight: u32,
+    /// `max_conns=`, 0 is no limit.
+    pub max_conns: u32,
+    /// `max_fails=`, 1.
+    pub max_fails: u32,
+    /// `fail_timeout=`, 10s.
+    pub fail_timeout: Duration,
+    /// `backup`.
+    pub backup: bool,
+    /// `down`.
+    pub down: bool,
+}
+
+/// `resolver`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolver {
+    /// Name servers, asked in turn; a host without a port has 53.
+    pub servers: Vec<(String, u16)>,
+    /// `valid=`: overrides the time to live of answers.
+    pub valid: Option<Duration>,
+    /// `ipv4=`.
+    pub ipv4: bool,
+    /// `ipv6=`.
+    pub ipv6: bool,
+    /// Where it stood.
+    pub span: Span,
+}
+
+/// `root` or `alias`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Root {
+    /// The path, made absolute unless it begins with a variable; no final slash for `root`.
+    pub path: Text,
+    /// `alias`: replaces the location's prefix instead of standing before the URI.
+    pub alias: bool,
+    /// For `alias`: bytes of the URI that it replaces, the length of the location it stands in; all of it where that is
+    /// a regular expression.
+    pub replaces: Option<usize>,
+}
+
+/// One `error_page`, spread out by status.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ErrorPage {
+    /// Which status it answers for.
+    pub status: u16,
+    /// `=NNN` is `Some(Some(NNN))`; a bare `=` is `Some(None)`, the status of the page decides.
+    pub overwrite: Option<Option<u16>>,
+    /// A path, a URL or an `@name`; may hold variables.
+    pub uri: Text,
+}
+
+/// `add_header` and `add_trailer`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AddHeader {
+    /// Field name.
+    pub name: Arc<[u8]>,
+    /// Field value; an empty result adds nothing.
+    pub value: Text,
+    /// For every status.
+    pub always: bool,
+}
+
+/// `proxy_set_header`, and `proxy_cookie_domain`-like pairs of a name and a value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SetHeader {
+    /// Field name.
+    pub name: Arc<[u8]>,
+    /// Field value; an empty result removes the field.
+    pub value: Text,
+}
+
+/// `expires`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Expires {
+    /// `off`: adds nothing.
+    #[default]
+    Off,
+    /// `epoch`.
+    Epoch,
+    /// `max`.
+    Max,
+    /// `[modified] TIME`, in seconds, from now or from the last modification.
+    Offset {
+        /// May be negative.
+        seconds: i64,
+        /// Counted from `Last-Modified`.
+        modified: bool,
+    },
+    /// `@15h30m`: at this second of the local day.
+    Daily(u32),
+    /// A value with variables, read per request in the same grammar.
+    Variable {
+        /// The value.
+        text: Text,
+        /// `modified` came first.
+        modified: bool,
+    },
+}
+
+/// One `access_log`.
+#[derive(Clone, Debug)]
+pub struct AccessLog {
+    /// Where it goes.
+    pub sink: LogSink,
+    /// Index into [`Http::log_formats`].
+    pub format: usize,
+    /// Buffer in bytes, 0 for none.
+    pub buffer: usize,
+    /// How long a line may wait in the buffer.
+    pub flush: Option<Duration>,
+    /// `gzip[=level]`.
+    pub gzip: Option<u8>,
+    /// `if=`.
+    pub condition: Option<Text>,
+}
+
+/// Where a log goes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LogSink {
+    /// An absolute path.
+    File(PathBuf),
+    /// A path with variables.
+    Variable(Text),
+    /// `stderr`.
+    Stderr,
+    /// `syslog:…`.
+    Syslog(Syslog),
+}
+
+/// `syslog:server=…`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Syslog {
+    /// `host`, `host:port` or `unix:/path`.
+    pub server: String,
+    /// Facility number.
+    pub facility: u8,
+    /// Severity number.
+    pub severity: u8,
+    /// Tag.
+    pub tag: String,
+    /// `nohostname`.
+    pub nohostname: bool,
+}
+
+/// One `error_log`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ErrorLog {
+    /// Where it goes.
+    pub sink: LogSink,
+    /// How much of it.
+    pub level: LogLevel,
+}
+
+/// `N SIZE`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Buffers {
+    /// How many.
+    pub count: u32,
+    /// Bytes of each.
+    pub size: usize,
+}
+
+/// A size that may be a variable.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Amount {
+    /// Bytes.
+    Fixed(usize),
+    /// Evaluated per request in the size grammar.
+    Text(Text),
+}
+
+/// `keepalive_timeout TIMEOUT [HEADER]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeepaliveTimeout {
+    /// Zero disables keep-alive.
+    pub timeout: Duration,
+    /// Told to the client in a `Keep-Alive` field.
+    pub header: Option<Duration>,
+}
+
+/// A directory for temporary files with its hashed levels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TempPath {
+    /// Absolute.
+    pub path: PathBuf,
+    /// Digits of each level, 0 for none.
+    pub levels: [u8; 3],
+}
+
+/// `proxy_redirect`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Redirect {
+    /// `off`: cancels what was inherited.
+    Off,
+    /// `default`: from the `proxy_pass` text to the location's.
+    Default,
+    /// A prefix is replaced.
+    Prefix {
+        /// What the field must begin with.
+        from: Text,
+        /// What it begins with then.
+        to: Text,
+    },
+    /// `~re` or `~*re`.
+    Regex {
+        /// The pattern, without `~`.
+        regex: Text,
+        /// `~*`.
+        caseless: bool,
+        /// The replacement.
+        to: Text,
+    },
+}
+
+/// `proxy_cookie_domain` (patterns without regard to case, leading dots removed) and `proxy_cookie_path`.
+pub type CookieRewrite = Redirect;
+
+/// `proxy_cookie_flags`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CookieFlags {
+    /// `off` cancels what was inherited; then nothing else is set.
+    pub off: bool,
+    /// Which cookie: a name, or a pattern after `~`.
+    pub cookie: Text,
+    /// The cookie is a pattern, without regard to case.
+    pub regex: bool,
+    /// `secure`, `httponly`, `samesite=lax` and their opposites; may hold variables, so they are checked per request.
+    pub flags: Vec<Text>,
+}
+
+/// `proxy_bind`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Bind {
+    /// `off`.
+    Off,
+    /// An address, perhaps with a port or variables.
+    Address {
+        /// What is bound.
+        address: Text,
+        /// `transparent`.
+        transparent: bool,
+    },
+}
+
+/// `try_files`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TryFiles {
+    /// Tested in order; a final `/` asks for a directory and is kept in the text.
+    pub files: Vec<Text>,
+    /// What happens when none exists.
+    pub last: TryLast,
+}
+
+/// The last parameter of `try_files`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TryLast {
+    /// A URI or `@name`.
+    Uri(Text),
+    /// `=404`.
+    Status(u16),
+}
+
+/// A content type and the extension it belongs to.
+pub type MimeType = (Arc<[u8]>, Arc<[u8]>);

@@ -1,0 +1,316 @@
+//! The value grammars that rows name: flags, sizes, times, numbers, words of a list, paths, strings. Pure functions from
+//! parameters to a value or nginx's own complaint.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::model::{Amount, Buffers, List, Text};
+use super::table::{Args, Fault};
+use super::tree::{Span, Word};
+
+/// What a parser gives back.
+pub(crate) type Parsed<T> = Result<T, Fault>;
+
+/// Reads a row's default with the row's own parser.
+pub(crate) fn default<T>(
+    name: &'static str,
+    words: &str,
+    parse: fn(&mut Args<'_>) -> Parsed<T>,
+) -> T {
+    let words: Vec<Word> = words
+        .split(' ')
+        .map(|w| Word {
+            bytes: Arc::from(w.as_bytes()),
+            span: Span::default(),
+        })
+        .collect();
+    let mut args = Args {
+        name,
+        words: &words,
+        prefix: Path::new(""),
+        warnings: Vec::new(),
+    };
+    parse(&mut args).expect("a row's default is a value of its own grammar; a test reads every one")
+}
+
+/// The default of a list, one entry or none.
+pub(crate) fn defaults<T>(
+    name: &'static str,
+    words: &str,
+    parse: fn(&mut Args<'_>) -> Parsed<T>,
+) -> List<T> {
+    if words.is_empty() {
+        return Arc::new(Vec::new());
+    }
+    Arc::new(vec![default(name, words, parse)])
+}
+
+/// `on` or `off`.
+pub(crate) fn flag(args: &mut Args<'_>) -> Parsed<bool> {
+    let word = args.bytes(0);
+    if word.eq_ignore_ascii_case(b"on") {
+        Ok(true)
+    } else if word.eq_ignore_ascii_case(b"off") {
+        Ok(false)
+    } else {
+        Err(Fault::new(format!(
+            "invalid value \"{}\" in \"{}\" directive, it must be \"on\" or \"off\"",
+            args.word(0).lossy(),
+            args.name
+        )))
+    }
+}
+
+/// Decimal digits, nothing else.
+pub(crate) fn decimal(bytes: &[u8]) -> Option<u64> {
+    if bytes.is_empty() || bytes.len() > 19 || !bytes.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let value = bytes.iter().fold(0u64, |n, d| n * 10 + u64::from(d - b'0'));
+    (value <= i64::MAX as u64).then_some(value)
+}
+
+fn scaled(bytes: &[u8], giga: bool) -> Option<u64> {
+    let (digits, scale) = match bytes.split_last()? {
+        (b'k' | b'K', rest) => (rest, 1u64 << 10),
+        (b'm' | b'M', rest) => (rest, 1 << 20),
+        (b'g' | b'G', rest) if giga => (rest, 1 << 30),
+        _ => (bytes, 1),
+    };
+    decimal(digits)?
+        .checked_mul(scale)
+        .filter(|&v| v <= i64::MAX as u64)
+}
+
+/// `8k`, `1m`; never `g`.
+pub(crate) fn parse_size(bytes: &[u8]) -> Option<usize> {
+    scaled(bytes, false).and_then(|v| usize::try_from(v).ok())
+}
+
+/// `8k`, `1m`, `2g`.
+pub(crate) fn parse_offset(bytes: &[u8]) -> Option<u64> {
+    scaled(bytes, true)
+}
+
+/// Units of the time grammar from long to short, with their milliseconds.
+const UNITS: [(&[u8], u64); 8] = [
+    (b"y", 365 * 86_400_000),
+    (b"M", 30 * 86_400_000),
+    (b"w", 7 * 86_400_000),
+    (b"d", 86_400_000),
+    (b"h", 3_600_000),
+    (b"m", 60_000),
+    (b"s", 1_000),
+    (b"ms", 1),
+];
+
+/// nginx's time grammar: units must descend, a bare number is seconds. A millisecond slot takes no years or months, a
+/// second slot no milliseconds.
+fn parse_time(bytes: &[u8], seconds: bool) -> Option<u64> {
+    let mut total = 0u64;
+    let mut next_unit = if seconds { 0 } else { 2 };
+    let mut rest = bytes;
+    let mut any = false;
+    loop {
+        let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+        let value = if digits == 0 {
+            0
+        } else {
+            decimal(&rest[..digits])?
+        };
+        any |= digits > 0;
+        rest = &rest[digits..];
+        if rest.is_empty() {
+            return any
+                .then_some(total.checked_add(value.checked_mul(1000)?)?)
+                .filter(|&t| t <= i64::MAX as u64);
+        }
+        let (unit, length) = match rest {
+            [b'm', b's', ..] => (7, 2),
+            [b' ', ..] => (6, 1),
+            [c, ..] => (UNITS.iter().position(|(u, _)| *u == [*c])?, 1),
+            [] => return None,
+        };
+        if unit < next_unit || (seconds && unit == 7) {
+            return None;
+        }
+        next_unit = unit + 1;
+        total = total.checked_add(value.checked_mul(UNITS[unit].1)?)?;
+        rest = &rest[length..];
+        rest = &rest[rest.iter().take_while(|&&b| b == b' ').count()..];
+        if rest.is_empty() {
+            return any.then_some(total).filter(|&t| t <= i64::MAX as u64);
+        }
+    }
+}
+
+/// A time of a millisecond slot.
+pub(crate) fn parse_msec(bytes: &[u8]) -> Option<Duration> {
+    parse_time(bytes, false).map(Duration::from_millis)
+}
+
+/// A time of a second slot.
+pub(crate) fn parse_sec(bytes: &[u8]) -> Option<Duration> {
+    parse_time(bytes, true).map(Duration::from_millis)
+}
+
+/// A size.
+pub(crate) fn size(args: &mut Args<'_>) -> Parsed<usize> {
+    parse_size(args.bytes(0)).ok_or_else(|| wants(args, "a size such as 16k or 1m"))
+}
+
+/// A size that was written.
+pub(crate) fn some_size(args: &mut Args<'_>) -> Parsed<Option<usize>> {
+    size(args).map(Some)
+}
+
+/// A size in which `g` may stand.
+pub(crate) fn offset(args: &mut Args<'_>) -> Parsed<u64> {
+    parse_offset(args.bytes(0)).ok_or_else(|| wants(args, "a size such as 16k, 1m or 2g"))
+}
+
+/// A time with milliseconds.
+pub(crate) fn msec(args: &mut Args<'_>) -> Parsed<Duration> {
+    parse_msec(args.bytes(0)).ok_or_else(|| wants(args, "a time such as 30s, 2m or 500ms"))
+}
+
+/// A time with milliseconds that was written.
+pub(crate) fn some_msec(args: &mut Args<'_>) -> Parsed<Option<Duration>> {
+    msec(args).map(Some)
+}
+
+/// A time in whole seconds.
+pub(crate) fn sec(args: &mut Args<'_>) -> Parsed<Duration> {
+    parse_sec(args.bytes(0))
+        .ok_or_else(|| wants(args, "a time in whole seconds such as 30s, 2m or 1y"))
+}
+
+fn wants(args: &Args<'_>, what: &str) -> Fault {
+    args.fault("invalid value").hint(format!(
+        "\"{}\" wants {what}, got \"{}\"",
+        args.name,
+        args.word(0).lossy()
+    ))
+}
+
+/// A number.
+pub(crate) fn num(args: &mut Args<'_>) -> Parsed<u64> {
+    decimal(args.bytes(0)).ok_or_else(|| args.fault("invalid number"))
+}
+
+/// A number that fits 32 bits; larger ones are as good as the largest.
+pub(crate) fn num32(args: &mut Args<'_>) -> Parsed<u32> {
+    num(args).map(|n| u32::try_from(n).unwrap_or(u32::MAX))
+}
+
+/// `COUNT SIZE`.
+pub(crate) fn buffers(args: &mut Args<'_>) -> Parsed<Buffers> {
+    let count = decimal(args.bytes(0))
+        .filter(|&n| n > 0)
+        .and_then(|n| u32::try_from(n).ok());
+    let size = parse_size(args.bytes(1)).filter(|&n| n > 0);
+    match (count, size) {
+        (Some(count), Some(size)) => Ok(Buffers { count, size }),
+        _ => Err(args
+            .fault("invalid value")
+            .hint("write a number and a size, such as 8 16k")),
+    }
+}
+
+/// A word as it stands, with its place.
+pub(crate) fn text_of(word: &Word) -> Text {
+    Text {
+        bytes: Arc::clone(&word.bytes),
+        span: word.span,
+    }
+}
+
+/// A string that may hold variables.
+pub(crate) fn text(args: &mut Args<'_>) -> Parsed<Text> {
+    Ok(text_of(args.word(0)))
+}
+
+/// A string that was written.
+pub(crate) fn some_text(args: &mut Args<'_>) -> Parsed<Option<Text>> {
+    text(args).map(Some)
+}
+
+/// Plain bytes.
+pub(crate) fn bytes(args: &mut Args<'_>) -> Parsed<Arc<[u8]>> {
+    Ok(Arc::clone(&args.word(0).bytes))
+}
+
+/// All parameters as strings.
+pub(crate) fn texts(args: &mut Args<'_>) -> Parsed<List<Text>> {
+    Ok(Arc::new(args.words.iter().map(text_of).collect()))
+}
+
+/// A size, or variables that give one.
+pub(crate) fn some_amount(args: &mut Args<'_>) -> Parsed<Option<Amount>> {
+    let word = args.word(0);
+    if word.bytes.contains(&b'$') {
+        return Ok(Some(Amount::Text(text_of(word))));
+    }
+    size(args).map(|n| Some(Amount::Fixed(n)))
+}
+
+/// One word of a list, whatever its case.
+pub(crate) fn one_of<T: Copy>(args: &mut Args<'_>, words: &[(&str, T)]) -> Parsed<T> {
+    let given = args.word(0);
+    let found = words
+        .iter()
+        .find(|(w, _)| given.bytes.eq_ignore_ascii_case(w.as_bytes()));
+    found
+        .map(|(_, v)| *v)
+        .ok_or_else(|| not_one_of(given, words))
+}
+
+fn not_one_of<T>(given: &Word, words: &[(&str, T)]) -> Fault {
+    let list: Vec<_> = words.iter().map(|(w, _)| *w).collect();
+    Fault {
+        span: Some(given.span),
+        ..Fault::new(format!("invalid value \"{}\"", given.lossy()))
+    }
+    .hint(format!("one of: {}", list.join(", ")))
+}
+
+/// Several words of a list; one that comes twice draws nginx's warning.
+pub(crate) fn any_of<T: Copy + Default + PartialEq>(
+    args: &mut Args<'_>,
+    words: &[(&str, T)],
+    has: fn(T, T) -> bool,
+    with: fn(T, T) -> T,
+) -> Parsed<T> {
+    let mut mask = T::default();
+    for given in args.words {
+        let found = words
+            .iter()
+            .find(|(w, _)| given.bytes.eq_ignore_ascii_case(w.as_bytes()));
+        let bit = found
+            .map(|(_, v)| *v)
+            .ok_or_else(|| not_one_of(given, words))?;
+        if has(mask, bit) {
+            args.warnings
+                .push(format!("duplicate value \"{}\"", given.lossy()));
+        }
+        mask = with(mask, bit);
+    }
+    Ok(mask)
+}
+
+/// A path, absolute by the prefix.
+pub(crate) fn full_path(prefix: &Path, bytes: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt as _;
+    let given = Path::new(std::ffi::OsStr::from_bytes(bytes));
+    if given.is_absolute() {
+        given.to_path_buf()
+    } else {
+        prefix.join(given)
+    }
+}
+
+/// A path that was written.
+pub(crate) fn path(args: &mut Args<'_>) -> Parsed<PathBuf> {
+    Ok(full_path(args.prefix, args.bytes(0)))
+}

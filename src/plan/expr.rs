@@ -29,7 +29,11 @@ impl Expr {
     #[must_use]
     pub fn literal(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        let parts = if bytes.is_empty() { Box::default() } else { Box::from([Part::Lit(bytes)]) };
+        let parts = if bytes.is_empty() {
+            Box::default()
+        } else {
+            Box::from([Part::Lit(bytes)])
+        };
         Self { parts }
     }
 

@@ -8,10 +8,11 @@ use bytes::Bytes;
 use super::expr::Expr;
 use super::locations::LocationTree;
 use super::regex::Regex;
-use super::rules::HeaderRules;
+use super::rules::{FieldSet, HeaderRules};
 use super::script::Script;
 use super::{FormatId, GroupId, LocationId, LogId, ResolverId, ServerId};
 use crate::config::model;
+use crate::proto::tokens::Token;
 
 /// A `server` block.
 pub struct ServerPlan {
@@ -35,6 +36,8 @@ pub struct LocationPlan {
     pub name: Bytes,
     /// How the text is matched.
     pub kind: LocationKind,
+    /// The text escaped as a path: the target of a redirect that adds the final slash.
+    pub escaped_name: Bytes,
     /// Simple values under their directives' names.
     pub settings: Arc<model::Settings>,
     /// Nested locations.
@@ -42,7 +45,7 @@ pub struct LocationPlan {
     /// `set`, `if`, `rewrite`, `return` of this block.
     pub script: Script,
     /// `limit_except`: methods allowed here, and the settings for all others.
-    pub limit_except: Option<(model::MethodSet, LocationId)>,
+    pub limit_except: Option<LimitExcept>,
     /// What makes the answer.
     pub content: Content,
     /// `root` or `alias`.
@@ -69,6 +72,14 @@ pub struct LocationPlan {
     pub limit_rate_after: Expr,
     /// `userid` family's compiled parts are read from `settings`.
     pub userid_domain: Expr,
+}
+
+/// `limit_except`.
+pub struct LimitExcept {
+    /// Methods that stay in the location, in upper case; `GET` brings `HEAD`.
+    pub allowed: Box<[Bytes]>,
+    /// Settings and content for all other methods.
+    pub location: LocationId,
 }
 
 /// How a location's text is matched.
@@ -184,14 +195,14 @@ pub struct ProxyPlan {
     /// Request headers that the proxy writes, in nginx's order, `Host` first. A value that comes
     /// out empty removes the field.
     pub set_headers: Box<[SetHeader]>,
-    /// Lower-case names of client fields that are not forwarded because a rule above sets them.
-    pub replaced: Box<[Bytes]>,
+    /// Client fields that are not forwarded: those that `set_headers` names, and those of one connection only.
+    pub replaced: FieldSet,
     /// `proxy_set_body`.
     pub body: Option<Expr>,
     /// `proxy_method`.
     pub method: Option<Expr>,
-    /// Lower-case names of response fields that do not reach the client.
-    pub hidden: Box<[Bytes]>,
+    /// Response fields that do not reach the client.
+    pub hidden: FieldSet,
     /// `proxy_redirect` in order.
     pub redirects: Box<[RedirectRule]>,
     /// `proxy_cookie_domain` in order.
@@ -238,6 +249,8 @@ pub enum UriRule {
 pub struct SetHeader {
     /// Name as configured.
     pub name: Bytes,
+    /// Its token, when it is a known field.
+    pub token: Token,
     /// Value; empty removes.
     pub value: Expr,
 }
@@ -265,4 +278,3 @@ pub struct CookieFlags {
     /// Flags to set or clear, as evaluated text (`secure`, `nosamesite`, …).
     pub flags: Box<[Expr]>,
 }
-

@@ -1,1 +1,306 @@
-//! `Model` to `Plan`: everything resolved, compiled, immutable, shareable.
+//! `Model` to `Plan`: everything resolved, compiled, immutable, shareable between shards.
+//!
+//! A request reads the plan and nothing else of the configuration. Ids are dense, so that the state
+//! a shard keeps for a group, a log or a zone is a `Vec` indexed by id. What a location does not use
+//! is empty here and costs a request one length test. Knows no sockets and no clock. Start at
+//! [`Plan`], then [`location::LocationPlan`]; [`compile`] builds both.
+
+pub mod compile;
+pub mod expr;
+pub mod location;
+pub mod locations;
+pub mod lookup;
+pub mod names;
+pub mod regex;
+pub mod rules;
+pub mod script;
+pub mod vars;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::base::ids::IdVec;
+use crate::config::model;
+use crate::proto::tokens::Token;
+use location::{LocationPlan, ServerPlan};
+use lookup::{GeoPlan, MapPlan, SplitPlan};
+use names::VirtualHosts;
+
+crate::define_id!(
+    /// A `listen` socket address of the plan.
+    ListenerId
+);
+crate::define_id!(
+    /// A `server` block.
+    ServerId
+);
+crate::define_id!(
+    /// A `location`, `if` or `limit_except` block, or the settings of a server itself.
+    LocationId
+);
+crate::define_id!(
+    /// An upstream group: an `upstream` block, or the implicit group of a `proxy_pass` to a host.
+    GroupId
+);
+crate::define_id!(
+    /// One address of a group; dense within its group.
+    PeerId
+);
+crate::define_id!(
+    /// A destination of log lines: one file, or one syslog server with its options.
+    LogId
+);
+crate::define_id!(
+    /// A compiled `log_format`.
+    FormatId
+);
+crate::define_id!(
+    /// A `map` block.
+    MapId
+);
+crate::define_id!(
+    /// A `geo` block.
+    GeoId
+);
+crate::define_id!(
+    /// A `split_clients` block.
+    SplitId
+);
+crate::define_id!(
+    /// A settable variable: `set`, a named capture, or a proxy's own per-request variable.
+    SlotId
+);
+crate::define_id!(
+    /// A `resolver` line, shared by all blocks that inherit it.
+    ResolverId
+);
+
+/// Everything that running one configuration needs.
+pub struct Plan {
+    /// Main-context values, under their directives' names.
+    pub main: model::Main,
+    /// Bound addresses, in the order of their first `listen`.
+    pub listeners: IdVec<ListenerId, ListenerPlan>,
+    /// Servers in file order.
+    pub servers: IdVec<ServerId, ServerPlan>,
+    /// All locations of all servers; nested ones too.
+    pub locations: IdVec<LocationId, LocationPlan>,
+    /// Upstream groups, explicit first.
+    pub groups: IdVec<GroupId, GroupPlan>,
+    /// Where log lines go. [`LogId`] 0 is the main `error_log`.
+    pub logs: IdVec<LogId, LogTarget>,
+    /// Compiled `log_format`s; `combined` is the first.
+    pub formats: IdVec<FormatId, LogFormat>,
+    /// `map` blocks.
+    pub maps: IdVec<MapId, MapPlan>,
+    /// `geo` blocks.
+    pub geos: IdVec<GeoId, GeoPlan>,
+    /// `split_clients` blocks.
+    pub splits: IdVec<SplitId, SplitPlan>,
+    /// The settable variables; its length sizes an exchange's slots.
+    pub slots: IdVec<SlotId, SlotPlan>,
+    /// Members of the open variable families (`http_x_y`, `arg_a`), indexed by [`expr::Var::Named`].
+    pub family_names: Vec<FamilyName>,
+    /// `resolver` lines.
+    pub resolvers: IdVec<ResolverId, ResolverPlan>,
+    /// `$hostname`.
+    pub hostname: Bytes,
+    /// Version text after `Server: name/`; the name differs by identity.
+    pub server_token: ServerToken,
+    /// Prefix that relative paths start from.
+    pub prefix: PathBuf,
+}
+
+impl Plan {
+    /// Finds the location of a normalised URI among those of a server. None is the server's own
+    /// settings ([`ServerPlan::root`]).
+    pub fn find_location(
+        &self,
+        server: ServerId,
+        uri: &[u8],
+        captures: &mut regex::Captures,
+    ) -> locations::LocationMatch<'_> {
+        let nested = |id: LocationId| &self.locations[id].tree;
+        self.servers[server].tree.find(uri, &nested, captures)
+    }
+}
+
+/// A settable variable.
+#[derive(Clone, Debug)]
+pub struct SlotPlan {
+    /// Lower-case name without `$`.
+    pub name: Bytes,
+    /// What is read until the variable is set: a `map` of the same name and its like.
+    pub fallback: Option<expr::Var>,
+}
+
+/// A member of an open variable family, such as `x_y` of `$http_x_y`.
+#[derive(Clone, Debug)]
+pub struct FamilyName {
+    /// Lower-case name without the family's prefix; `_` stands for `-` in field names.
+    pub name: Bytes,
+    /// The known field of that name written with dashes, so that `$http_user_agent` is one probe.
+    pub token: Token,
+}
+
+/// What the `Server` header and error pages call this program.
+#[derive(Clone, Debug)]
+pub struct ServerToken {
+    /// `ringx` or `nginx`.
+    pub short: Bytes,
+    /// With the version: `ringx/0.1.0`.
+    pub full: Bytes,
+    /// With version and build: `server_tokens build`.
+    pub build: Bytes,
+}
+
+/// One bound address and the servers behind it.
+pub struct ListenerPlan {
+    /// Address to bind, exactly one socket per shard (unix: one shared).
+    pub addr: ListenAddr,
+    /// Socket options of the `listen` that set them.
+    pub options: model::ListenOptions,
+    /// Servers by local address. Listening on a wildcard also serves `listen`s to single addresses
+    /// of the same port; the entry without an address is the wildcard's own.
+    pub hosts: Vec<(Option<SocketAddr>, AddressPlan)>,
+}
+
+/// The servers that share one address and port.
+pub struct AddressPlan {
+    /// `proxy_protocol` on this address.
+    pub proxy_protocol: bool,
+    /// `ssl` on this address.
+    pub ssl: bool,
+    /// Server names, and the default server.
+    pub names: VirtualHosts,
+}
+
+/// Where a listener is bound.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ListenAddr {
+    /// TCP over IPv4 or IPv6.
+    Tcp(SocketAddr),
+    /// A unix socket path.
+    Unix(PathBuf),
+}
+
+/// An upstream group as the balancer sees it.
+pub struct GroupPlan {
+    /// Name in the configuration; what `Host` is by default and what logs print.
+    pub name: Bytes,
+    /// Whether an `upstream {}` block made it (only those pool connections).
+    pub explicit: bool,
+    /// How a peer is picked.
+    pub method: Method,
+    /// Primary peers then backups, one for each resolved address.
+    pub peers: IdVec<PeerId, PeerPlan>,
+    /// `zone NAME SIZE`: failures of its peers are shared by all shards.
+    pub zone: Option<Bytes>,
+    /// `keepalive` and its companions. Capacity 0 means no pool.
+    pub keepalive: KeepalivePlan,
+}
+
+/// `keepalive*` of an upstream group.
+#[derive(Clone, Debug)]
+pub struct KeepalivePlan {
+    /// Idle connections that one shard keeps.
+    pub idle_max: u32,
+    /// `local`: the pool is keyed by location too (the default since nginx 1.29.7).
+    pub local: bool,
+    /// Requests after which a connection is closed.
+    pub requests_max: u32,
+    /// Age after which a connection is closed.
+    pub time_max: Duration,
+    /// How long one stays idle.
+    pub timeout: Duration,
+}
+
+/// Balancing methods of nginx's open-source modules.
+pub enum Method {
+    /// Smooth weighted round robin.
+    RoundRobin,
+    /// Fewest connections over weight.
+    LeastConn,
+    /// First three octets of IPv4, all of IPv6.
+    IpHash,
+    /// `hash KEY`.
+    Hash(expr::Expr),
+    /// `hash KEY consistent` (ketama).
+    Consistent(expr::Expr),
+    /// `random`, or `random two [least_conn]`.
+    Random {
+        /// Pick two and keep the better one.
+        two: bool,
+    },
+}
+
+/// One address of a group.
+#[derive(Clone, Debug)]
+pub struct PeerPlan {
+    /// Where to connect.
+    pub addr: PeerAddr,
+    /// `server` text as configured, for the log and for the consistent hash.
+    pub server: Bytes,
+    /// Address as text, what `$upstream_addr` prints.
+    pub name: Bytes,
+    /// `weight=`.
+    pub weight: u32,
+    /// `max_conns=`; 0 is no limit.
+    pub max_conns: u32,
+    /// `max_fails=`; 0 switches failure accounting off.
+    pub max_fails: u32,
+    /// `fail_timeout=`.
+    pub fail_timeout: Duration,
+    /// `backup`.
+    pub backup: bool,
+    /// `down`.
+    pub down: bool,
+}
+
+/// Where a peer listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PeerAddr {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// A unix socket path.
+    Unix(PathBuf),
+}
+
+/// Where log lines go.
+#[derive(Clone, Debug)]
+pub enum LogTarget {
+    /// A file, already opened by the parent; the worker finds its descriptor by this path.
+    File(PathBuf),
+    /// Standard error.
+    Stderr,
+    /// A syslog server.
+    Syslog(model::Syslog),
+    /// The last lines in memory.
+    Memory(u64),
+}
+
+/// A compiled `log_format`.
+pub struct LogFormat {
+    /// Its name.
+    pub name: Bytes,
+    /// How values are escaped.
+    pub escape: model::Escape,
+    /// The line, without the final newline.
+    pub line: expr::Expr,
+}
+
+/// A `resolver` line.
+#[derive(Clone, Debug)]
+pub struct ResolverPlan {
+    /// Name servers, used in turn.
+    pub servers: Vec<SocketAddr>,
+    /// `valid=`: overrides the records' own lifetimes.
+    pub valid: Option<Duration>,
+    /// Ask for A records.
+    pub ipv4: bool,
+    /// Ask for AAAA records.
+    pub ipv6: bool,
+}

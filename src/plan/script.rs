@@ -20,7 +20,7 @@ pub enum Op {
     /// `set $name value`.
     Set {
         /// The variable.
-        slot: SlotId,
+        target: SetTarget,
         /// Its new value.
         value: Expr,
     },
@@ -40,6 +40,17 @@ pub enum Op {
     Return(Box<Return>),
     /// `break`.
     Break,
+}
+
+/// What a `set` assigns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetTarget {
+    /// A variable of the configuration.
+    Slot(SlotId),
+    /// `$args`: the request's arguments.
+    Args,
+    /// `$limit_rate`, in the size grammar; what cannot be read is ignored.
+    LimitRate,
 }
 
 /// What an `if` tests.

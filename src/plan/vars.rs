@@ -1,4 +1,400 @@
 //! The registry of variables: which names exist, and what they compile to.
 //!
-//! Values are made in `http::vars`; here a name becomes a [`Var`](super::expr::Var) or an
-//! "unknown variable" diagnostic.
+//! Values are made in `http::vars`; here a name becomes a [`Var`] or nothing, which the caller
+//! reports as an unknown variable. Names compare without case. Start at [`Registry::resolve`].
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use super::expr::{Family, Var};
+use super::names::Table;
+use super::script::SetTarget;
+use super::{FamilyName, GeoId, MapId, SlotId, SlotPlan, SplitId};
+use crate::base::ids::IdVec;
+use crate::proto::tokens::Token;
+
+macro_rules! builtins {
+    ($($(#[doc = $doc:literal])* $variant:ident = $name:literal;)+) => {
+        /// Variables with a fixed name.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Builtin { $($(#[doc = $doc])* #[doc = concat!("`$", $name, "`")] $variant,)+ }
+
+        impl Builtin {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The name without `$`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+        }
+    };
+}
+
+builtins! {
+    Args = "args";
+    BinaryRemoteAddr = "binary_remote_addr";
+    BodyBytesSent = "body_bytes_sent";
+    BytesSent = "bytes_sent";
+    Connection = "connection";
+    ConnectionRequests = "connection_requests";
+    ConnectionTime = "connection_time";
+    ConnectionsActive = "connections_active";
+    ConnectionsReading = "connections_reading";
+    ConnectionsWaiting = "connections_waiting";
+    ConnectionsWriting = "connections_writing";
+    ContentLength = "content_length";
+    ContentType = "content_type";
+    DocumentRoot = "document_root";
+    DocumentUri = "document_uri";
+    Host = "host";
+    Hostname = "hostname";
+    Https = "https";
+    IsArgs = "is_args";
+    IsRequestPort = "is_request_port";
+    LimitRate = "limit_rate";
+    Msec = "msec";
+    NginxVersion = "nginx_version";
+    Pid = "pid";
+    Pipe = "pipe";
+    ProxyAddXForwardedFor = "proxy_add_x_forwarded_for";
+    ProxyHost = "proxy_host";
+    ProxyInternalBodyLength = "proxy_internal_body_length";
+    ProxyInternalChunked = "proxy_internal_chunked";
+    ProxyPort = "proxy_port";
+    ProxyProtocolAddr = "proxy_protocol_addr";
+    ProxyProtocolPort = "proxy_protocol_port";
+    ProxyProtocolServerAddr = "proxy_protocol_server_addr";
+    ProxyProtocolServerPort = "proxy_protocol_server_port";
+    QueryString = "query_string";
+    RealpathRoot = "realpath_root";
+    RemoteAddr = "remote_addr";
+    RemotePort = "remote_port";
+    RemoteUser = "remote_user";
+    Request = "request";
+    RequestBody = "request_body";
+    RequestBodyFile = "request_body_file";
+    RequestCompletion = "request_completion";
+    RequestFilename = "request_filename";
+    RequestId = "request_id";
+    RequestLength = "request_length";
+    RequestMethod = "request_method";
+    RequestPort = "request_port";
+    RequestTime = "request_time";
+    RequestUri = "request_uri";
+    Scheme = "scheme";
+    ServerAddr = "server_addr";
+    ServerName = "server_name";
+    ServerPort = "server_port";
+    ServerProtocol = "server_protocol";
+    Status = "status";
+    TcpinfoRcvSpace = "tcpinfo_rcv_space";
+    TcpinfoRtt = "tcpinfo_rtt";
+    TcpinfoRttvar = "tcpinfo_rttvar";
+    TcpinfoSndCwnd = "tcpinfo_snd_cwnd";
+    TimeIso8601 = "time_iso8601";
+    TimeLocal = "time_local";
+    UidGot = "uid_got";
+    UidReset = "uid_reset";
+    UidSet = "uid_set";
+    UpstreamAddr = "upstream_addr";
+    UpstreamBytesReceived = "upstream_bytes_received";
+    UpstreamBytesSent = "upstream_bytes_sent";
+    UpstreamCacheEtag = "upstream_cache_etag";
+    UpstreamCacheLastModified = "upstream_cache_last_modified";
+    UpstreamCacheStatus = "upstream_cache_status";
+    UpstreamConnectTime = "upstream_connect_time";
+    UpstreamHeaderTime = "upstream_header_time";
+    UpstreamResponseLength = "upstream_response_length";
+    UpstreamResponseTime = "upstream_response_time";
+    UpstreamStatus = "upstream_status";
+    Uri = "uri";
+    /// Belongs to a feature that is not in use, and so has no value: TLS, compression, limits and others.
+    Absent = "";
+}
+
+/// Names that nginx knows and that stand for parts of it that do not work here yet, or that have
+/// no value without their feature. They must load: log formats name them everywhere.
+const ABSENT: &[&str] = &[
+    "ancient_browser",
+    "date_gmt",
+    "date_local",
+    "fastcgi_path_info",
+    "fastcgi_script_name",
+    "gzip_ratio",
+    "http2",
+    "http3",
+    "invalid_referer",
+    "limit_conn_status",
+    "limit_req_status",
+    "modern_browser",
+    "msie",
+    "quic",
+    "realip_remote_addr",
+    "realip_remote_port",
+    "secure_link",
+    "secure_link_expires",
+    "slice_range",
+    "ssl_alpn_protocol",
+    "ssl_cipher",
+    "ssl_ciphers",
+    "ssl_client_cert",
+    "ssl_client_escaped_cert",
+    "ssl_client_fingerprint",
+    "ssl_client_i_dn",
+    "ssl_client_i_dn_legacy",
+    "ssl_client_raw_cert",
+    "ssl_client_s_dn",
+    "ssl_client_s_dn_legacy",
+    "ssl_client_serial",
+    "ssl_client_sigalg",
+    "ssl_client_v_end",
+    "ssl_client_v_remain",
+    "ssl_client_v_start",
+    "ssl_client_verify",
+    "ssl_curve",
+    "ssl_curves",
+    "ssl_early_data",
+    "ssl_ech_outer_server_name",
+    "ssl_ech_status",
+    "ssl_protocol",
+    "ssl_server_name",
+    "ssl_session_id",
+    "ssl_session_reused",
+    "ssl_sigalg",
+];
+
+/// Families and their prefixes; a longer prefix stands before a shorter one that it contains.
+const FAMILIES: &[(&str, Family)] = &[
+    ("http_", Family::Http),
+    ("sent_http_", Family::SentHttp),
+    ("sent_trailer_", Family::SentTrailer),
+    ("upstream_http_", Family::UpstreamHttp),
+    ("upstream_trailer_", Family::UpstreamTrailer),
+    ("upstream_cookie_", Family::UpstreamCookie),
+    ("cookie_", Family::Cookie),
+    ("arg_", Family::Arg),
+    ("proxy_protocol_tlv_", Family::ProxyProtocolTlv),
+];
+
+impl Builtin {
+    /// What a name written by the configuration stands for.
+    pub fn of(name: &[u8]) -> Option<Self> {
+        let name = std::str::from_utf8(name).ok().filter(|n| !n.is_empty())?;
+        let known = Self::ALL
+            .iter()
+            .copied()
+            .find(|b| b.name().eq_ignore_ascii_case(name));
+        known.or_else(|| {
+            ABSENT
+                .iter()
+                .any(|a| a.eq_ignore_ascii_case(name))
+                .then_some(Self::Absent)
+        })
+    }
+
+    /// Builtins that a configuration may define anew or `set`.
+    fn is_changeable(self) -> bool {
+        matches!(
+            self,
+            Self::Args | Self::LimitRate | Self::ProxyHost | Self::ProxyPort | Self::UidReset
+        )
+    }
+}
+
+/// Who defined a name.
+#[derive(Clone, Copy)]
+enum Defined {
+    Slot(SlotId),
+    Table(Var),
+}
+
+/// Collects the variables of one configuration while it is compiled.
+#[derive(Default)]
+pub struct Registry {
+    defined: Table<Defined>,
+    slots: IdVec<SlotId, SlotPlan>,
+    family_names: Vec<FamilyName>,
+    families_seen: HashMap<(Family, Bytes), u32, foldhash::fast::FixedState>,
+}
+
+impl Registry {
+    /// Defines what a `map` makes. The error is nginx's message.
+    pub fn define_map(&mut self, name: &[u8], id: MapId) -> Result<(), String> {
+        self.define(name, Var::Map(id))
+    }
+
+    /// Defines what a `geo` makes.
+    pub fn define_geo(&mut self, name: &[u8], id: GeoId) -> Result<(), String> {
+        self.define(name, Var::Geo(id))
+    }
+
+    /// Defines what a `split_clients` makes.
+    pub fn define_split(&mut self, name: &[u8], id: SplitId) -> Result<(), String> {
+        self.define(name, Var::Split(id))
+    }
+
+    fn define(&mut self, name: &[u8], var: Var) -> Result<(), String> {
+        let lower = changeable(name)?;
+        match self.defined.get(&lower) {
+            // A name that is also `set` reads the table until it is set.
+            Some(&Defined::Slot(slot)) => self.slots[slot].fallback = Some(var),
+            _ => {
+                self.defined.insert(lower, Defined::Table(var));
+            }
+        }
+        Ok(())
+    }
+
+    /// Defines what `set` or a named capture assigns.
+    pub fn define_slot(&mut self, name: &[u8]) -> Result<SetTarget, String> {
+        let lower = changeable(name)?;
+        let fallback = match (self.defined.get(&lower), Builtin::of(&lower)) {
+            (Some(&Defined::Slot(slot)), _) => return Ok(SetTarget::Slot(slot)),
+            (Some(&Defined::Table(var)), _) => Some(var),
+            (None, Some(Builtin::Args)) => return Ok(SetTarget::Args),
+            (None, Some(Builtin::LimitRate)) => return Ok(SetTarget::LimitRate),
+            (None, builtin) => builtin.map(Var::Builtin),
+        };
+        let slot = self.slots.push(SlotPlan {
+            name: Bytes::copy_from_slice(&lower),
+            fallback,
+        });
+        self.defined.insert(lower, Defined::Slot(slot));
+        Ok(SetTarget::Slot(slot))
+    }
+
+    /// What a name stands for; none when nothing defines it.
+    pub fn resolve(&mut self, name: &[u8]) -> Option<Var> {
+        let lower = name.to_ascii_lowercase();
+        match self.defined.get(&lower[..]) {
+            Some(&Defined::Slot(slot)) => return Some(Var::Slot(slot)),
+            Some(&Defined::Table(var)) => return Some(var),
+            None => {}
+        }
+        if let Some(builtin) = Builtin::of(&lower) {
+            return Some(Var::Builtin(builtin));
+        }
+        let &(prefix, family) = FAMILIES
+            .iter()
+            .find(|(prefix, _)| lower.starts_with(prefix.as_bytes()))?;
+        Some(Var::Named(
+            family,
+            self.member(family, &lower[prefix.len()..]),
+        ))
+    }
+
+    fn member(&mut self, family: Family, name: &[u8]) -> u32 {
+        let name = Bytes::copy_from_slice(name);
+        let names = &mut self.family_names;
+        *self
+            .families_seen
+            .entry((family, name.clone()))
+            .or_insert_with(|| {
+                let dashed: Vec<u8> = name
+                    .iter()
+                    .map(|&b| if b == b'_' { b'-' } else { b })
+                    .collect();
+                names.push(FamilyName {
+                    token: Token::of(&dashed),
+                    name,
+                });
+                (names.len() - 1) as u32
+            })
+    }
+
+    /// The slots and family members that were used.
+    pub fn finish(self) -> (IdVec<SlotId, SlotPlan>, Vec<FamilyName>) {
+        (self.slots, self.family_names)
+    }
+}
+
+/// The lower-case name, unless it is one that may not be defined.
+fn changeable(name: &[u8]) -> Result<Box<[u8]>, String> {
+    let shown = String::from_utf8_lossy(name);
+    if name.is_empty() {
+        return Err("invalid variable name \"$\"".to_owned());
+    }
+    match Builtin::of(name) {
+        Some(builtin) if !builtin.is_changeable() => {
+            Err(format!("the duplicate \"{shown}\" variable"))
+        }
+        _ => Ok(name.to_ascii_lowercase().into_boxed_slice()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_resolve() {
+        let mut registry = Registry::default();
+        registry.define_map(b"mapped", MapId(0)).unwrap();
+        assert_eq!(registry.define_slot(b"Own"), Ok(SetTarget::Slot(SlotId(0))));
+        assert_eq!(registry.define_slot(b"own"), Ok(SetTarget::Slot(SlotId(0))));
+        let cases: &[(&str, Option<Var>)] = &[
+            ("host", Some(Var::Builtin(Builtin::Host))),
+            ("HOST", Some(Var::Builtin(Builtin::Host))),
+            ("own", Some(Var::Slot(SlotId(0)))),
+            ("mapped", Some(Var::Map(MapId(0)))),
+            ("http_x_a", Some(Var::Named(Family::Http, 0))),
+            ("HTTP_X_A", Some(Var::Named(Family::Http, 0))),
+            ("arg_x_a", Some(Var::Named(Family::Arg, 1))),
+            ("sent_http_upgrade", Some(Var::Named(Family::SentHttp, 2))),
+            ("gzip_ratio", Some(Var::Builtin(Builtin::Absent))),
+            ("nosuch", None),
+            ("", None),
+            ("1", None),
+        ];
+        for &(name, expected) in cases {
+            assert_eq!(registry.resolve(name.as_bytes()), expected, "{name}");
+        }
+        let (_, names) = registry.finish();
+        assert_eq!(names[2].token, Token::UPGRADE);
+        assert_eq!(&names[0].name[..], b"x_a");
+    }
+
+    #[test]
+    fn what_may_be_defined() {
+        let mut registry = Registry::default();
+        assert_eq!(registry.define_slot(b"args"), Ok(SetTarget::Args));
+        assert_eq!(
+            registry.define_slot(b"limit_rate"),
+            Ok(SetTarget::LimitRate)
+        );
+        assert_eq!(
+            registry.define_slot(b"uri"),
+            Err("the duplicate \"uri\" variable".to_owned())
+        );
+        assert_eq!(
+            registry.define_map(b"Host", MapId(0)),
+            Err("the duplicate \"Host\" variable".to_owned())
+        );
+        // `set` of a mapped name: the map is read until then, in either order of definition.
+        registry.define_map(b"both", MapId(1)).unwrap();
+        assert_eq!(
+            registry.define_slot(b"both"),
+            Ok(SetTarget::Slot(SlotId(0)))
+        );
+        registry.define_slot(b"later").unwrap();
+        registry.define_map(b"later", MapId(2)).unwrap();
+        let (slots, _) = registry.finish();
+        assert_eq!(slots[SlotId(0)].fallback, Some(Var::Map(MapId(1))));
+        assert_eq!(slots[SlotId(1)].fallback, Some(Var::Map(MapId(2))));
+    }
+
+    #[test]
+    fn every_builtin_has_its_own_name() {
+        let mut names: Vec<&str> = Builtin::ALL
+            .iter()
+            .map(|b| b.name())
+            .chain(ABSENT.iter().copied())
+            .collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}

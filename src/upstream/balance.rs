@@ -1,0 +1,694 @@
+//! Which peer is next, by nginx's arithmetic for each method. Sees weights, counts, a clock second and a random
+//! word; never addresses, sockets or configuration. [`super::group`] calls [`pick`] and does the book-keeping.
+
+use std::net::IpAddr;
+
+use super::crc32::{self, crc32};
+
+/// What a balancer knows of one peer: facts of the configuration and its running state.
+#[derive(Clone, Debug)]
+pub struct PeerState {
+    /// `weight=`.
+    pub weight: i64,
+    /// `max_conns=`; 0 is no limit.
+    pub max_conns: u32,
+    /// `max_fails=`; 0 switches failure accounting off.
+    pub max_fails: u32,
+    /// `fail_timeout=` in seconds.
+    pub fail_timeout: i64,
+    /// `down`.
+    pub down: bool,
+    /// Number of the `server` line among the group's distinct ones; the ring of the consistent hash names it.
+    pub server: u32,
+    /// Smooth round robin's running weight.
+    pub current_weight: i64,
+    /// Weight after failures; recovers by one a pick.
+    pub effective_weight: i64,
+    /// Requests in progress.
+    pub conns: u32,
+    /// Failures within the period.
+    pub fails: u32,
+    /// Second of the last failure.
+    pub accessed: i64,
+    /// Second of the last failure or of the start of a probe.
+    pub checked: i64,
+}
+
+impl PeerState {
+    /// Failed too often, too recently.
+    fn disabled(&self, now: i64) -> bool {
+        self.max_fails > 0 && self.fails >= self.max_fails && now - self.checked <= self.fail_timeout
+    }
+
+    /// As many requests as it may have.
+    fn full(&self) -> bool {
+        self.max_conns > 0 && self.conns >= self.max_conns
+    }
+
+    /// May be given a request, leaving aside whether this request tried it before.
+    pub fn usable(&self, now: i64) -> bool {
+        !self.down && !self.disabled(now) && !self.full()
+    }
+
+    /// May be given a request although it failed: the only peer of its group.
+    pub fn usable_alone(&self) -> bool {
+        !self.down && !self.full()
+    }
+
+    /// One step of smooth weighted round robin, and one of recovery.
+    fn step(&mut self) -> i64 {
+        let step = self.effective_weight;
+        self.current_weight += step;
+        if self.effective_weight < self.weight {
+            self.effective_weight += 1;
+        }
+        step
+    }
+}
+
+/// Peers that one request has tried. The first 64 need no allocation.
+#[derive(Debug, Default)]
+pub struct Tried {
+    first: u64,
+    rest: Box<[u64]>,
+}
+
+impl Tried {
+    /// Room for `count` peers, none tried.
+    pub fn new(count: usize) -> Self {
+        let rest = vec![0; count.div_ceil(64).saturating_sub(1)].into_boxed_slice();
+        Self { first: 0, rest }
+    }
+
+    fn word(&mut self, peer: usize) -> &mut u64 {
+        if peer < 64 { &mut self.first } else { &mut self.rest[peer / 64 - 1] }
+    }
+
+    /// Whether this peer was tried.
+    pub fn has(&self, peer: usize) -> bool {
+        let word = if peer < 64 { self.first } else { self.rest[peer / 64 - 1] };
+        word >> (peer % 64) & 1 == 1
+    }
+
+    /// Marks a peer.
+    pub fn set(&mut self, peer: usize) {
+        *self.word(peer) |= 1 << (peer % 64);
+    }
+
+    /// Forgets a peer.
+    pub fn unset(&mut self, peer: usize) {
+        *self.word(peer) &= !(1 << (peer % 64));
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.first = 0;
+        self.rest.fill(0);
+    }
+}
+
+/// A balancing method with what it precomputed.
+#[derive(Debug)]
+pub enum Balancer {
+    /// Smooth weighted round robin.
+    RoundRobin,
+    /// Fewest connections over weight.
+    LeastConn,
+    /// By client address.
+    IpHash,
+    /// By a key, over weights.
+    Hash,
+    /// By a key, on a ring of points.
+    Consistent(Ring),
+    /// By weight at random.
+    Random,
+    /// The less busy of two at random.
+    RandomTwo,
+}
+
+/// What a request's peer depends on.
+#[derive(Clone, Copy, Debug)]
+pub enum Key<'a> {
+    /// Nothing: round robin, least connections, random.
+    None,
+    /// The client's address; none for a unix socket.
+    Client(Option<IpAddr>),
+    /// The value of the `hash` key.
+    Text(&'a [u8]),
+}
+
+/// One request's progress through a hash: where the next attempt goes on.
+#[derive(Debug, Default)]
+pub struct Walk {
+    /// Points looked at in vain; beyond [`WALK_MAX`] round robin decides.
+    misses: u32,
+    /// Attempts that were mixed into the hash so far.
+    rehash: u32,
+    /// Running hash, or position on the ring.
+    hash: u32,
+    /// Checksum of the key.
+    key_crc: u32,
+    /// Length of the key, or of the address part that counts.
+    key_length: usize,
+    /// Octets of a client address.
+    address: [u8; 16],
+}
+
+/// How often a hash is tried before round robin takes over.
+const WALK_MAX: u32 = 20;
+
+impl Walk {
+    /// The start of a request with this key.
+    pub fn new(balancer: &Balancer, key: Key<'_>) -> Self {
+        let mut walk = Self::default();
+        match key {
+            Key::None => {}
+            Key::Client(ip) => {
+                walk.hash = 89;
+                match ip {
+                    Some(IpAddr::V6(ip)) => {
+                        walk.address = ip.octets();
+                        walk.key_length = 16;
+                    }
+                    Some(IpAddr::V4(ip)) => {
+                        walk.address[..4].copy_from_slice(&ip.octets());
+                        walk.key_length = 3;
+                    }
+                    None => walk.key_length = 3,
+                }
+            }
+            Key::Text(text) => {
+                walk.key_crc = crc32(text);
+                walk.key_length = text.len();
+                if let Balancer::Consistent(ring) = balancer {
+                    walk.hash = ring.position(walk.key_crc);
+                }
+            }
+        }
+        walk
+    }
+
+    /// Counts a miss; true when the hash has had its chances.
+    fn miss(&mut self) -> bool {
+        self.misses += 1;
+        self.misses > WALK_MAX
+    }
+}
+
+/// The peers that a pick chooses from, and the moment.
+pub struct Field<'a> {
+    /// Primary or backup peers.
+    pub peers: &'a mut [PeerState],
+    /// Sum of their weights.
+    pub total_weight: u64,
+    /// The current second.
+    pub now: i64,
+}
+
+/// Picks a peer that this request has not tried; none when no peer is usable.
+pub fn pick(balancer: &Balancer, field: &mut Field<'_>, tried: &Tried, walk: &mut Walk, random: u64) -> Option<usize> {
+    let few = field.peers.len() < 2 || walk.misses > WALK_MAX;
+    let picked = match balancer {
+        Balancer::LeastConn => return least_conn(field, tried),
+        Balancer::IpHash if !few => ip_hash(field, tried, walk),
+        Balancer::Hash if !few && walk.key_length > 0 => hash(field, tried, walk),
+        Balancer::Consistent(ring) if !few && walk.key_length > 0 => consistent(ring, field, tried, walk),
+        Balancer::Random if !few => random_one(field, tried, walk, Words(random)),
+        Balancer::RandomTwo if !few => random_two(field, tried, walk, Words(random)),
+        _ => None,
+    };
+    picked.or_else(|| round_robin(field, tried))
+}
+
+fn round_robin(field: &mut Field<'_>, tried: &Tried) -> Option<usize> {
+    let mut best: Option<usize> = None;
+    let mut total = 0;
+    for i in 0..field.peers.len() {
+        if tried.has(i) || !field.peers[i].usable(field.now) {
+            continue;
+        }
+        total += field.peers[i].step();
+        if best.is_none_or(|b| field.peers[i].current_weight > field.peers[b].current_weight) {
+            best = Some(i);
+        }
+    }
+    field.peers[best?].current_weight -= total;
+    best
+}
+
+fn least_conn(field: &mut Field<'_>, tried: &Tried) -> Option<usize> {
+    let load = |p: &PeerState, q: &PeerState| (i64::from(p.conns) * q.weight).cmp(&(i64::from(q.conns) * p.weight));
+    let mut least: Option<usize> = None;
+    let mut many = false;
+    for (i, peer) in field.peers.iter().enumerate() {
+        if tried.has(i) || !peer.usable(field.now) {
+            continue;
+        }
+        match least.map(|l| load(peer, &field.peers[l])) {
+            None | Some(std::cmp::Ordering::Less) => {
+                least = Some(i);
+                many = false;
+            }
+            Some(std::cmp::Ordering::Equal) => many = true,
+            Some(std::cmp::Ordering::Greater) => {}
+        }
+    }
+    let least = least?;
+    let mut best = least;
+    let mut total = 0;
+    if many {
+        // The tie is broken by round robin among the peers that are as idle as the first one.
+        for i in least..field.peers.len() {
+            let tie = load(&field.peers[i], &field.peers[best]).is_eq();
+            if tried.has(i) || !tie || !field.peers[i].usable(field.now) {
+                continue;
+            }
+            total += field.peers[i].step();
+            if field.peers[i].current_weight > field.peers[best].current_weight {
+                best = i;
+            }
+        }
+    }
+    field.peers[best].current_weight -= total;
+    Some(best)
+}
+
+/// The peer that covers a position among the weights laid end to end.
+fn by_weight(peers: &[PeerState], mut position: u64) -> usize {
+    for (i, peer) in peers.iter().enumerate() {
+        let weight = peer.weight.unsigned_abs();
+        if position < weight {
+            return i;
+        }
+        position -= weight;
+    }
+    0
+}
+
+fn ip_hash(field: &Field<'_>, tried: &Tried, walk: &mut Walk) -> Option<usize> {
+    let mut hash = walk.hash;
+    loop {
+        for &octet in &walk.address[..walk.key_length] {
+            hash = (hash * 113 + u32::from(octet)) % 6271;
+        }
+        let i = by_weight(field.peers, u64::from(hash) % field.total_weight);
+        if !tried.has(i) && field.peers[i].usable(field.now) {
+            walk.hash = hash;
+            return Some(i);
+        }
+        if walk.miss() {
+            return None;
+        }
+    }
+}
+
+fn hash(field: &Field<'_>, tried: &Tried, walk: &mut Walk) -> Option<usize> {
+    loop {
+        // As Cache::Memcached distributes keys: attempts after the first put their number before the key.
+        let crc = if walk.rehash == 0 {
+            walk.key_crc
+        } else {
+            let mut digits = itoa::Buffer::new();
+            crc32::join(crc32(digits.format(walk.rehash).as_bytes()), walk.key_crc, walk.key_length as u64)
+        };
+        walk.hash = walk.hash.wrapping_add(crc >> 16 & 0x7fff);
+        walk.rehash += 1;
+        let i = by_weight(field.peers, u64::from(walk.hash) % field.total_weight);
+        if !tried.has(i) && field.peers[i].usable(field.now) {
+            return Some(i);
+        }
+        if walk.miss() {
+            return None;
+        }
+    }
+}
+
+fn consistent(ring: &Ring, field: &mut Field<'_>, tried: &Tried, walk: &mut Walk) -> Option<usize> {
+    loop {
+        let server = ring.server(walk.hash)?;
+        let mut best: Option<usize> = None;
+        let mut total = 0;
+        for i in 0..field.peers.len() {
+            if field.peers[i].server != server || tried.has(i) || !field.peers[i].usable(field.now) {
+                continue;
+            }
+            total += field.peers[i].step();
+            if best.is_none_or(|b| field.peers[i].current_weight > field.peers[b].current_weight) {
+                best = Some(i);
+            }
+        }
+        if let Some(best) = best {
+            field.peers[best].current_weight -= total;
+            return Some(best);
+        }
+        walk.hash = walk.hash.wrapping_add(1);
+        if walk.miss() {
+            return None;
+        }
+    }
+}
+
+fn random_one(field: &Field<'_>, tried: &Tried, walk: &mut Walk, mut words: Words) -> Option<usize> {
+    loop {
+        let i = by_weight(field.peers, words.next() % field.total_weight);
+        if !tried.has(i) && field.peers[i].usable(field.now) {
+            return Some(i);
+        }
+        if walk.miss() {
+            return None;
+        }
+    }
+}
+
+fn random_two(field: &Field<'_>, tried: &Tried, walk: &mut Walk, mut words: Words) -> Option<usize> {
+    let mut first: Option<usize> = None;
+    loop {
+        let i = by_weight(field.peers, words.next() % field.total_weight);
+        if first != Some(i) && !tried.has(i) && field.peers[i].usable(field.now) {
+            let Some(j) = first else {
+                first = Some(i);
+                continue;
+            };
+            let (p, q) = (&field.peers[i], &field.peers[j]);
+            let busier = i64::from(p.conns) * q.weight > i64::from(q.conns) * p.weight;
+            return Some(if busier { j } else { i });
+        }
+        if walk.miss() {
+            return None;
+        }
+    }
+}
+
+/// A stream of random words from one (splitmix64).
+struct Words(u64);
+
+impl Words {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// The points of the consistent hash, 160 for each unit of weight, in order.
+#[derive(Debug)]
+pub struct Ring {
+    /// Hash and number of the `server` line.
+    points: Vec<(u32, u32)>,
+}
+
+/// Points of a peer of weight 1.
+const POINTS: usize = 160;
+
+impl Ring {
+    /// Lays out the points of `(server text, its number, weight)`.
+    pub fn new<'a>(servers: impl Iterator<Item = (&'a [u8], u32, i64)>) -> Self {
+        let mut points = Vec::new();
+        for (text, number, weight) in servers {
+            let (host, port) = host_and_port(text);
+            let mut base = crc32::update(crc32::START, host);
+            base = crc32::update(base, b"\0");
+            base = crc32::update(base, port);
+            let mut previous = 0_u32;
+            let count = usize::try_from(weight).unwrap_or(0) * POINTS;
+            points.extend((0..count).map(|_| {
+                previous = crc32::finish(crc32::update(base, &previous.to_le_bytes()));
+                (previous, number)
+            }));
+        }
+        points.sort_by_key(|&(hash, _)| hash);
+        points.dedup_by_key(|&mut (hash, _)| hash);
+        Self { points }
+    }
+
+    /// Index of the first point at or after `hash`; one past the end means the first.
+    fn position(&self, hash: u32) -> u32 {
+        let index = self.points.partition_point(|&(point, _)| point < hash);
+        u32::try_from(index).unwrap_or(0)
+    }
+
+    /// The `server` line that owns a position.
+    fn server(&self, position: u32) -> Option<u32> {
+        let index = (position as usize).checked_rem(self.points.len())?;
+        Some(self.points[index].1)
+    }
+}
+
+/// Splits a `server` text as Cache::Memcached::Fast does: the port is what follows the last colon when it is all
+/// digits; a unix path has none.
+fn host_and_port(text: &[u8]) -> (&[u8], &[u8]) {
+    if text.len() >= 5 && text[..5].eq_ignore_ascii_case(b"unix:") {
+        return (&text[5..], b"");
+    }
+    let digits = text.iter().rev().take_while(|c| c.is_ascii_digit()).count();
+    let end = text.len() - digits;
+    if end > 0 && text[end - 1] == b':' { (&text[..end - 1], &text[end..]) } else { (text, b"") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peers(weights: &[i64]) -> Vec<PeerState> {
+        weights
+            .iter()
+            .enumerate()
+            .map(|(i, &weight)| PeerState {
+                weight,
+                max_conns: 0,
+                max_fails: 1,
+                fail_timeout: 10,
+                down: false,
+                server: i as u32,
+                current_weight: 0,
+                effective_weight: weight,
+                conns: 0,
+                fails: 0,
+                accessed: 0,
+                checked: 0,
+            })
+            .collect()
+    }
+
+    fn run(balancer: &Balancer, peers: &mut [PeerState], key: Key<'_>, random: u64) -> Option<usize> {
+        let total_weight = peers.iter().map(|p| p.weight as u64).sum();
+        let tried = Tried::new(peers.len());
+        let mut walk = Walk::new(balancer, key);
+        pick(balancer, &mut Field { peers, total_weight, now: 1000 }, &tried, &mut walk, random)
+    }
+
+    fn sequence(balancer: &Balancer, peers: &mut [PeerState], count: usize) -> String {
+        (0..count)
+            .map(|i| match run(balancer, peers, Key::None, i as u64) {
+                Some(p) => char::from(b'A' + p as u8),
+                None => '-',
+            })
+            .collect()
+    }
+
+    #[test]
+    fn smooth_weights_interleave() {
+        for (weights, want) in [
+            (&[1, 1][..], "ABABAB"),
+            (&[3, 2, 1], "ABACABABACAB"),
+            (&[5, 1, 1], "AABACAAAABACAA"),
+            (&[1], "AAA"),
+        ] {
+            let got = sequence(&Balancer::RoundRobin, &mut peers(weights), want.len());
+            assert_eq!(got, want, "{weights:?}");
+        }
+    }
+
+    #[test]
+    fn unusable_peers_are_passed_over() {
+        let mut three = peers(&[1, 1, 1]);
+        three[0].down = true;
+        three[1].fails = 1;
+        three[1].checked = 990;
+        assert_eq!(sequence(&Balancer::RoundRobin, &mut three, 3), "CCC");
+        three[1].checked = 989;
+        assert!(sequence(&Balancer::RoundRobin, &mut three, 4).contains('B'));
+        three[2].max_conns = 2;
+        three[2].conns = 2;
+        three[1].checked = 1000;
+        assert_eq!(sequence(&Balancer::RoundRobin, &mut three, 2), "--");
+    }
+
+    #[test]
+    fn least_conn_takes_the_idlest_and_breaks_ties_in_turn() {
+        let mut three = peers(&[1, 1, 2]);
+        three[0].conns = 1;
+        three[1].conns = 2;
+        three[2].conns = 1;
+        assert_eq!(run(&Balancer::LeastConn, &mut three, Key::None, 0), Some(2));
+        three[2].conns = 2;
+        // A (1/1) ties with C (2/2): round robin by weight 1:2 between them.
+        let got = sequence(&Balancer::LeastConn, &mut three, 6);
+        assert_eq!(got.matches('A').count(), 2, "{got}");
+        assert_eq!(got.matches('C').count(), 4, "{got}");
+    }
+
+    #[test]
+    fn ip_hash_uses_three_octets() {
+        let mut three = peers(&[1, 1, 1]);
+        let ip = |text: &str| Key::Client(text.parse().ok());
+        let one = run(&Balancer::IpHash, &mut three, ip("10.1.2.3"), 0);
+        assert_eq!(run(&Balancer::IpHash, &mut three, ip("10.1.2.200"), 9), one);
+        // ((89*113+127)%6271*113+0)%6271... worked by hand for 127.0.0.x.
+        let mut hash = 89_u32;
+        for octet in [127, 0, 0] {
+            hash = (hash * 113 + octet) % 6271;
+        }
+        assert_eq!(run(&Balancer::IpHash, &mut three, ip("127.0.0.1"), 0), Some(hash as usize % 3));
+        let spread: std::collections::HashSet<_> = (0..64)
+            .map(|i| run(&Balancer::IpHash, &mut three, Key::Client(Some([10, 0, i, 1].into())), 0))
+            .collect();
+        assert_eq!(spread.len(), 3);
+    }
+
+    #[test]
+    fn ip_hash_moves_on_when_its_peer_is_down_and_ends_in_round_robin() {
+        let mut two = peers(&[1, 1]);
+        let key = Key::Client(Some([10, 0, 0, 1].into()));
+        let home = run(&Balancer::IpHash, &mut two, key, 0).unwrap();
+        two[home].down = true;
+        assert_eq!(run(&Balancer::IpHash, &mut two, key, 0), Some(1 - home));
+        two[1 - home].down = true;
+        assert_eq!(run(&Balancer::IpHash, &mut two, key, 0), None);
+    }
+
+    #[test]
+    fn hash_is_cache_memcached() {
+        let mut four = peers(&[1, 2, 3, 4]);
+        for text in ["/", "/a", "/index.html", "key-17"] {
+            let position = (crc32(text.as_bytes()) >> 16 & 0x7fff) % 10;
+            let want = [0, 1, 1, 2, 2, 2, 3, 3, 3, 3][position as usize];
+            let got = run(&Balancer::Hash, &mut four, Key::Text(text.as_bytes()), 0);
+            assert_eq!(got, Some(want), "{text}");
+            // With that peer down the second position adds the hash of "1" before the key.
+            four[want].down = true;
+            let mut sum = crc32(text.as_bytes()) >> 16 & 0x7fff;
+            let mut expect = want;
+            for attempt in 1.. {
+                sum += crc32(format!("{attempt}{text}").as_bytes()) >> 16 & 0x7fff;
+                expect = [0, 1, 1, 2, 2, 2, 3, 3, 3, 3][sum as usize % 10];
+                if expect != want {
+                    break;
+                }
+            }
+            let got = run(&Balancer::Hash, &mut four, Key::Text(text.as_bytes()), 0);
+            assert_eq!(got, Some(expect), "{text}");
+            four[want].down = false;
+        }
+        assert_eq!(sequence(&Balancer::Hash, &mut peers(&[1, 1]), 4), "ABAB", "an empty key is round robin");
+    }
+
+    fn ring(names: &[&str], weights: &[i64]) -> Balancer {
+        let servers = names.iter().zip(weights).enumerate();
+        Balancer::Consistent(Ring::new(servers.map(|(i, (n, &w))| (n.as_bytes(), i as u32, w))))
+    }
+
+    #[test]
+    fn consistent_moves_only_the_lost_share() {
+        let names = ["127.0.0.1:8081", "127.0.0.1:8082", "127.0.0.1:8083"];
+        let balancer = ring(&names, &[1, 1, 2]);
+        let mut three = peers(&[1, 1, 2]);
+        let mut counts = [0; 3];
+        let mut before = Vec::new();
+        for i in 0..4000 {
+            let key = format!("/{i}");
+            let p = run(&balancer, &mut three, Key::Text(key.as_bytes()), 0).unwrap();
+            counts[p] += 1;
+            before.push(p);
+        }
+        assert!((700..1300).contains(&counts[0]) && (700..1300).contains(&counts[1]), "{counts:?}");
+        assert!((1700..2300).contains(&counts[2]), "{counts:?}");
+        three[0].down = true;
+        for (i, &old) in before.iter().enumerate() {
+            let key = format!("/{i}");
+            let p = run(&balancer, &mut three, Key::Text(key.as_bytes()), 0).unwrap();
+            assert!(p == old || old == 0, "{key}");
+        }
+    }
+
+    #[test]
+    fn ring_points_are_chained_checksums() {
+        let Balancer::Consistent(ring) = ring(&["a:80"], &[1]) else { unreachable!() };
+        assert_eq!(ring.points.len(), POINTS);
+        let first = crc32(b"a\080\0\0\0\0");
+        assert!(ring.points.iter().any(|&(hash, _)| hash == first));
+        let mut second = b"a\080".to_vec();
+        second.extend(first.to_le_bytes());
+        assert!(ring.points.iter().any(|&(hash, _)| hash == crc32(&second)));
+        assert_eq!(ring.position(0), 0);
+        assert_eq!(ring.server(ring.position(u32::MAX)), Some(0));
+    }
+
+    #[test]
+    fn ports_split_from_hosts() {
+        for (text, host, port) in [
+            ("a:80", "a", "80"),
+            ("a", "a", ""),
+            ("10.0.0.1", "10.0.0.1", ""),
+            ("[::1]:81", "[::1]", "81"),
+            ("unix:/run/a:80", "/run/a:80", ""),
+            (":80", "", "80"),
+            ("80", "80", ""),
+            ("", "", ""),
+        ] {
+            assert_eq!(host_and_port(text.as_bytes()), (host.as_bytes(), port.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn random_follows_weights_and_two_prefers_the_idle() {
+        let mut three = peers(&[1, 2, 1]);
+        let mut counts = [0; 3];
+        for i in 0..4000 {
+            counts[run(&Balancer::Random, &mut three, Key::None, i * 7919).unwrap()] += 1;
+        }
+        assert!((800..1200).contains(&counts[0]) && (1800..2200).contains(&counts[1]), "{counts:?}");
+        three[1].conns = 100;
+        for i in 0..500 {
+            assert_ne!(run(&Balancer::RandomTwo, &mut three, Key::None, i * 7919), Some(1));
+        }
+        three[0].down = true;
+        three[2].down = true;
+        assert_eq!(run(&Balancer::RandomTwo, &mut three, Key::None, 5), Some(1), "falls to round robin");
+    }
+
+    #[test]
+    fn tried_covers_any_count() {
+        let mut tried = Tried::new(200);
+        for i in [0, 63, 64, 127, 128, 199] {
+            assert!(!tried.has(i));
+            tried.set(i);
+            assert!(tried.has(i));
+        }
+        tried.unset(64);
+        assert!(!tried.has(64) && tried.has(63));
+        tried.clear();
+        assert!((0..200).all(|i| !tried.has(i)));
+    }
+
+    #[test]
+    fn every_method_ends_when_nothing_is_usable() {
+        let mut three = peers(&[1, 1, 1]);
+        three.iter_mut().for_each(|p| p.down = true);
+        let consistent = ring(&["a", "b", "c"], &[1, 1, 1]);
+        for balancer in [
+            &Balancer::RoundRobin,
+            &Balancer::LeastConn,
+            &Balancer::IpHash,
+            &Balancer::Hash,
+            &consistent,
+            &Balancer::Random,
+            &Balancer::RandomTwo,
+        ] {
+            let key = if matches!(balancer, Balancer::IpHash) { Key::Client(None) } else { Key::Text(b"k") };
+            assert_eq!(run(balancer, &mut three, key, 3), None, "{balancer:?}");
+        }
+    }
+}

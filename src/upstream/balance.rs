@@ -3,7 +3,9 @@
 
 use std::net::IpAddr;
 
-use super::crc32::{self, crc32};
+use super::crc32;
+use crate::base::hash::{Crc32, crc32};
+use crate::base::rng::Rng;
 
 /// What a balancer knows of one peer: facts of the configuration and its running state.
 #[derive(Clone, Debug)]
@@ -213,8 +215,8 @@ pub fn pick(balancer: &Balancer, field: &mut Field<'_>, tried: &Tried, walk: &mu
         Balancer::IpHash if !few => ip_hash(field, tried, walk),
         Balancer::Hash if !few && walk.key_length > 0 => hash(field, tried, walk),
         Balancer::Consistent(ring) if !few && walk.key_length > 0 => consistent(ring, field, tried, walk),
-        Balancer::Random if !few => random_one(field, tried, walk, Words(random)),
-        Balancer::RandomTwo if !few => random_two(field, tried, walk, Words(random)),
+        Balancer::Random if !few => random_one(field, tried, walk, Rng::new(random)),
+        Balancer::RandomTwo if !few => random_two(field, tried, walk, Rng::new(random)),
         _ => None,
     };
     picked.or_else(|| round_robin(field, tried))
@@ -348,9 +350,9 @@ fn consistent(ring: &Ring, field: &mut Field<'_>, tried: &Tried, walk: &mut Walk
     }
 }
 
-fn random_one(field: &Field<'_>, tried: &Tried, walk: &mut Walk, mut words: Words) -> Option<usize> {
+fn random_one(field: &Field<'_>, tried: &Tried, walk: &mut Walk, mut words: Rng) -> Option<usize> {
     loop {
-        let i = by_weight(field.peers, words.next() % field.total_weight);
+        let i = by_weight(field.peers, words.below(field.total_weight));
         if !tried.has(i) && field.peers[i].usable(field.now) {
             return Some(i);
         }
@@ -360,10 +362,10 @@ fn random_one(field: &Field<'_>, tried: &Tried, walk: &mut Walk, mut words: Word
     }
 }
 
-fn random_two(field: &Field<'_>, tried: &Tried, walk: &mut Walk, mut words: Words) -> Option<usize> {
+fn random_two(field: &Field<'_>, tried: &Tried, walk: &mut Walk, mut words: Rng) -> Option<usize> {
     let mut first: Option<usize> = None;
     loop {
-        let i = by_weight(field.peers, words.next() % field.total_weight);
+        let i = by_weight(field.peers, words.below(field.total_weight));
         if first != Some(i) && !tried.has(i) && field.peers[i].usable(field.now) {
             let Some(j) = first else {
                 first = Some(i);
@@ -376,19 +378,6 @@ fn random_two(field: &Field<'_>, tried: &Tried, walk: &mut Walk, mut words: Word
         if walk.miss() {
             return None;
         }
-    }
-}
-
-/// A stream of random words from one (splitmix64).
-struct Words(u64);
-
-impl Words {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
     }
 }
 
@@ -408,13 +397,14 @@ impl Ring {
         let mut points = Vec::new();
         for (text, number, weight) in servers {
             let (host, port) = host_and_port(text);
-            let mut base = crc32::update(crc32::START, host);
-            base = crc32::update(base, b"\0");
-            base = crc32::update(base, port);
+            let mut base = Crc32::new();
+            [host, b"\0", port].iter().for_each(|part| base.update(part));
             let mut previous = 0_u32;
             let count = usize::try_from(weight).unwrap_or(0) * POINTS;
             points.extend((0..count).map(|_| {
-                previous = crc32::finish(crc32::update(base, &previous.to_le_bytes()));
+                let mut point = base;
+                point.update(&previous.to_le_bytes());
+                previous = point.finish();
                 (previous, number)
             }));
         }
@@ -492,7 +482,7 @@ mod tests {
     fn smooth_weights_interleave() {
         for (weights, want) in [
             (&[1, 1][..], "ABABAB"),
-            (&[3, 2, 1], "ABACABABACAB"),
+            (&[3, 2, 1], "ABACBAABACBA"),
             (&[5, 1, 1], "AABACAAAABACAA"),
             (&[1], "AAA"),
         ] {

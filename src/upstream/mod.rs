@@ -1,1 +1,13 @@
-//! Groups, peers, balancing, idle pools, retry, name resolution and origin connections.
+//! Groups, peers, balancing, health, idle pools, retry, name resolution and origin connections.
+//!
+//! Picking is pure: `now` and random words are arguments, and [`group`], [`balance`], [`retry`] and the machine of
+//! [`resolve`] never see a socket. Knows no client and no configuration text. Start at [`group::Groups::begin`],
+//! then [`connect::acquire`]; [`retry`] says what a failure means.
+
+pub mod balance;
+pub mod crc32;
+pub mod group;
+pub mod health;
+pub mod retry;
+
+pub use group::Groups;

@@ -23,7 +23,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::base::ids::IdVec;
-use crate::config::model;
+/// The settings types that the plan carries, for modules that may not see `config`.
+pub use crate::config::model;
 use crate::proto::tokens::Token;
 use location::{LocationPlan, ServerPlan};
 use lookup::{GeoPlan, MapPlan, SplitPlan};

@@ -39,7 +39,9 @@ pub struct PeerState {
 impl PeerState {
     /// Failed too often, too recently.
     fn disabled(&self, now: i64) -> bool {
-        self.max_fails > 0 && self.fails >= self.max_fails && now - self.checked <= self.fail_timeout
+        self.max_fails > 0
+            && self.fails >= self.max_fails
+            && now - self.checked <= self.fail_timeout
     }
 
     /// As many requests as it may have.
@@ -83,12 +85,20 @@ impl Tried {
     }
 
     fn word(&mut self, peer: usize) -> &mut u64 {
-        if peer < 64 { &mut self.first } else { &mut self.rest[peer / 64 - 1] }
+        if peer < 64 {
+            &mut self.first
+        } else {
+            &mut self.rest[peer / 64 - 1]
+        }
     }
 
     /// Whether this peer was tried.
     pub fn has(&self, peer: usize) -> bool {
-        let word = if peer < 64 { self.first } else { self.rest[peer / 64 - 1] };
+        let word = if peer < 64 {
+            self.first
+        } else {
+            self.rest[peer / 64 - 1]
+        };
         word >> (peer % 64) & 1 == 1
     }
 
@@ -208,13 +218,21 @@ pub struct Field<'a> {
 }
 
 /// Picks a peer that this request has not tried; none when no peer is usable.
-pub fn pick(balancer: &Balancer, field: &mut Field<'_>, tried: &Tried, walk: &mut Walk, random: u64) -> Option<usize> {
+pub fn pick(
+    balancer: &Balancer,
+    field: &mut Field<'_>,
+    tried: &Tried,
+    walk: &mut Walk,
+    random: u64,
+) -> Option<usize> {
     let few = field.peers.len() < 2 || walk.misses > WALK_MAX;
     let picked = match balancer {
         Balancer::LeastConn => return least_conn(field, tried),
         Balancer::IpHash if !few => ip_hash(field, tried, walk),
         Balancer::Hash if !few && walk.key_length > 0 => hash(field, tried, walk),
-        Balancer::Consistent(ring) if !few && walk.key_length > 0 => consistent(ring, field, tried, walk),
+        Balancer::Consistent(ring) if !few && walk.key_length > 0 => {
+            consistent(ring, field, tried, walk)
+        }
         Balancer::Random if !few => random_one(field, tried, walk, Rng::new(random)),
         Balancer::RandomTwo if !few => random_two(field, tried, walk, Rng::new(random)),
         _ => None,
@@ -239,7 +257,9 @@ fn round_robin(field: &mut Field<'_>, tried: &Tried) -> Option<usize> {
 }
 
 fn least_conn(field: &mut Field<'_>, tried: &Tried) -> Option<usize> {
-    let load = |p: &PeerState, q: &PeerState| (i64::from(p.conns) * q.weight).cmp(&(i64::from(q.conns) * p.weight));
+    let load = |p: &PeerState, q: &PeerState| {
+        (i64::from(p.conns) * q.weight).cmp(&(i64::from(q.conns) * p.weight))
+    };
     let mut least: Option<usize> = None;
     let mut many = false;
     for (i, peer) in field.peers.iter().enumerate() {
@@ -311,7 +331,11 @@ fn hash(field: &Field<'_>, tried: &Tried, walk: &mut Walk) -> Option<usize> {
             walk.key_crc
         } else {
             let mut digits = itoa::Buffer::new();
-            crc32::join(crc32(digits.format(walk.rehash).as_bytes()), walk.key_crc, walk.key_length as u64)
+            crc32::join(
+                crc32(digits.format(walk.rehash).as_bytes()),
+                walk.key_crc,
+                walk.key_length as u64,
+            )
         };
         walk.hash = walk.hash.wrapping_add(crc >> 16 & 0x7fff);
         walk.rehash += 1;
@@ -331,7 +355,8 @@ fn consistent(ring: &Ring, field: &mut Field<'_>, tried: &Tried, walk: &mut Walk
         let mut best: Option<usize> = None;
         let mut total = 0;
         for i in 0..field.peers.len() {
-            if field.peers[i].server != server || tried.has(i) || !field.peers[i].usable(field.now) {
+            if field.peers[i].server != server || tried.has(i) || !field.peers[i].usable(field.now)
+            {
                 continue;
             }
             total += field.peers[i].step();
@@ -398,7 +423,9 @@ impl Ring {
         for (text, number, weight) in servers {
             let (host, port) = host_and_port(text);
             let mut base = Crc32::new();
-            [host, b"\0", port].iter().for_each(|part| base.update(part));
+            [host, b"\0", port]
+                .iter()
+                .for_each(|part| base.update(part));
             let mut previous = 0_u32;
             let count = usize::try_from(weight).unwrap_or(0) * POINTS;
             points.extend((0..count).map(|_| {
@@ -434,7 +461,11 @@ fn host_and_port(text: &[u8]) -> (&[u8], &[u8]) {
     }
     let digits = text.iter().rev().take_while(|c| c.is_ascii_digit()).count();
     let end = text.len() - digits;
-    if end > 0 && text[end - 1] == b':' { (&text[..end - 1], &text[end..]) } else { (text, b"") }
+    if end > 0 && text[end - 1] == b':' {
+        (&text[..end - 1], &text[end..])
+    } else {
+        (text, b"")
+    }
 }
 
 #[cfg(test)]
@@ -462,11 +493,26 @@ mod tests {
             .collect()
     }
 
-    fn run(balancer: &Balancer, peers: &mut [PeerState], key: Key<'_>, random: u64) -> Option<usize> {
+    fn run(
+        balancer: &Balancer,
+        peers: &mut [PeerState],
+        key: Key<'_>,
+        random: u64,
+    ) -> Option<usize> {
         let total_weight = peers.iter().map(|p| p.weight as u64).sum();
         let tried = Tried::new(peers.len());
         let mut walk = Walk::new(balancer, key);
-        pick(balancer, &mut Field { peers, total_weight, now: 1000 }, &tried, &mut walk, random)
+        pick(
+            balancer,
+            &mut Field {
+                peers,
+                total_weight,
+                now: 1000,
+            },
+            &tried,
+            &mut walk,
+            random,
+        )
     }
 
     fn sequence(balancer: &Balancer, peers: &mut [PeerState], count: usize) -> String {
@@ -531,9 +577,19 @@ mod tests {
         for octet in [127, 0, 0] {
             hash = (hash * 113 + octet) % 6271;
         }
-        assert_eq!(run(&Balancer::IpHash, &mut three, ip("127.0.0.1"), 0), Some(hash as usize % 3));
+        assert_eq!(
+            run(&Balancer::IpHash, &mut three, ip("127.0.0.1"), 0),
+            Some(hash as usize % 3)
+        );
         let spread: std::collections::HashSet<_> = (0..64)
-            .map(|i| run(&Balancer::IpHash, &mut three, Key::Client(Some([10, 0, i, 1].into())), 0))
+            .map(|i| {
+                run(
+                    &Balancer::IpHash,
+                    &mut three,
+                    Key::Client(Some([10, 0, i, 1].into())),
+                    0,
+                )
+            })
             .collect();
         assert_eq!(spread.len(), 3);
     }
@@ -572,12 +628,18 @@ mod tests {
             assert_eq!(got, Some(expect), "{text}");
             four[want].down = false;
         }
-        assert_eq!(sequence(&Balancer::Hash, &mut peers(&[1, 1]), 4), "ABAB", "an empty key is round robin");
+        assert_eq!(
+            sequence(&Balancer::Hash, &mut peers(&[1, 1]), 4),
+            "ABAB",
+            "an empty key is round robin"
+        );
     }
 
     fn ring(names: &[&str], weights: &[i64]) -> Balancer {
         let servers = names.iter().zip(weights).enumerate();
-        Balancer::Consistent(Ring::new(servers.map(|(i, (n, &w))| (n.as_bytes(), i as u32, w))))
+        Balancer::Consistent(Ring::new(
+            servers.map(|(i, (n, &w))| (n.as_bytes(), i as u32, w)),
+        ))
     }
 
     #[test]
@@ -593,7 +655,10 @@ mod tests {
             counts[p] += 1;
             before.push(p);
         }
-        assert!((700..1300).contains(&counts[0]) && (700..1300).contains(&counts[1]), "{counts:?}");
+        assert!(
+            (700..1300).contains(&counts[0]) && (700..1300).contains(&counts[1]),
+            "{counts:?}"
+        );
         assert!((1700..2300).contains(&counts[2]), "{counts:?}");
         three[0].down = true;
         for (i, &old) in before.iter().enumerate() {
@@ -605,7 +670,9 @@ mod tests {
 
     #[test]
     fn ring_points_are_chained_checksums() {
-        let Balancer::Consistent(ring) = ring(&["a:80"], &[1]) else { unreachable!() };
+        let Balancer::Consistent(ring) = ring(&["a:80"], &[1]) else {
+            unreachable!()
+        };
         assert_eq!(ring.points.len(), POINTS);
         let first = crc32(b"a\080\0\0\0\0");
         assert!(ring.points.iter().any(|&(hash, _)| hash == first));
@@ -628,7 +695,11 @@ mod tests {
             ("80", "80", ""),
             ("", "", ""),
         ] {
-            assert_eq!(host_and_port(text.as_bytes()), (host.as_bytes(), port.as_bytes()), "{text}");
+            assert_eq!(
+                host_and_port(text.as_bytes()),
+                (host.as_bytes(), port.as_bytes()),
+                "{text}"
+            );
         }
     }
 
@@ -639,14 +710,24 @@ mod tests {
         for i in 0..4000 {
             counts[run(&Balancer::Random, &mut three, Key::None, i * 7919).unwrap()] += 1;
         }
-        assert!((800..1200).contains(&counts[0]) && (1800..2200).contains(&counts[1]), "{counts:?}");
+        assert!(
+            (800..1200).contains(&counts[0]) && (1800..2200).contains(&counts[1]),
+            "{counts:?}"
+        );
         three[1].conns = 100;
         for i in 0..500 {
-            assert_ne!(run(&Balancer::RandomTwo, &mut three, Key::None, i * 7919), Some(1));
+            assert_ne!(
+                run(&Balancer::RandomTwo, &mut three, Key::None, i * 7919),
+                Some(1)
+            );
         }
         three[0].down = true;
         three[2].down = true;
-        assert_eq!(run(&Balancer::RandomTwo, &mut three, Key::None, 5), Some(1), "falls to round robin");
+        assert_eq!(
+            run(&Balancer::RandomTwo, &mut three, Key::None, 5),
+            Some(1),
+            "falls to round robin"
+        );
     }
 
     #[test]
@@ -677,7 +758,11 @@ mod tests {
             &Balancer::Random,
             &Balancer::RandomTwo,
         ] {
-            let key = if matches!(balancer, Balancer::IpHash) { Key::Client(None) } else { Key::Text(b"k") };
+            let key = if matches!(balancer, Balancer::IpHash) {
+                Key::Client(None)
+            } else {
+                Key::Text(b"k")
+            };
             assert_eq!(run(balancer, &mut three, key, 3), None, "{balancer:?}");
         }
     }

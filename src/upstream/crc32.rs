@@ -16,7 +16,11 @@ fn multiply(a: u32, mut b: u32) -> u32 {
         if a & mask != 0 {
             product ^= b;
         }
-        b = if b & 1 == 1 { (b >> 1) ^ POLYNOMIAL } else { b >> 1 };
+        b = if b & 1 == 1 {
+            (b >> 1) ^ POLYNOMIAL
+        } else {
+            b >> 1
+        };
         mask >>= 1;
     }
     product
@@ -46,7 +50,11 @@ mod tests {
         let text = b"1/some/key?with=a&longer=tail";
         for cut in 0..=text.len() {
             let (a, b) = text.split_at(cut);
-            assert_eq!(join(crc32(a), crc32(b), b.len() as u64), crc32(text), "{cut}");
+            assert_eq!(
+                join(crc32(a), crc32(b), b.len() as u64),
+                crc32(text),
+                "{cut}"
+            );
         }
     }
 }

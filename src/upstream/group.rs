@@ -26,7 +26,10 @@ impl Groups {
     /// Every peer starts healthy; state is not carried over from an older plan, as in nginx without a `zone`.
     pub fn new(plans: &IdVec<GroupId, GroupPlan>) -> Self {
         let outbox = Rc::new(Outbox::default());
-        let groups = plans.enumerate().map(|(id, plan)| Rc::new(Group::new(id, plan, &outbox))).collect();
+        let groups = plans
+            .enumerate()
+            .map(|(id, plan)| Rc::new(Group::new(id, plan, &outbox)))
+            .collect();
         Self { groups, outbox }
     }
 
@@ -47,7 +50,9 @@ impl Groups {
 
     /// Takes over what another shard learned. A note of another plan (ids out of range) is ignored.
     pub fn apply(&self, note: HealthNote, now: Mono) {
-        let Some(group) = self.groups.get(note.group) else { return };
+        let Some(group) = self.groups.get(note.group) else {
+            return;
+        };
         if let Some(peer) = group.peers.borrow_mut().get_mut(note.peer.index()) {
             match note.change {
                 HealthChange::Failed => _ = fail(peer, seconds(now)),
@@ -93,7 +98,12 @@ impl Group {
     fn new(id: GroupId, plan: &GroupPlan, outbox: &Rc<Outbox>) -> Self {
         let numbers = numbers(plan.peers.as_slice(), |p, q| p.server == q.server);
         let twins = numbers_of_addresses(plan.peers.as_slice());
-        let peers: Vec<_> = plan.peers.iter().zip(&numbers).map(|(p, &n)| state(p, n)).collect();
+        let peers: Vec<_> = plan
+            .peers
+            .iter()
+            .zip(&numbers)
+            .map(|(p, &n)| state(p, n))
+            .collect();
         let primaries = plan.peers.iter().take_while(|p| !p.backup).count();
         let balancer = match &plan.method {
             Method::RoundRobin => Balancer::RoundRobin,
@@ -101,7 +111,10 @@ impl Group {
             Method::IpHash => Balancer::IpHash,
             Method::Hash(_) => Balancer::Hash,
             Method::Consistent(_) => Balancer::Consistent(Ring::new(
-                plan.peers.iter().zip(&numbers).map(|(p, &n)| (&p.server[..], n, i64::from(p.weight))),
+                plan.peers
+                    .iter()
+                    .zip(&numbers)
+                    .map(|(p, &n)| (&p.server[..], n, i64::from(p.weight))),
             )),
             Method::Random { two: false } => Balancer::Random,
             Method::Random { two: true } => Balancer::RandomTwo,
@@ -140,7 +153,11 @@ impl Group {
     pub fn of_targets(name: Bytes, addresses: impl Iterator<Item = PeerAddr>) -> Rc<Self> {
         let targets: Vec<_> = addresses
             .enumerate()
-            .map(|(i, addr)| Target { name: address_text(&addr), addr, twin: PeerId::from_index(i) })
+            .map(|(i, addr)| Target {
+                name: address_text(&addr),
+                addr,
+                twin: PeerId::from_index(i),
+            })
             .collect();
         let peer = PeerState {
             weight: 1,
@@ -196,7 +213,11 @@ impl Group {
 
     fn tell(&self, peer: usize, change: HealthChange) {
         if let (Some(outbox), Some(group)) = (&self.outbox, self.id) {
-            outbox.push(HealthNote { group, peer: PeerId::from_index(peer), change });
+            outbox.push(HealthNote {
+                group,
+                peer: PeerId::from_index(peer),
+                change,
+            });
         }
     }
 }
@@ -241,7 +262,11 @@ pub struct Selection {
 impl Selection {
     /// Starts with all peers of a group, `tries_max` attempts at most when that is not 0.
     pub fn new(group: Rc<Group>, key: Key<'_>, tries_max: u32, now: Mono) -> Self {
-        let tries = if tries_max == 0 { group.tries } else { group.tries.min(tries_max) };
+        let tries = if tries_max == 0 {
+            group.tries
+        } else {
+            group.tries.min(tries_max)
+        };
         Self {
             tried: Tried::new(group.len()),
             walk: Walk::new(&group.balancer, key),
@@ -321,10 +346,26 @@ impl Selection {
     }
 
     /// Picks of primaries or backups; returns the index among all peers.
-    fn pick_of(&mut self, peers: &mut [PeerState], first: usize, now: i64, random: u64) -> Option<usize> {
+    fn pick_of(
+        &mut self,
+        peers: &mut [PeerState],
+        first: usize,
+        now: i64,
+        random: u64,
+    ) -> Option<usize> {
         let total_weight = self.group.total_weight[usize::from(self.backup)];
-        let mut field = Field { peers, total_weight, now };
-        let i = balance::pick(&self.group.balancer, &mut field, &self.tried, &mut self.walk, random)?;
+        let mut field = Field {
+            peers,
+            total_weight,
+            now,
+        };
+        let i = balance::pick(
+            &self.group.balancer,
+            &mut field,
+            &self.tried,
+            &mut self.walk,
+            random,
+        )?;
         self.tried.set(i);
         let peer = &mut peers[i];
         peer.conns += 1;
@@ -340,7 +381,9 @@ impl Selection {
     /// Ends the attempt on the current peer. True when the peer is now switched off for its `fail_timeout`, which
     /// is worth a line in the log.
     pub fn report(&mut self, outcome: Outcome, now: Mono) -> bool {
-        let Some(peer) = self.current else { return false };
+        let Some(peer) = self.current else {
+            return false;
+        };
         if outcome == Outcome::Stale {
             self.release(peer, false);
             self.again = true;
@@ -357,7 +400,10 @@ impl Selection {
         }
         let mut disabled = false;
         if outcome == Outcome::Failed {
-            disabled = fail(&mut self.group.peers.borrow_mut()[peer.index()], seconds(now));
+            disabled = fail(
+                &mut self.group.peers.borrow_mut()[peer.index()],
+                seconds(now),
+            );
             self.group.tell(peer.index(), HealthChange::Failed);
         }
         self.release(peer, outcome != Outcome::Failed);
@@ -427,7 +473,14 @@ fn state(plan: &PeerPlan, server: u32) -> PeerState {
 fn numbers<T>(items: &[T], same: impl Fn(&T, &T) -> bool) -> Vec<u32> {
     items
         .iter()
-        .map(|item| count(items.iter().position(|other| same(item, other)).unwrap_or(0)))
+        .map(|item| {
+            count(
+                items
+                    .iter()
+                    .position(|other| same(item, other))
+                    .unwrap_or(0),
+            )
+        })
         .collect()
 }
 
@@ -518,7 +571,10 @@ mod tests {
             selection.pick(Mono(11_000), 0);
             selection
         });
-        let mut probe = probe.take(6).find(|s| s.current() == Some(PeerId(0))).unwrap();
+        let mut probe = probe
+            .take(6)
+            .find(|s| s.current() == Some(PeerId(0)))
+            .unwrap();
         assert_eq!(once(&groups, Outcome::Ok, 11_000), Some(1));
         assert_eq!(once(&groups, Outcome::Ok, 11_000), Some(1));
         probe.report(Outcome::Ok, Mono(11_500));
@@ -535,7 +591,14 @@ mod tests {
         for now in [11_000, 11_100, 11_200, 11_300, 12_000, 20_000, 21_900] {
             let mut selection = begin(&groups, now);
             let failing = selection.pick(Mono(now), 0) == Pick::Peer(PeerId(0));
-            selection.report(if failing { Outcome::Failed } else { Outcome::Ok }, Mono(now));
+            selection.report(
+                if failing {
+                    Outcome::Failed
+                } else {
+                    Outcome::Ok
+                },
+                Mono(now),
+            );
             probed += u32::from(failing);
         }
         assert_eq!(probed, 1);
@@ -552,10 +615,17 @@ mod tests {
         assert_eq!((state().effective_weight, state().fails), (5, 1));
         once(&groups, Outcome::Ok, 0);
         assert_eq!(state().effective_weight, 6);
-        assert_eq!(state().fails, 1, "a success right after the failure proves nothing");
+        assert_eq!(
+            state().fails,
+            1,
+            "a success right after the failure proves nothing"
+        );
         let mut selection = begin(&groups, 0);
         while selection.pick(Mono(0), 0) != Pick::Peer(PeerId(0)) {}
-        assert!(selection.report(Outcome::Failed, Mono(0)), "second failure: temporarily disabled");
+        assert!(
+            selection.report(Outcome::Failed, Mono(0)),
+            "second failure: temporarily disabled"
+        );
     }
 
     #[test]
@@ -614,9 +684,17 @@ mod tests {
         }
         assert_eq!(order, [0, 1, 2]);
         assert_eq!(selection.tries_left(), 0);
-        assert_eq!(once(&groups, Outcome::Ok, 1000), None, "all three rest, the backup too");
+        assert_eq!(
+            once(&groups, Outcome::Ok, 1000),
+            None,
+            "all three rest, the backup too"
+        );
         for _ in 0..4 {
-            assert_ne!(once(&groups, Outcome::Ok, 12_000), Some(2), "primaries come first again");
+            assert_ne!(
+                once(&groups, Outcome::Ok, 12_000),
+                Some(2),
+                "primaries come first again"
+            );
         }
     }
 
@@ -647,7 +725,9 @@ mod tests {
     fn a_stale_connection_is_nobodys_fault() {
         let groups = groups(vec![peer(1), peer(2)], false);
         let mut selection = begin(&groups, 0);
-        let Pick::Peer(first) = selection.pick(Mono(0), 0) else { unreachable!() };
+        let Pick::Peer(first) = selection.pick(Mono(0), 0) else {
+            unreachable!()
+        };
         selection.report(Outcome::Stale, Mono(0));
         assert_eq!(groups.group(GroupId(0)).peer(first).fails, 0);
         assert!(selection.fresh_only());
@@ -657,7 +737,11 @@ mod tests {
             again.insert(port(selection.pick(Mono(0), 0)));
             selection.report(Outcome::Failed, Mono(0));
         }
-        assert_eq!(again.len(), 2, "both peers may be asked after a stale attempt");
+        assert_eq!(
+            again.len(),
+            2,
+            "both peers may be asked after a stale attempt"
+        );
         assert!(!selection.fresh_only());
     }
 
@@ -675,7 +759,10 @@ mod tests {
 
     #[test]
     fn zoned_groups_tell_other_shards() {
-        let (here, there) = (groups(vec![peer(1), peer(2)], true), groups(vec![peer(1), peer(2)], true));
+        let (here, there) = (
+            groups(vec![peer(1), peer(2)], true),
+            groups(vec![peer(1), peer(2)], true),
+        );
         assert_eq!(once(&here, Outcome::Failed, 0), Some(0));
         let mut notes = Vec::new();
         here.take_notes(|n| notes.push(n));
@@ -711,11 +798,14 @@ mod tests {
 
     #[test]
     fn addresses_of_one_request_form_a_group() {
-        let addresses: Vec<SocketAddr> = vec![([10, 0, 0, 1], 80).into(), ([10, 0, 0, 2], 80).into()];
+        let addresses: Vec<SocketAddr> =
+            vec![([10, 0, 0, 1], 80).into(), ([10, 0, 0, 2], 80).into()];
         let group = Group::of_addresses("name".into(), &addresses);
         let mut selection = Selection::new(group, Key::None, 0, Mono(0));
         assert_eq!(selection.tries_left(), 2);
-        let Pick::Peer(p) = selection.pick(Mono(0), 0) else { unreachable!() };
+        let Pick::Peer(p) = selection.pick(Mono(0), 0) else {
+            unreachable!()
+        };
         assert_eq!(selection.group().target(p).name, "10.0.0.1:80");
     }
 }

@@ -65,7 +65,11 @@ mod tests {
     #[test]
     fn notes_keep_their_order_and_are_bounded() {
         let outbox = Outbox::default();
-        let note = |p| HealthNote { group: GroupId(0), peer: PeerId(p), change: HealthChange::Failed };
+        let note = |p| HealthNote {
+            group: GroupId(0),
+            peer: PeerId(p),
+            change: HealthChange::Failed,
+        };
         (0..2000).for_each(|p| outbox.push(note(p)));
         let mut seen = Vec::new();
         outbox.drain(&mut |n| seen.push(n.peer.0));

@@ -110,7 +110,12 @@ pub enum Verdict {
 
 /// Books the failure with the balancer and decides. The second value is true when the peer was switched off, which
 /// is worth a line in the log.
-pub fn decide(facts: &Facts, policy: Policy, selection: &mut Selection, now: Mono) -> (Verdict, bool) {
+pub fn decide(
+    facts: &Facts,
+    policy: Policy,
+    selection: &mut Selection,
+    now: Mono,
+) -> (Verdict, bool) {
     if stale(facts) {
         selection.report(Outcome::Stale, now);
         return (Verdict::Again, false);
@@ -140,8 +145,11 @@ fn stale(facts: &Facts) -> bool {
 }
 
 fn may_move_on(facts: &Facts, policy: Policy, started: Mono, now: Mono) -> bool {
-    let Some(condition) = facts.cause.condition() else { return false };
-    let repeatable = !facts.sent || facts.idempotent || policy.conditions.has(NextUpstream::NON_IDEMPOTENT);
+    let Some(condition) = facts.cause.condition() else {
+        return false;
+    };
+    let repeatable =
+        !facts.sent || facts.idempotent || policy.conditions.has(NextUpstream::NON_IDEMPOTENT);
     let in_time = policy.timeout.is_zero() || now.since(started) < policy.timeout;
     policy.conditions.has(condition) && repeatable && !(facts.sent && facts.streamed) && in_time
 }
@@ -166,8 +174,13 @@ mod tests {
     }
 
     fn policy(conditions: &[NextUpstream]) -> Policy {
-        let conditions = conditions.iter().fold(NextUpstream::default(), |all, &one| all.with(one));
-        Policy { conditions, timeout: Duration::ZERO }
+        let conditions = conditions
+            .iter()
+            .fold(NextUpstream::default(), |all, &one| all.with(one));
+        Policy {
+            conditions,
+            timeout: Duration::ZERO,
+        }
     }
 
     fn default_policy() -> Policy {
@@ -203,18 +216,39 @@ mod tests {
         ];
         for (cause, word, status) in words {
             for (_, other, _) in words {
-                let want = if word == other { Verdict::Next } else { Verdict::GiveUp(status) };
-                assert_eq!(verdict(facts(cause), policy(&[other]), 2), want, "{cause:?} {other:?}");
+                let want = if word == other {
+                    Verdict::Next
+                } else {
+                    Verdict::GiveUp(status)
+                };
+                assert_eq!(
+                    verdict(facts(cause), policy(&[other]), 2),
+                    want,
+                    "{cause:?} {other:?}"
+                );
             }
             let off = policy(&[NextUpstream::OFF]);
-            assert_eq!(verdict(facts(cause), off, 2), Verdict::GiveUp(status), "{cause:?} off");
-            assert_eq!(verdict(facts(cause), policy(&[word]), 1), Verdict::GiveUp(status), "{cause:?} alone");
+            assert_eq!(
+                verdict(facts(cause), off, 2),
+                Verdict::GiveUp(status),
+                "{cause:?} off"
+            );
+            assert_eq!(
+                verdict(facts(cause), policy(&[word]), 1),
+                Verdict::GiveUp(status),
+                "{cause:?} alone"
+            );
         }
     }
 
     #[test]
     fn nobody_alive_is_a_bad_gateway_whatever_is_configured() {
-        let all = policy(&NextUpstream::WORDS.iter().map(|&(_, bit)| bit).collect::<Vec<_>>());
+        let all = policy(
+            &NextUpstream::WORDS
+                .iter()
+                .map(|&(_, bit)| bit)
+                .collect::<Vec<_>>(),
+        );
         assert_eq!(verdict(facts(Cause::NoLive), all, 2), Verdict::GiveUp(502));
     }
 
@@ -232,14 +266,26 @@ mod tests {
         ] {
             let mut f = facts(Cause::Error);
             f.idempotent = idempotent(method.as_bytes());
-            let want = if once { Verdict::GiveUp(502) } else { Verdict::Next };
+            let want = if once {
+                Verdict::GiveUp(502)
+            } else {
+                Verdict::Next
+            };
             assert_eq!(verdict(f, default_policy(), 2), want, "{method}");
             // Not a byte went out: any method may move on.
             f.sent = false;
-            assert_eq!(verdict(f, default_policy(), 2), Verdict::Next, "{method} unsent");
+            assert_eq!(
+                verdict(f, default_policy(), 2),
+                Verdict::Next,
+                "{method} unsent"
+            );
             f.sent = true;
             let asked = policy(&[NextUpstream::ERROR, NextUpstream::NON_IDEMPOTENT]);
-            assert_eq!(verdict(f, asked, 2), Verdict::Next, "{method} non_idempotent");
+            assert_eq!(
+                verdict(f, asked, 2),
+                Verdict::Next,
+                "{method} non_idempotent"
+            );
         }
     }
 
@@ -261,7 +307,11 @@ mod tests {
         assert_eq!(verdict(f, default_policy(), 1), Verdict::GiveUp(502));
         f.idempotent = true;
         f.cause = Cause::Timeout;
-        assert_eq!(verdict(f, default_policy(), 1), Verdict::GiveUp(504), "only errors grant it");
+        assert_eq!(
+            verdict(f, default_policy(), 1),
+            Verdict::GiveUp(504),
+            "only errors grant it"
+        );
     }
 
     #[test]
@@ -276,9 +326,15 @@ mod tests {
             f.untouched = true;
             f.idempotent = idempotent;
             let mut selection = selection(1);
-            assert_eq!(decide(&f, conditions, &mut selection, Mono(1000)), (Verdict::Again, false));
+            assert_eq!(
+                decide(&f, conditions, &mut selection, Mono(1000)),
+                (Verdict::Again, false)
+            );
             assert!(selection.fresh_only());
-            assert_eq!(selection.pick(Mono(1000), 0), Pick::Peer(crate::plan::PeerId(0)));
+            assert_eq!(
+                selection.pick(Mono(1000), 0),
+                Pick::Peer(crate::plan::PeerId(0))
+            );
             // The second attempt is on a new connection and follows the ordinary rules.
             f.reused = false;
             f.untouched = false;
@@ -286,15 +342,28 @@ mod tests {
             assert_eq!(second, Verdict::GiveUp(502));
         }
         let mut taken = facts(Cause::Error);
-        (taken.reused, taken.untouched, taken.body_taken, taken.streamed) = (true, true, true, true);
-        assert_eq!(verdict(taken, default_policy(), 2), Verdict::GiveUp(502), "the body is gone");
+        (
+            taken.reused,
+            taken.untouched,
+            taken.body_taken,
+            taken.streamed,
+        ) = (true, true, true, true);
+        assert_eq!(
+            verdict(taken, default_policy(), 2),
+            Verdict::GiveUp(502),
+            "the body is gone"
+        );
     }
 
     #[test]
     fn the_timeout_of_next_upstream_ends_the_search() {
         let mut limited = default_policy();
         limited.timeout = Duration::from_millis(500);
-        for (now, want) in [(1000, Verdict::Next), (1499, Verdict::Next), (1500, Verdict::GiveUp(502))] {
+        for (now, want) in [
+            (1000, Verdict::Next),
+            (1499, Verdict::Next),
+            (1500, Verdict::GiveUp(502)),
+        ] {
             let got = decide(&facts(Cause::Error), limited, &mut selection(2), Mono(now)).0;
             assert_eq!(got, want, "{now}");
         }

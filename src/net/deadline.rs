@@ -58,6 +58,8 @@ mod flag {
     pub(super) const CUT: u16 = 64;
     /// Shut down by a drain while it was idle.
     pub(super) const DRAINED: u16 = 128;
+    /// While watched, a peer that says anything counts as one that hung up.
+    pub(super) const QUIET: u16 = 256;
 }
 
 #[derive(Debug)]
@@ -218,10 +220,16 @@ impl Deadlines {
         }
     }
 
+    /// Looks at a peer that has nothing to say: bytes from it are as bad as its end.
+    pub(super) fn watch_quiet(&self, id: SlotId) {
+        self.watch(id, None);
+        self.with(id, |slot| slot.flags |= flag::QUIET);
+    }
+
     pub(super) fn unwatch(&self, id: SlotId) {
         let was = self.with(id, |slot| {
             let was = slot.flags & flag::WATCH != 0;
-            slot.flags &= !(flag::WATCH | flag::SEEN);
+            slot.flags &= !(flag::WATCH | flag::SEEN | flag::QUIET);
             slot.link = NO_LINK;
             was
         });
@@ -317,7 +325,11 @@ impl Deadlines {
                 slot.flags |= flag::SEEN;
                 continue;
             }
-            entries.push(poll::hangup(slot.raw));
+            entries.push(if slot.flags & flag::QUIET == 0 {
+                poll::hangup(slot.raw)
+            } else {
+                poll::any(slot.raw)
+            });
             ids.push(id as u32);
         }
         if entries.is_empty() || !poll::poll_now(entries).is_ok_and(|n| n > 0) {

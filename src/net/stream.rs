@@ -150,6 +150,13 @@ impl Stream {
             .watch(socket.slot, link.map(|l| l.socket().slot));
     }
 
+    /// As [`Stream::watch`], for a connection that waits in a pool: [`Stream::peer_gone`] turns true also when the
+    /// peer sends something.
+    pub fn watch_quiet(&self) {
+        let socket = self.socket();
+        socket.deadlines.watch_quiet(socket.slot);
+    }
+
     /// Ends [`Stream::watch`]. Needed before the linked stream goes back to a pool.
     pub fn unwatch(&self) {
         let socket = self.socket();

@@ -34,6 +34,8 @@ pub struct TcpInfo {
     pub snd_cwnd: u32,
     /// Receive window, bytes.
     pub rcv_space: u32,
+    /// Bytes sent that the peer acknowledged, its SYN's answer counted as one.
+    pub bytes_acked: u64,
 }
 
 /// Reads [`TcpInfo`]; fails on sockets that are not TCP.
@@ -53,5 +55,6 @@ pub fn tcp_info(fd: impl AsFd) -> io::Result<TcpInfo> {
         rttvar_us: info.tcpi_rttvar,
         snd_cwnd: info.tcpi_snd_cwnd,
         rcv_space: info.tcpi_rcv_space,
+        bytes_acked: info.tcpi_bytes_acked,
     })
 }

@@ -15,9 +15,18 @@ pub fn hangup(raw: RawFd) -> PollFd {
     }
 }
 
-/// Whether the last poll saw any of what [`hangup`] asks for.
+/// As [`hangup`], and whether the peer sent anything.
+pub fn any(raw: RawFd) -> PollFd {
+    PollFd {
+        fd: raw,
+        events: libc::POLLRDHUP | libc::POLLIN,
+        revents: 0,
+    }
+}
+
+/// Whether the last poll saw any of what [`hangup`] or [`any`] asks for.
 pub fn hung_up(entry: &PollFd) -> bool {
-    entry.revents & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) != 0
+    entry.revents & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR | libc::POLLIN) != 0
 }
 
 /// Fills in every entry's answer; returns how many have one.

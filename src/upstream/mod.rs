@@ -5,9 +5,13 @@
 //! then [`connect::acquire`]; [`retry`] says what a failure means.
 
 pub mod balance;
+pub mod connect;
 pub mod crc32;
 pub mod group;
 pub mod health;
+pub mod pool;
 pub mod retry;
+pub mod trouble;
 
 pub use group::Groups;
+pub use pool::Pool;

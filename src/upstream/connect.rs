@@ -1,0 +1,240 @@
+//! From a group to a connection: picks a peer, takes an idle connection to it or opens one. One attempt a call; what
+//! follows a failure is [`super::retry`]'s to say. Start at [`acquire`].
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
+
+use super::group::{Pick, Selection, Target};
+use super::pool::{Conn, Pool};
+use super::retry::Cause;
+use super::trouble::Trouble;
+use crate::base::time::Mono;
+use crate::net::addr::Addr;
+use crate::net::connect::{self, Options};
+use crate::net::deadline::Deadlines;
+use crate::plan::{LocationId, PeerAddr};
+
+/// What an attempt needs besides the group.
+pub struct Dial<'a> {
+    /// `proxy_connect_timeout`, `proxy_bind`, socket options.
+    pub options: &'a Options,
+    /// The location that the pool is keyed by.
+    pub location: LocationId,
+    /// The deadlines of the shard.
+    pub deadlines: &'a Rc<Deadlines>,
+    /// The time of the attempt.
+    pub now: Mono,
+    /// A random word.
+    pub random: u64,
+}
+
+/// No connection.
+#[derive(Debug)]
+pub enum Unreached {
+    /// No peer was usable.
+    NoLive,
+    /// The peer did not take the connection in time.
+    TimedOut,
+    /// The peer cannot be connected to.
+    Refused(Trouble),
+}
+
+impl Unreached {
+    /// As the retry policy sees it.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::NoLive => Cause::NoLive,
+            Self::TimedOut => Cause::Timeout,
+            Self::Refused(_) => Cause::Error,
+        }
+    }
+
+    /// As the log tells it, while [`Action::Connecting`](super::trouble::Action::Connecting).
+    pub fn into_trouble(self) -> Trouble {
+        match self {
+            Self::NoLive => Trouble::NoLive,
+            Self::TimedOut => Trouble::TimedOut,
+            Self::Refused(trouble) => trouble,
+        }
+    }
+}
+
+/// Picks a peer and gets a connection to it. The peer stays the selection's current one until it is reported,
+/// whatever the result.
+pub async fn acquire(
+    selection: &mut Selection,
+    pool: &Pool,
+    dial: &Dial<'_>,
+) -> Result<Conn, Unreached> {
+    let fresh = selection.fresh_only();
+    let Pick::Peer(peer) = selection.pick(dial.now, dial.random) else {
+        return Err(Unreached::NoLive);
+    };
+    let group = Rc::clone(selection.group());
+    let target = group.target(peer);
+    if let Some(id) = group.id
+        && !fresh
+        && let Some(conn) = pool.take(id, target.twin, dial.location, dial.now)
+    {
+        return Ok(conn);
+    }
+    let stream = connect::connect(&address(&target.addr), dial.options, dial.deadlines)
+        .await
+        .map_err(|e| unreached(e, target))?;
+    Ok(Conn {
+        stream,
+        group: group.id,
+        peer: target.twin,
+        requests: 1,
+        created: dial.now,
+        bytes_sent_before: 0,
+        reused: false,
+    })
+}
+
+fn address(addr: &PeerAddr) -> Addr {
+    match addr {
+        PeerAddr::Tcp(addr) => Addr::Ip(*addr),
+        PeerAddr::Unix(path) => Addr::Unix(Rc::from(path.as_os_str().as_bytes())),
+    }
+}
+
+fn unreached(error: io::Error, target: &Target) -> Unreached {
+    use io::ErrorKind as K;
+    match error.kind() {
+        // Our own deadline has no number; ETIMEDOUT is the kernel giving up, an error like others.
+        K::TimedOut if error.raw_os_error().is_none() => Unreached::TimedOut,
+        // These come from the network, later than the call; all else is the call's own answer and names its target.
+        K::ConnectionRefused | K::ConnectionReset | K::TimedOut | K::HostUnreachable
+            if matches!(target.addr, PeerAddr::Tcp(_)) =>
+        {
+            Unreached::Refused(Trouble::Connect(error))
+        }
+        _ => Unreached::Refused(Trouble::ConnectTo(target.name.to_vec(), error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::IdVec;
+    use crate::net::runtime::on_each_driver;
+    use crate::plan::{GroupId, GroupPlan, KeepalivePlan, Method, PeerPlan};
+    use crate::upstream::balance::Key;
+    use crate::upstream::group::{Groups, Outcome};
+    use crate::upstream::trouble::Action;
+    use std::time::Duration;
+
+    fn plans(addrs: Vec<PeerAddr>) -> IdVec<GroupId, GroupPlan> {
+        let peers: Vec<_> = addrs
+            .into_iter()
+            .map(|addr| PeerPlan {
+                name: crate::upstream::group::address_text(&addr),
+                server: crate::upstream::group::address_text(&addr),
+                addr,
+                weight: 1,
+                max_conns: 0,
+                max_fails: 1,
+                fail_timeout: Duration::from_secs(10),
+                backup: false,
+                down: false,
+            })
+            .collect();
+        vec![GroupPlan {
+            name: "app".into(),
+            explicit: true,
+            method: Method::RoundRobin,
+            peers: peers.into(),
+            zone: None,
+            keepalive: KeepalivePlan {
+                idle_max: 4,
+                local: true,
+                requests_max: 100,
+                time_max: Duration::from_secs(100),
+                timeout: Duration::from_secs(10),
+            },
+        }]
+        .into()
+    }
+
+    fn closed_port() -> PeerAddr {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        PeerAddr::Tcp(listener.local_addr().unwrap())
+    }
+
+    #[test]
+    fn a_connection_is_opened_kept_and_taken_again() {
+        on_each_driver(|| async {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let plans = plans(vec![PeerAddr::Tcp(listener.local_addr().unwrap())]);
+            let (groups, pool) = (Groups::new(&plans), Pool::new(&plans));
+            let deadlines = Deadlines::new();
+            let options = Options {
+                within: Some(Duration::from_secs(1)),
+                ..Options::default()
+            };
+            let dial = Dial {
+                options: &options,
+                location: LocationId(0),
+                deadlines: &deadlines,
+                now: Mono(0),
+                random: 0,
+            };
+            let mut selection = groups.begin(GroupId(0), Key::None, 0, Mono(0));
+            let conn = acquire(&mut selection, &pool, &dial).await.unwrap();
+            assert!(!conn.reused);
+            let local = conn.stream.local_addr().unwrap();
+            pool.put(conn, LocationId(0), Mono(1));
+            selection.report(Outcome::Ok, Mono(1));
+            let mut selection = groups.begin(GroupId(0), Key::None, 0, Mono(1));
+            let conn = acquire(&mut selection, &pool, &dial).await.unwrap();
+            assert!(conn.reused);
+            assert_eq!(conn.stream.local_addr().unwrap(), local);
+            // After a stale attempt an idle connection is not trusted.
+            pool.put(conn, LocationId(0), Mono(1));
+            selection.report(Outcome::Stale, Mono(1));
+            let conn = acquire(&mut selection, &pool, &dial).await.unwrap();
+            assert!(!conn.reused);
+        });
+    }
+
+    #[test]
+    fn failures_are_told_in_nginxs_words() {
+        on_each_driver(|| async {
+            let missing = PeerAddr::Unix("/nonexistent/ringx.sock".into());
+            for (addr, text) in [
+                (
+                    closed_port(),
+                    "connect() failed (111: Connection refused) while connecting to upstream",
+                ),
+                (
+                    missing,
+                    "connect() to unix:/nonexistent/ringx.sock failed (2: No such file or directory) while connecting to upstream",
+                ),
+            ] {
+                let plans = plans(vec![addr]);
+                let (groups, pool) = (Groups::new(&plans), Pool::new(&plans));
+                let deadlines = Deadlines::new();
+                let options = Options::default();
+                let dial = Dial {
+                    options: &options,
+                    location: LocationId(0),
+                    deadlines: &deadlines,
+                    now: Mono(0),
+                    random: 0,
+                };
+                let mut selection = groups.begin(GroupId(0), Key::None, 0, Mono(0));
+                let error = acquire(&mut selection, &pool, &dial).await.err().unwrap();
+                assert_eq!(error.cause(), Cause::Error);
+                let mut out = Vec::new();
+                error.into_trouble().write(Action::Connecting, &mut out);
+                assert_eq!(String::from_utf8(out).unwrap(), text);
+                assert!(
+                    selection.current().is_some(),
+                    "the attempt is reported by its owner"
+                );
+            }
+        });
+    }
+}

@@ -1,0 +1,196 @@
+//! What goes wrong with an upstream, in the words of nginx's error log. Only text: who logs adds the request's
+//! context. Start at [`Trouble::write`].
+
+use std::io::{self, Write};
+
+use crate::plan::model::LogLevel;
+
+/// What was being done when it went wrong; the log says `while …`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// `resolving`
+    Resolving,
+    /// `connecting to upstream`
+    Connecting,
+    /// `sending request to upstream`
+    Sending,
+    /// `reading response header from upstream`
+    ReadingHead,
+    /// `reading upstream`
+    ReadingBody,
+    /// `proxying upgraded connection`
+    Tunnelling,
+    /// `sending to client`
+    Answering,
+}
+
+impl Action {
+    /// The words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Resolving => "resolving",
+            Self::Connecting => "connecting to upstream",
+            Self::Sending => "sending request to upstream",
+            Self::ReadingHead => "reading response header from upstream",
+            Self::ReadingBody => "reading upstream",
+            Self::Tunnelling => "proxying upgraded connection",
+            Self::Answering => "sending to client",
+        }
+    }
+}
+
+/// What went wrong.
+#[derive(Debug)]
+pub enum Trouble {
+    /// No peer was usable.
+    NoLive,
+    /// A connection failed at once; the peer is named.
+    ConnectTo(Vec<u8>, io::Error),
+    /// A connection failed after a while.
+    Connect(io::Error),
+    /// Connecting, sending or receiving took too long.
+    TimedOut,
+    /// Sending failed.
+    Send(io::Error),
+    /// Receiving failed.
+    Recv(io::Error),
+    /// The peer closed before it was done.
+    Closed,
+    /// The response's status line or a field breaks the protocol.
+    InvalidHeader,
+    /// The response's head does not fit `proxy_buffer_size`.
+    BigHeader,
+    /// The body's framing breaks the protocol.
+    InvalidBody,
+    /// 101 without an Upgrade that was asked for.
+    UnexpectedUpgrade,
+    /// Failed `max_fails` times.
+    Disabled,
+}
+
+impl Trouble {
+    /// The level that nginx logs it at.
+    pub fn level(&self) -> LogLevel {
+        match self {
+            Self::Disabled => LogLevel::Warn,
+            Self::ConnectTo(_, e) if !is_common(e) => LogLevel::Crit,
+            _ => LogLevel::Error,
+        }
+    }
+
+    /// Appends the message, up to where the context begins.
+    pub fn write(&self, while_: Action, out: &mut Vec<u8>) {
+        match self {
+            Self::NoLive => out.extend_from_slice(b"no live upstreams"),
+            Self::ConnectTo(name, e) => {
+                out.extend_from_slice(b"connect() to ");
+                out.extend_from_slice(name);
+                out.extend_from_slice(b" failed ");
+                write_error(e, out);
+            }
+            Self::Connect(e) => failed("connect()", e, out),
+            Self::TimedOut => {
+                out.extend_from_slice(b"upstream timed out (110: Connection timed out)")
+            }
+            Self::Send(e) => failed("send()", e, out),
+            Self::Recv(e) => failed("recv()", e, out),
+            Self::Closed => out.extend_from_slice(b"upstream prematurely closed connection"),
+            Self::InvalidHeader => out.extend_from_slice(b"upstream sent invalid header"),
+            Self::BigHeader => out.extend_from_slice(b"upstream sent too big header"),
+            Self::InvalidBody => out.extend_from_slice(b"upstream sent invalid chunked response"),
+            Self::UnexpectedUpgrade => {
+                out.extend_from_slice(
+                    b"upstream switched protocols, which the client did not ask for",
+                );
+            }
+            Self::Disabled => out.extend_from_slice(b"upstream server temporarily disabled"),
+        }
+        out.extend_from_slice(b" while ");
+        out.extend_from_slice(while_.words().as_bytes());
+    }
+}
+
+fn failed(call: &str, error: &io::Error, out: &mut Vec<u8>) {
+    out.extend_from_slice(call.as_bytes());
+    out.extend_from_slice(b" failed ");
+    write_error(error, out);
+}
+
+/// Appends `(111: Connection refused)`; an error without a number becomes its text in parentheses.
+pub fn write_error(error: &io::Error, out: &mut Vec<u8>) {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    // Writing to a Vec cannot fail.
+    let _ = match error.raw_os_error() {
+        Some(number) => write!(out, "({number}: {text})"),
+        None => write!(out, "({text})"),
+    };
+}
+
+/// Connection errors that nginx logs as errors; others are critical.
+fn is_common(error: &io::Error) -> bool {
+    use io::ErrorKind as K;
+    matches!(
+        error.kind(),
+        K::ConnectionRefused
+            | K::ConnectionReset
+            | K::NetworkDown
+            | K::NetworkUnreachable
+            | K::HostUnreachable
+            | K::WouldBlock
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_are_nginxs() {
+        let refused = || io::Error::from_raw_os_error(111);
+        let missing = io::Error::from_raw_os_error(2);
+        for (trouble, action, level, text) in [
+            (
+                Trouble::Connect(refused()),
+                Action::Connecting,
+                LogLevel::Error,
+                "connect() failed (111: Connection refused) while connecting to upstream",
+            ),
+            (
+                Trouble::ConnectTo(b"unix:/run/a".to_vec(), missing),
+                Action::Connecting,
+                LogLevel::Crit,
+                "connect() to unix:/run/a failed (2: No such file or directory) while connecting to upstream",
+            ),
+            (
+                Trouble::TimedOut,
+                Action::ReadingHead,
+                LogLevel::Error,
+                "upstream timed out (110: Connection timed out) while reading response header from upstream",
+            ),
+            (
+                Trouble::NoLive,
+                Action::Connecting,
+                LogLevel::Error,
+                "no live upstreams while connecting to upstream",
+            ),
+            (
+                Trouble::Closed,
+                Action::ReadingHead,
+                LogLevel::Error,
+                "upstream prematurely closed connection while reading response header from upstream",
+            ),
+            (
+                Trouble::Disabled,
+                Action::Connecting,
+                LogLevel::Warn,
+                "upstream server temporarily disabled while connecting to upstream",
+            ),
+        ] {
+            let mut out = Vec::new();
+            trouble.write(action, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), text);
+            assert_eq!(trouble.level(), level, "{text}");
+        }
+    }
+}

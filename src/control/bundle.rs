@@ -55,6 +55,8 @@ pub struct Bundle {
     pub file: PathBuf,
     /// Prefix of relative paths.
     pub prefix: PathBuf,
+    /// The log of a configuration that names none.
+    pub error_log: PathBuf,
     /// Directives of `-g`.
     pub globals: Option<Vec<u8>>,
     /// What was read, by path or pattern.
@@ -63,6 +65,8 @@ pub struct Bundle {
     pub names: Vec<(Vec<u8>, Vec<IpAddr>)>,
     /// Whom to become, when the parent is root.
     pub credentials: Option<Credentials>,
+    /// `worker_rlimit_nofile`.
+    pub nofile: Option<u64>,
     /// Log files by path; as many descriptors come first.
     pub logs: Vec<PathBuf>,
     /// Listening sockets; their descriptors come after the logs'.
@@ -169,6 +173,7 @@ impl Bundle {
         out.u32(u32::from(self.identity == Identity::Nginx));
         out.path(&self.file);
         out.path(&self.prefix);
+        out.path(&self.error_log);
         out.option(self.globals.as_ref(), |out, globals| out.bytes(globals));
         out.list(&self.files, |out, (path, found)| {
             out.path(path);
@@ -199,6 +204,7 @@ impl Bundle {
             out.u32(who.gid);
             out.list(&who.groups, |out, group| out.u32(*group));
         });
+        out.option(self.nofile.as_ref(), |out, limit| out.u64(*limit));
         out.list(&self.logs, |out, path| out.path(path));
         out.list(&self.listeners, |out, slot| {
             out.bytes(slot.address.as_bytes());
@@ -217,6 +223,7 @@ impl Bundle {
             },
             file: from.path()?,
             prefix: from.path()?,
+            error_log: from.path()?,
             globals: from.option(|from| Ok(from.bytes()?.to_vec()))?,
             files: from.list(|from| Ok((from.path()?, found(from)?)))?,
             names: from.list(|from| Ok((from.bytes()?.to_vec(), from.list(address)?)))?,
@@ -227,6 +234,7 @@ impl Bundle {
                     groups: from.list(Reader::u32)?,
                 })
             })?,
+            nofile: from.option(Reader::u64)?,
             logs: from.list(Reader::path)?,
             listeners: from.list(|from| {
                 Ok(ListenerSlot {
@@ -369,6 +377,7 @@ mod tests {
             identity: Identity::Nginx,
             file: "/etc/nginx/nginx.conf".into(),
             prefix: "/etc/nginx/".into(),
+            error_log: "stderr".into(),
             globals: Some(b"daemon off;".to_vec()),
             files: vec![
                 (
@@ -390,6 +399,7 @@ mod tests {
                 gid: 33,
                 groups: vec![33, 4],
             }),
+            nofile: Some(1 << 40),
             logs: vec!["/var/log/nginx/access.log".into()],
             listeners: vec![ListenerSlot {
                 address: "0.0.0.0:80".to_owned(),

@@ -23,7 +23,9 @@ pub enum End {
 }
 
 impl End {
-    fn of(status: ExitStatus) -> Self {
+    /// Reads the system's status word.
+    #[must_use]
+    pub fn of(status: ExitStatus) -> Self {
         match status.signal() {
             Some(signal) => Self::Signal(signal, status.core_dumped()),
             None => Self::Code(status.code().unwrap_or(0)),
@@ -57,6 +59,8 @@ pub struct Worker {
     channel: Channel,
     /// Whether it has taken a bundle yet.
     pub serving: bool,
+    /// Whether its end of the channel is closed.
+    pub silent: bool,
     /// Whether it was told to go.
     pub leaving: bool,
     /// When it was started, in milliseconds of the parent's clock.
@@ -84,6 +88,7 @@ impl Worker {
             body,
             channel: ours,
             serving: false,
+            silent: false,
             leaving: false,
             since,
         })

@@ -6,6 +6,11 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use bytes::Bytes;
+
+use crate::config;
+use crate::plan::ServerToken;
+
 /// nginx's version whose behaviour is matched; other tools parse it.
 pub const NGINX_VERSION: &str = "1.31.5";
 
@@ -63,6 +68,25 @@ impl Identity {
         match Path::new(argv0).file_name().map(OsStr::as_bytes) {
             Some(b"nginx") => Self::Nginx,
             _ => Self::Ringx,
+        }
+    }
+
+    /// The same for the configuration reader.
+    #[must_use]
+    pub fn reader(self) -> config::Identity {
+        match self {
+            Self::Ringx => config::Identity::Ringx,
+            Self::Nginx => config::Identity::Nginx,
+        }
+    }
+
+    /// What the `Server` header and error pages call the program.
+    #[must_use]
+    pub fn server_token(self) -> ServerToken {
+        ServerToken {
+            short: Bytes::from_static(self.name().as_bytes()),
+            full: Bytes::from(self.version()),
+            build: Bytes::from(self.version()),
         }
     }
 

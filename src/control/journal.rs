@@ -10,37 +10,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::identity::Identity;
-use crate::net::clock::{self, Clock};
+use crate::base::time::log_error;
+use crate::net::clock;
+use crate::net::sys::zone::utc_offset;
 
-/// Levels of the error log, most serious first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "the levels are the words of the log")]
-pub enum Level {
-    Emerg,
-    Alert,
-    Crit,
-    Error,
-    Warn,
-    Notice,
-    Info,
-    Debug,
-}
+pub use crate::config::model::LogLevel as Level;
 
-impl Level {
-    /// The word in brackets.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Emerg => "emerg",
-            Self::Alert => "alert",
-            Self::Crit => "crit",
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Notice => "notice",
-            Self::Info => "info",
-            Self::Debug => "debug",
-        }
-    }
+/// The word in brackets.
+#[must_use]
+pub fn word(level: Level) -> &'static str {
+    Level::WORDS
+        .iter()
+        .find(|(_, each)| *each == level)
+        .map_or("", |(word, _)| word)
 }
 
 /// Where lines of one level and above go.
@@ -114,7 +96,7 @@ impl Journal {
             };
         }
         if self.console && level <= Level::Warn && !on_terminal {
-            let line = format!("{}: [{}] {text}\n", self.identity.name(), level.word());
+            let line = format!("{}: [{}] {text}\n", self.identity.name(), word(level));
             io::stderr().write_all(line.as_bytes()).ok();
         }
     }
@@ -164,35 +146,14 @@ pub fn cause(error: &io::Error) -> String {
 fn line(level: Level, text: &str) -> String {
     let process = rustix::process::getpid().as_raw_nonzero();
     let thread = rustix::thread::gettid().as_raw_nonzero();
+    let now = clock::unix().secs;
+    let stamp = log_error(now, utc_offset(now));
     format!(
-        "{} [{}] {process}#{thread}: {text}\n",
-        stamp(),
-        level.word()
+        "{} [{}] {process}#{thread}: {text}
+",
+        String::from_utf8_lossy(&stamp),
+        word(level)
     )
-}
-
-/// Local time as nginx's log begins: `2026/11/20 15:40:28`.
-fn stamp() -> String {
-    let now = clock::unix();
-    let local = now.secs + i64::from(Clock::new().offset(now));
-    let (days, secs) = (local.div_euclid(86_400), local.rem_euclid(86_400));
-    // Days since 0000-03-01, so that leap days come last in their year.
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_shifted + 2) / 5 + 1;
-    let month = if month_shifted < 10 {
-        month_shifted + 3
-    } else {
-        month_shifted - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (hour, minute, second) = (secs / 3600, secs / 60 % 60, secs % 60);
-    format!("{year:04}/{month:02}/{day:02} {hour:02}:{minute:02}:{second:02}")
 }
 
 /// Text of others inside a message must not begin a line of its own.

@@ -2,18 +2,33 @@
 //!
 //! Owns everything that happens to the process as a whole and nothing that happens to a request. Start at [`main`].
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the parent, and a worker before its shards run, serve nobody and may block on files and names"
+)]
+
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
 pub mod bundle;
 pub mod cli;
+pub mod commands;
+pub mod convert;
 pub mod crew;
+pub mod engine;
+pub mod files;
 pub mod identity;
 pub mod journal;
+pub mod parent;
 pub mod pid_file;
+pub mod quick;
+pub mod setup;
 pub mod signals;
+pub mod site;
 pub mod sockets;
+pub mod start;
+pub mod upgrade;
 pub mod wire;
 pub mod worker;
 
@@ -22,12 +37,17 @@ use identity::Identity;
 /// Runs the program for this process's command line and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let mut args = std::env::args_os();
-    let argv0 = args.next().unwrap_or_default();
-    let args: Vec<OsString> = args.collect();
+    let command: Vec<OsString> = std::env::args_os().collect();
+    let argv0 = command.first().cloned().unwrap_or_default();
+    if let Some(identity) = worker::identity(&argv0) {
+        return worker::main(identity);
+    }
     let identity = Identity::of(&argv0);
-    match cli::parse(&args) {
-        Ok(options) => run(identity, &options),
+    if identity == Identity::Ringx && command.get(1).is_some_and(commands::is_command) {
+        return commands::run(command);
+    }
+    match cli::parse(command.get(1..).unwrap_or_default()) {
+        Ok(options) => run(identity, &options, command),
         Err(text) => {
             say(&format!("{}: {text}\n", identity.name()));
             ExitCode::FAILURE
@@ -36,7 +56,7 @@ pub fn main() -> ExitCode {
 }
 
 /// What nginx's own options ask for.
-fn run(identity: Identity, options: &cli::Options) -> ExitCode {
+fn run(identity: Identity, options: &cli::Options, command: Vec<OsString>) -> ExitCode {
     if options.version {
         say(&if options.configure {
             identity.configure_text()
@@ -50,7 +70,7 @@ fn run(identity: Identity, options: &cli::Options) -> ExitCode {
             return ExitCode::SUCCESS;
         }
     }
-    ExitCode::SUCCESS
+    start::run(setup::Setup::new(identity, options, command), options)
 }
 
 /// Writes to standard error; there is nobody left to tell when that fails.

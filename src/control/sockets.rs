@@ -269,6 +269,7 @@ fn configure(want: &Wanted, bound: &Bound, journal: &Journal) {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_types, reason = "a test may block")]
 mod tests {
     use std::net::{TcpListener, TcpStream};
 

@@ -2,12 +2,25 @@
 //!
 //! Opens no file of a configuration; what it serves came down the channel. Start at [`serve`].
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit};
+
+use super::bundle::{Bundle, Credentials, Down, Up};
+use super::engine::{Engine, Event};
 use super::identity::Identity;
-use super::signals::Signals;
-use super::wire::Channel;
+use super::journal::{Journal, Level, cause};
+use super::signals::{Signal, Signals};
+use super::wire::{Channel, Message};
+use crate::net::sys::process::close_on_exec_from;
 
 /// The exit code that tells the parent not to try again.
 pub const CODE_FATAL: i32 = 2;
@@ -31,12 +44,275 @@ pub fn identity(argv0: &OsStr) -> Option<Identity> {
 
 /// The entry of a worker process: the channel is standard input.
 pub fn main(identity: Identity) -> ExitCode {
-    let _ = identity;
-    ExitCode::FAILURE
+    let journal = Journal {
+        console: false,
+        ..Journal::console(identity)
+    };
+    let started = take_channel(identity).and_then(|channel| Ok((channel, Signals::catch()?)));
+    match started {
+        Ok((channel, signals)) => {
+            let code = serve(channel, Some(signals), identity);
+            ExitCode::from(u8::try_from(code).unwrap_or(1))
+        }
+        Err(error) => {
+            journal.emerg(&format!(
+                "the worker process has no parent to talk to {}",
+                cause(&error)
+            ));
+            ExitCode::from(2)
+        }
+    }
 }
 
-/// Serves what comes down the channel until told to go. Returns the exit code.
+/// Moves the channel away from standard input, and sees to the process's name and descriptors.
+fn take_channel(identity: Identity) -> io::Result<Channel> {
+    let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    rustix::net::sockopt::socket_type(&socket)?;
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    // A process list should not show the name of the link that was executed.
+    let name = std::ffi::CString::new(identity.name())?;
+    rustix::thread::set_name(&name).ok();
+    close_on_exec_from(3).ok();
+    Channel::over(socket)
+}
+
+/// Serves what comes down the channel until told to go. Returns the exit code. Without `signals` it is a thread of the
+/// parent, which then leaves the process's user and limits alone.
+#[must_use]
 pub fn serve(channel: Channel, signals: Option<Signals>, identity: Identity) -> i32 {
-    let _ = (channel, signals, identity);
-    0
+    let journal = Journal {
+        console: false,
+        ..Journal::console(identity)
+    };
+    let own_process = signals.is_some();
+    let mut worker = Worker {
+        channel,
+        signals,
+        own_process,
+        journal,
+        engine: None,
+        leaving: false,
+    };
+    loop {
+        if let Some(code) = worker.turn() {
+            return code;
+        }
+    }
+}
+
+struct Worker {
+    channel: Channel,
+    signals: Option<Signals>,
+    own_process: bool,
+    journal: Journal,
+    engine: Option<Engine>,
+    leaving: bool,
+}
+
+impl Worker {
+    /// Waits for something to happen and sees to it; the exit code once everything is done.
+    fn turn(&mut self) -> Option<i32> {
+        self.wait();
+        let arrived: Vec<_> = self.signals.iter_mut().flat_map(Signals::pending).collect();
+        for arrived in arrived {
+            let (action, order) = match arrived.signal {
+                Signal::Quit | Signal::Winch => (", shutting down", Some(Down::Quit)),
+                Signal::Term | Signal::Int => (", exiting", Some(Down::Stop)),
+                _ => ("", None),
+            };
+            self.journal.notice(&arrived.line(action));
+            if let Some(code) = order.and_then(|order| self.order(order, Vec::new())) {
+                return Some(code);
+            }
+        }
+        while !self.leaving || self.engine.is_some() {
+            match self.channel.receive() {
+                Ok(Some(Message { kind, payload, fds })) => {
+                    let Ok(order) = Down::decode(kind, &payload) else {
+                        self.journal
+                            .log(Level::Alert, "unknown message from the parent process");
+                        return Some(CODE_FATAL);
+                    };
+                    if let Some(code) = self.order(order, fds) {
+                        return Some(code);
+                    }
+                }
+                Ok(None) => break,
+                Err(_) => return self.orphaned(),
+            }
+        }
+        self.events()
+    }
+
+    fn wait(&self) {
+        let mut fds = vec![PollFd::new(&self.channel, PollFlags::IN)];
+        fds.extend(
+            self.signals
+                .iter()
+                .map(|signals| PollFd::new(signals, PollFlags::IN)),
+        );
+        fds.extend(
+            self.engine
+                .iter()
+                .map(|engine| PollFd::new(engine, PollFlags::IN)),
+        );
+        poll(&mut fds, None).ok();
+    }
+
+    /// The parent has gone without a word: finish what is open and go too. Nobody can restart or reload us.
+    fn orphaned(&mut self) -> Option<i32> {
+        if !self.leaving {
+            self.journal
+                .log(Level::Alert, "the parent process has gone, shutting down");
+        }
+        self.order(Down::Quit, Vec::new())?;
+        None
+    }
+
+    fn order(&mut self, order: Down, fds: Vec<OwnedFd>) -> Option<i32> {
+        match (order, &mut self.engine) {
+            (Down::Bundle(bundle), _) => return self.take(&bundle, fds),
+            (Down::Reopen(paths), Some(engine)) => {
+                let files = paths
+                    .into_iter()
+                    .zip(fds)
+                    .map(|(path, fd)| (path, Arc::new(File::from(fd))))
+                    .collect();
+                engine.reopen(&files);
+            }
+            (Down::Quit, Some(engine)) if !self.leaving => {
+                self.journal.notice("gracefully shutting down");
+                self.leaving = true;
+                engine.quit();
+            }
+            (Down::Stop, Some(engine)) => {
+                engine.stop();
+                self.journal.notice("exiting");
+                return Some(0);
+            }
+            (Down::Quit | Down::Stop, None) => return Some(0),
+            (Down::Reopen(_) | Down::Quit, _) => {}
+        }
+        None
+    }
+
+    /// Serves a bundle, in place of the one before when there is one.
+    fn take(&mut self, bundle: &Bundle, fds: Vec<OwnedFd>) -> Option<i32> {
+        let first = self.engine.is_none();
+        match self.install(bundle, fds) {
+            Ok(()) => {
+                self.answer(&Up::Accepted(bundle.generation));
+                None
+            }
+            Err(reason) => {
+                self.answer(&Up::Refused(bundle.generation, reason));
+                first.then_some(CODE_FATAL)
+            }
+        }
+    }
+
+    fn install(&mut self, bundle: &Bundle, fds: Vec<OwnedFd>) -> Result<(), String> {
+        if fds.len() != bundle.logs.len() + bundle.listeners.len() {
+            return Err("descriptors are missing from the parent's bundle".to_owned());
+        }
+        let mut fds = fds.into_iter();
+        let logs: HashMap<PathBuf, Arc<File>> = bundle
+            .logs
+            .iter()
+            .cloned()
+            .zip(fds.by_ref().map(|fd| Arc::new(File::from(fd))))
+            .collect();
+        let sockets: Vec<OwnedFd> = fds.collect();
+        match &mut self.engine {
+            Some(engine) => engine.swap(bundle, logs, sockets),
+            None => {
+                if self.own_process {
+                    raise_limits(bundle.nofile).map_err(|error| {
+                        format!("setrlimit(RLIMIT_NOFILE) failed {}", cause(&error))
+                    })?;
+                    if let Some(who) = &bundle.credentials {
+                        become_user(who)?;
+                    }
+                }
+                self.engine = Some(Engine::start(bundle, logs, sockets)?);
+                Ok(())
+            }
+        }
+    }
+
+    fn events(&mut self) -> Option<i32> {
+        let engine = self.engine.as_mut()?;
+        for event in engine.events() {
+            match event {
+                Event::Drained(generation) => self.answer(&Up::Drained(generation)),
+                Event::Finished => {
+                    self.journal.notice("exit");
+                    return Some(0);
+                }
+            }
+        }
+        None
+    }
+
+    fn answer(&self, up: &Up) {
+        let (kind, payload) = up.encode();
+        // A parent that is gone shows on the next receive.
+        self.channel.send(kind, &payload, &[]).ok();
+    }
+}
+
+/// As many descriptors as the configuration says, else as many as the system lets us have.
+fn raise_limits(wanted: Option<u64>) -> io::Result<()> {
+    let now = getrlimit(Resource::Nofile);
+    let new = match wanted {
+        Some(count) => Rlimit {
+            current: Some(count),
+            maximum: Some(count),
+        },
+        None => Rlimit {
+            current: now.maximum,
+            maximum: now.maximum,
+        },
+    };
+    setrlimit(Resource::Nofile, new)?;
+    Ok(())
+}
+
+/// Gives up root for good. The process has one thread yet; those to come inherit the change.
+fn become_user(who: &Credentials) -> Result<(), String> {
+    let groups: Vec<Gid> = who.groups.iter().copied().map(Gid::from_raw).collect();
+    let told = |what: String| {
+        move |error: rustix::io::Errno| format!("{what} failed {}", cause(&error.into()))
+    };
+    let gid = Gid::from_raw(who.gid);
+    rustix::thread::set_thread_groups(&groups).map_err(told("setgroups()".to_owned()))?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)
+        .map_err(told(format!("setgid({})", who.gid)))?;
+    let uid = Uid::from_raw(who.uid);
+    rustix::thread::set_thread_res_uid(uid, uid, uid)
+        .map_err(told(format!("setuid({})", who.uid)))?;
+    // Core files of a process that has changed its user are off until this says otherwise; nginx does the same.
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable).ok();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_knows_itself_by_its_title() {
+        for each in [Identity::Ringx, Identity::Nginx] {
+            assert_eq!(identity(OsStr::new(&title(each))), Some(each));
+        }
+        for other in [
+            "nginx",
+            "ringx",
+            "",
+            "nginx: worker",
+            "nginx: worker process -t",
+        ] {
+            assert_eq!(identity(OsStr::new(other)), None, "{other}");
+        }
+    }
 }

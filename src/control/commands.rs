@@ -1,0 +1,204 @@
+//! The subcommands of `ringx`. Under the name `nginx` there are none.
+//!
+//! Owns the words of the command line; what a command does is elsewhere. Start at [`run`].
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use super::cli::Options;
+use super::identity::Identity;
+use super::journal::{Journal, cause};
+use super::setup::Setup;
+use super::{cli, convert, quick, say, site, start};
+
+/// Wrong use of a subcommand.
+const CODE_USAGE: u8 = 2;
+/// A configuration that does not pass `check`.
+const CODE_INVALID: u8 = 3;
+
+/// An io_uring reverse proxy that runs your nginx.conf.
+///
+/// Without a subcommand the options are nginx's: -c FILE, -p PREFIX, -t, -T, -q, -s SIGNAL, -g DIRECTIVES, -e FILE,
+/// -v, -V, -h. Differs from nginx: without `worker_processes` there is one shard per core, and `daemon` is off.
+#[derive(Debug, Parser)]
+#[command(name = "ringx", version, arg_required_else_help = false)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve a configuration; takes nginx's options, as does `ringx` alone.
+    #[command(disable_help_flag = true)]
+    Run {
+        /// nginx's options.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<OsString>,
+    },
+    /// Explain what is wrong with a configuration, with the lines it is about.
+    Check {
+        /// nginx.conf or TOML; the default configuration when left out.
+        file: Option<PathBuf>,
+    },
+    /// Put a proxy in front of one or more servers, without a configuration.
+    Proxy(quick::Proxy),
+    /// Run a proxy with sample origins on 127.0.0.1:8080 and print what to try.
+    Demo,
+    /// Write a configuration in the other language, nginx.conf or TOML, to standard output.
+    Convert {
+        /// The file to read; its ending tells the language.
+        file: PathBuf,
+        /// The language to write; the other one when left out.
+        #[arg(long, value_enum)]
+        to: Option<Language>,
+    },
+}
+
+/// A configuration language.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Language {
+    /// nginx.conf.
+    Nginx,
+    /// TOML.
+    Toml,
+}
+
+/// Whether a first word is one of ours rather than an option of nginx.
+#[must_use]
+pub fn is_command(word: &OsString) -> bool {
+    let bytes = word.as_encoded_bytes();
+    bytes == b"--help" || bytes == b"--version" || !bytes.starts_with(b"-")
+}
+
+/// Runs a subcommand.
+pub fn run(command: Vec<OsString>) -> ExitCode {
+    let line = match Line::try_parse_from(&command) {
+        Ok(line) => line,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitCode::from(CODE_USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    match line.command {
+        Command::Run { options } => match cli::parse(&options) {
+            Ok(options) => super::run(Identity::Ringx, &options, command),
+            Err(text) => {
+                say(&format!("ringx: {text}\n"));
+                ExitCode::from(CODE_USAGE)
+            }
+        },
+        Command::Check { file } => check(file),
+        Command::Proxy(proxy) => quick::proxy(&proxy, command),
+        Command::Demo => quick::demo(command),
+        Command::Convert { file, to } => match convert::convert(&file, to) {
+            Ok(text) => print(&text),
+            Err(text) => {
+                say(&text);
+                ExitCode::from(CODE_INVALID)
+            }
+        },
+    }
+}
+
+/// Writes to standard output, where a reader may have gone away.
+pub fn print(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("ringx: write() failed {}\n", cause(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check(file: Option<PathBuf>) -> ExitCode {
+    let options = Options {
+        file,
+        ..Options::default()
+    };
+    let setup = Setup::new(Identity::Ringx, &options, Vec::new());
+    let report = site::check(&setup);
+    say(&report.text);
+    if report.good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(CODE_INVALID)
+    }
+}
+
+/// Starts a configuration that no file holds.
+pub fn serve_text(setup: Setup) -> ExitCode {
+    start::run(setup, &Options::default())
+}
+
+/// A log for complaints before anything runs.
+#[must_use]
+pub fn console() -> Journal {
+    Journal::console(Identity::Ringx)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Command, clap::Error> {
+        Line::try_parse_from(words).map(|line| line.command)
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn commands_are_told_from_options() {
+        for (word, want) in [
+            ("demo", true),
+            ("--help", true),
+            ("nonsense", true),
+            ("-t", false),
+            ("-c", false),
+            ("-", false),
+        ] {
+            assert_eq!(is_command(&word.into()), want, "{word}");
+        }
+    }
+
+    #[test]
+    fn run_hands_options_on_untouched() {
+        let Ok(Command::Run { options }) = parse(&["ringx", "run", "-tc", "f.conf", "-h"]) else {
+            panic!("run takes nginx's options");
+        };
+        assert_eq!(options, ["-tc", "f.conf", "-h"]);
+    }
+
+    #[test]
+    fn commands_take_their_arguments() {
+        assert!(matches!(
+            parse(&["ringx", "check"]),
+            Ok(Command::Check { file: None })
+        ));
+        assert!(matches!(parse(&["ringx", "demo"]), Ok(Command::Demo)));
+        let Ok(Command::Convert { to, .. }) =
+            parse(&["ringx", "convert", "a.conf", "--to", "toml"])
+        else {
+            panic!("convert takes a language");
+        };
+        assert_eq!(to, Some(Language::Toml));
+        assert!(parse(&["ringx", "proxy"]).is_err());
+        assert!(parse(&["ringx", "proxy", "--to", "127.0.0.1:3000", "--print"]).is_ok());
+        assert!(parse(&["ringx", "dem"]).is_err());
+    }
+}

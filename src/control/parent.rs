@@ -1,0 +1,521 @@
+//! The parent's life: signals, reloads, supervision of the worker, the way out.
+//!
+//! Serves no request and parses nothing itself; a configuration with everything it needs is a [`Site`].
+//! Start at [`run`].
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::bundle::{Down, Up};
+use super::crew::{End, Worker};
+use super::journal::{Journal, Level, cause};
+use super::pid_file::PidFile;
+use super::setup::Setup;
+use super::signals::{Arrived, Signal, Signals};
+use super::site::Site;
+use super::sockets;
+use super::upgrade::Upgrade;
+use super::worker::CODE_FATAL;
+use crate::net::clock;
+
+/// A worker that lived so long is replaced at once; one that keeps dying sooner waits longer each time.
+const HEALTHY: Duration = Duration::from_secs(1);
+const RESPAWN_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// How long a fast stop waits for the worker before it is killed.
+const STOP_GRACE: Duration = Duration::from_secs(1);
+
+/// How far the parent is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaving {
+    No,
+    Gracefully,
+    /// Killing whoever is left at this time.
+    Fast(u64),
+}
+
+/// A configuration that a worker was asked to serve and has not yet answered about.
+struct Pending {
+    site: Site,
+    /// The worker asked, by process id.
+    pid: u32,
+}
+
+struct Parent {
+    setup: Setup,
+    journal: Journal,
+    signals: Signals,
+    pid_file: Option<PidFile>,
+    upgrade: Upgrade,
+    /// What is being served.
+    site: Site,
+    pending: Option<Pending>,
+    /// The serving worker, older ones that drain, and a new one that starts; dozens at most.
+    workers: Vec<Worker>,
+    leaving: Leaving,
+    /// A reload that came while another was pending.
+    reload_again: bool,
+    /// WINCH: no worker is wanted until HUP.
+    resting: bool,
+    /// Deaths in a row of workers that did not live long.
+    deaths: u32,
+    /// When the next worker may be started, if one is missing.
+    respawn_at: Option<u64>,
+    failed: bool,
+}
+
+/// Runs the parent until the last worker has gone.
+pub fn run(
+    setup: Setup,
+    site: Site,
+    journal: Journal,
+    signals: Signals,
+    pid_file: Option<PidFile>,
+    upgrade: Upgrade,
+) -> ExitCode {
+    let mut parent = Parent {
+        setup,
+        journal,
+        signals,
+        pid_file,
+        upgrade,
+        site,
+        pending: None,
+        workers: Vec::new(),
+        leaving: Leaving::No,
+        reload_again: false,
+        resting: false,
+        deaths: 0,
+        respawn_at: None,
+        failed: false,
+    };
+    parent.journal.notice("start worker processes");
+    parent.start_worker();
+    while !parent.failed && (parent.leaving == Leaving::No || !parent.workers.is_empty()) {
+        parent.turn();
+    }
+    parent.exit()
+}
+
+impl Parent {
+    /// One turn of the loop: wait, then look at everything that may have happened.
+    fn turn(&mut self) {
+        self.wait();
+        for arrived in self.signals.pending() {
+            self.signal(arrived);
+        }
+        for index in 0..self.workers.len() {
+            self.answers(index);
+        }
+        self.reap();
+        let now = clock::mono().0;
+        if matches!(self.leaving, Leaving::Fast(deadline) if now >= deadline) {
+            self.workers.iter_mut().for_each(Worker::kill);
+        }
+        if self.respawn_at.is_some_and(|at| now >= at) {
+            self.respawn_at = None;
+            self.start_worker();
+        }
+    }
+
+    fn wait(&mut self) {
+        let now = clock::mono().0;
+        let kill_at = match self.leaving {
+            Leaving::Fast(deadline) => Some(deadline.max(now + 20)),
+            _ => None,
+        };
+        let until = [kill_at, self.respawn_at].into_iter().flatten().min();
+        let left = until.map(|at| Duration::from_millis(at.saturating_sub(now)));
+        // A worker that is a thread ends without a signal.
+        let left = if self.site.in_process() {
+            Some(left.unwrap_or(HEALTHY).min(HEALTHY / 10))
+        } else {
+            left
+        };
+        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+        let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        fds.extend(
+            self.workers
+                .iter()
+                .filter(|worker| !worker.silent)
+                .map(|worker| PollFd::new(worker, PollFlags::IN)),
+        );
+        poll(&mut fds, timeout.as_ref()).ok();
+    }
+
+    fn signal(&mut self, arrived: Arrived) {
+        let action = match arrived.signal {
+            Signal::Quit => ", shutting down",
+            Signal::Term | Signal::Int => ", exiting",
+            Signal::Hup => ", reconfiguring",
+            Signal::Usr1 => ", reopening logs",
+            Signal::Winch if self.setup.daemonized => ", stop accepting connections",
+            Signal::Usr2 if self.upgrade.is_blocked() => ", ignoring",
+            Signal::Usr2 => ", changing binary",
+            Signal::Winch | Signal::Chld => "",
+        };
+        self.journal.notice(&arrived.line(action));
+        match arrived.signal {
+            Signal::Quit => self.leave(Leaving::Gracefully),
+            Signal::Term | Signal::Int => {
+                let deadline = clock::mono().0 + STOP_GRACE.as_millis() as u64;
+                self.leave(Leaving::Fast(deadline));
+            }
+            Signal::Hup => self.hup(),
+            Signal::Usr1 => self.reopen(),
+            Signal::Winch if self.setup.daemonized => {
+                self.resting = true;
+                self.dismiss(&Down::Quit);
+            }
+            Signal::Usr2 => self.change_binary(),
+            Signal::Winch | Signal::Chld => {}
+        }
+    }
+
+    fn leave(&mut self, how: Leaving) {
+        if matches!(self.leaving, Leaving::Fast(_)) {
+            return;
+        }
+        self.leaving = how;
+        self.pending = None;
+        self.respawn_at = None;
+        self.dismiss(if how == Leaving::Gracefully {
+            &Down::Quit
+        } else {
+            &Down::Stop
+        });
+        if how == Leaving::Gracefully {
+            self.close_sockets();
+        }
+    }
+
+    /// Tells every worker to go.
+    fn dismiss(&mut self, how: &Down) {
+        for worker in &mut self.workers {
+            worker.leaving = true;
+            // One that cannot be told is dead, which the next turn finds out.
+            worker.send(how, &[]).ok();
+        }
+    }
+
+    /// Removes the files of unix sockets, unless another process goes on listening on them.
+    fn close_sockets(&mut self) {
+        let shared = self.upgrade.shares_sockets();
+        for bound in self.site.bound.drain(..) {
+            if !shared {
+                sockets::remove_file(&bound.address, &self.journal);
+            }
+        }
+    }
+
+    fn hup(&mut self) {
+        if self.leaving != Leaving::No {
+            return;
+        }
+        if self.resting {
+            // The new binary did not please: the old one serves again, with what it had.
+            self.resting = false;
+            self.start_worker();
+            return;
+        }
+        if self.pending.is_some() {
+            self.reload_again = true;
+            return;
+        }
+        self.journal.notice("reconfiguring");
+        self.reload();
+    }
+
+    /// Reads everything again. What cannot be served is told, and the old configuration stays.
+    fn reload(&mut self) {
+        let held = &self.site.bound;
+        let Some(mut site) = Site::load(&self.setup, held, &self.journal) else {
+            return;
+        };
+        site.bundle.generation = self.site.bundle.generation + 1;
+        let current = self.workers.iter().position(|worker| !worker.leaving);
+        let asked = match current {
+            Some(index) if !site.needs_new_worker(&self.site) => Some(index),
+            _ => self.spawn(),
+        };
+        let Some(index) = asked else { return };
+        let worker = &self.workers[index];
+        match site.send_to(worker) {
+            Ok(()) => {
+                self.pending = Some(Pending {
+                    pid: worker.pid(),
+                    site,
+                })
+            }
+            Err(error) => {
+                let pid = worker.pid();
+                self.journal.emerg(&format!(
+                    "cannot hand the configuration to worker process {pid} {}",
+                    cause(&error)
+                ));
+            }
+        }
+    }
+
+    fn answers(&mut self, index: usize) {
+        loop {
+            let worker = &mut self.workers[index];
+            match worker.receive() {
+                Ok(Some(up)) => self.answer(index, up),
+                Ok(None) => return,
+                Err(error) => {
+                    if !worker.silent
+                        && error.kind() != std::io::ErrorKind::UnexpectedEof
+                        && !worker.leaving
+                    {
+                        let pid = worker.pid();
+                        self.journal.log(
+                            Level::Alert,
+                            &format!("worker process {pid}: {}", cause(&error)),
+                        );
+                        self.workers[index].kill();
+                    }
+                    self.workers[index].silent = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, index: usize, up: Up) {
+        let pid = self.workers[index].pid();
+        match up {
+            Up::Accepted(_) => {
+                self.workers[index].serving = true;
+                if let Some(pending) = self.pending.take_if(|pending| pending.pid == pid) {
+                    self.adopt(pending.site, index);
+                }
+            }
+            Up::Refused(_, reason) => {
+                self.journal.emerg(&reason);
+                self.pending.take_if(|pending| pending.pid == pid);
+                if !self.workers[index].serving {
+                    self.workers[index].leaving = true;
+                    self.workers[index].send(&Down::Stop, &[]).ok();
+                    self.failed = self.site.is_first() && self.leaving == Leaving::No;
+                }
+            }
+            Up::Drained(generation) => {
+                // The words after the colon are what scripts wait for after a reload of nginx.
+                self.journal.notice(&format!(
+                    "generation {generation} of worker process {pid} exited with code 0"
+                ));
+            }
+        }
+        if self.pending.is_none() && std::mem::take(&mut self.reload_again) {
+            self.hup();
+        }
+    }
+
+    /// The worker serves the new configuration: from now on it is ours too.
+    fn adopt(&mut self, site: Site, index: usize) {
+        let old = std::mem::replace(&mut self.site, site);
+        self.journal = self.site.journal(&self.journal);
+        self.journal.take_stderr();
+        for bound in &old.bound {
+            if !self
+                .site
+                .bound
+                .iter()
+                .any(|kept| kept.address == bound.address)
+            {
+                sockets::remove_file(&bound.address, &self.journal);
+            }
+        }
+        for (at, worker) in self.workers.iter_mut().enumerate() {
+            if at != index && !worker.leaving {
+                worker.leaving = true;
+                worker.send(&Down::Quit, &[]).ok();
+            }
+        }
+    }
+
+    fn reopen(&mut self) {
+        self.journal.notice("reopening logs");
+        self.site.reopen(&self.journal);
+        self.journal = self.site.journal(&self.journal);
+        self.journal.take_stderr();
+        let paths: Vec<_> = self
+            .site
+            .logs
+            .iter()
+            .map(|(path, _)| path.clone())
+            .collect();
+        let fds: Vec<BorrowedFd<'_>> = self
+            .site
+            .logs
+            .iter()
+            .map(|(_, file)| file.as_fd())
+            .collect();
+        let message = Down::Reopen(paths);
+        for worker in &self.workers {
+            if let Err(error) = worker.send(&message, &fds) {
+                let pid = worker.pid();
+                self.journal.log(
+                    Level::Alert,
+                    &format!("worker process {pid}: reopening logs {}", cause(&error)),
+                );
+            }
+        }
+    }
+
+    /// Starts a worker and gives it what is being served.
+    fn start_worker(&mut self) {
+        let Some(index) = self.spawn() else { return };
+        if let Err(error) = self.site.send_to(&self.workers[index]) {
+            let pid = self.workers[index].pid();
+            self.journal.log(
+                Level::Alert,
+                &format!("worker process {pid}: {}", cause(&error)),
+            );
+            self.workers[index].kill();
+        }
+    }
+
+    fn spawn(&mut self) -> Option<usize> {
+        let in_process = self.site.in_process();
+        match Worker::start(self.setup.identity, in_process, clock::mono().0) {
+            Ok(worker) => {
+                self.journal
+                    .notice(&format!("start worker process {}", worker.pid()));
+                self.workers.push(worker);
+                Some(self.workers.len() - 1)
+            }
+            Err(error) => {
+                self.journal.log(
+                    Level::Alert,
+                    &format!("could not start a worker process {}", cause(&error)),
+                );
+                self.deaths += 1;
+                self.respawn_later();
+                None
+            }
+        }
+    }
+
+    /// Collects processes that have ended, and replaces the worker if it should still be there.
+    fn reap(&mut self) {
+        if let Some(old) = self.upgrade.reap(&self.journal) {
+            self.new_binary_gone(old);
+        }
+        let mut index = 0;
+        while index < self.workers.len() {
+            let Some(end) = self.workers[index].ended() else {
+                index += 1;
+                continue;
+            };
+            // Its last answers may still lie in the channel.
+            self.answers(index);
+            let worker = self.workers.remove(index);
+            self.gone(&worker, end);
+        }
+    }
+
+    fn gone(&mut self, worker: &Worker, end: End) {
+        let pid = worker.pid();
+        let level = if matches!(end, End::Signal(..)) && !worker.leaving {
+            Level::Alert
+        } else {
+            Level::Notice
+        };
+        self.journal
+            .log(level, &format!("worker process {pid} {end}"));
+        if self.pending.take_if(|pending| pending.pid == pid).is_some() {
+            self.journal.emerg(&format!(
+                "worker process {pid} ended while it took the new configuration; the old one stays"
+            ));
+        }
+        if self.leaving != Leaving::No || self.resting || worker.leaving {
+            return;
+        }
+        if end == End::Code(CODE_FATAL) {
+            self.journal.log(
+                Level::Alert,
+                &format!("worker process {pid} {end} and cannot be respawned"),
+            );
+            self.failed = true;
+            return;
+        }
+        let lived = Duration::from_millis(clock::mono().0.saturating_sub(worker.since));
+        self.deaths = if lived >= HEALTHY { 0 } else { self.deaths + 1 };
+        self.respawn_later();
+    }
+
+    /// At once the first time, then after 100 ms, 200 ms, … up to ten seconds.
+    fn respawn_later(&mut self) {
+        let pause = match self.deaths {
+            0 | 1 => Duration::ZERO,
+            deaths => {
+                (Duration::from_millis(100) * (1 << (deaths - 2).min(10))).min(RESPAWN_PAUSE_MAX)
+            }
+        };
+        self.respawn_at = Some(clock::mono().0 + pause.as_millis() as u64);
+    }
+
+    fn change_binary(&mut self) {
+        if self.leaving != Leaving::No {
+            return;
+        }
+        if self.upgrade.is_blocked() {
+            self.journal.log(
+                Level::Crit,
+                "the changing binary signal is ignored: you should shutdown or terminate before either old or new binary's process",
+            );
+            return;
+        }
+        self.journal.notice("changing binary");
+        let Some(pid_file) = &mut self.pid_file else {
+            self.journal.log(
+                Level::Alert,
+                "the binary cannot be changed without a pid file",
+            );
+            return;
+        };
+        self.upgrade
+            .start(&self.setup, pid_file, &self.site.bound, &self.journal);
+    }
+
+    fn new_binary_gone(&mut self, end: End) {
+        let _ = end;
+        if let Some(pid_file) = &mut self.pid_file
+            && let Err(error) = pid_file.step_back()
+        {
+            self.journal.log(
+                Level::Alert,
+                &format!("rename() of the pid file back failed {}", cause(&error)),
+            );
+        }
+        if self.resting && self.leaving == Leaving::No {
+            self.resting = false;
+            self.start_worker();
+        }
+    }
+
+    fn exit(mut self) -> ExitCode {
+        self.workers.iter_mut().for_each(Worker::kill);
+        self.close_sockets();
+        if let Some(pid_file) = self.pid_file.take() {
+            let path = pid_file.path();
+            if let Err(error) = pid_file.remove() {
+                self.journal.log(
+                    Level::Alert,
+                    &format!("unlink() \"{}\" failed {}", path.display(), cause(&error)),
+                );
+            }
+        }
+        self.setup.clean_up();
+        self.journal.notice("exit");
+        if self.failed {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        }
+    }
+}

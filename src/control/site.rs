@@ -1,0 +1,627 @@
+//! One configuration with everything that serving it needs: texts, names, log files, listeners, credentials.
+//!
+//! Loading is in two halves, because `-s` and `-t` stop between them: [`read`] parses and checks, [`Site::open`] touches
+//! the system. Errors are told to the journal where they occur; the caller only learns that there were some.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::bundle::{Bundle, Credentials, Down, Found, ListenerSlot};
+use super::crew::Worker;
+use super::files::{Disk, Kept};
+use super::journal::{self, Journal, Level, Sink, cause};
+use super::setup::Setup;
+use super::sockets::{self, Address, Bound, Purpose, Wanted};
+use crate::config::diag::{self, Diag};
+use bytes::Bytes;
+
+use crate::config::model::{ErrorLog, ListenOptions, LogSink, Main, SoKeepalive};
+use crate::config::source::Source;
+use crate::config::{self, Loaded};
+use crate::net::listener::Options;
+use crate::net::stream::Keepalive;
+use crate::net::sys::process;
+use crate::plan::compile::{Env, compile};
+use crate::plan::{ListenAddr, ListenerPlan, LogTarget, Plan};
+
+/// Whom a worker becomes when the configuration of a root parent names nobody.
+const USER_DEFAULT: &str = "nobody";
+
+/// A configuration that has been read and found good, before anything is opened for it.
+pub struct Read {
+    /// Tree, diagnostics and files.
+    pub loaded: Loaded,
+    /// The compiled configuration.
+    pub plan: Plan,
+    found: Vec<(PathBuf, Found)>,
+    names: Vec<(Vec<u8>, Vec<IpAddr>)>,
+}
+
+/// Asks the system resolver, and remembers the answers for the worker.
+#[derive(Debug, Default)]
+pub struct Names(RefCell<Vec<(Vec<u8>, Vec<IpAddr>)>>);
+
+impl Names {
+    /// The addresses of a host; none when it is not known.
+    fn resolve(&self, host: &str, port: u16) -> Option<Vec<SocketAddr>> {
+        if self.known(host).is_none() {
+            let mut addresses: Vec<IpAddr> = Vec::new();
+            for address in (host, 0).to_socket_addrs().into_iter().flatten() {
+                if !addresses.contains(&address.ip()) {
+                    addresses.push(address.ip());
+                }
+            }
+            // As nginx orders them: a client without IPv6 routes should not meet a dead address first.
+            addresses.sort_by_key(IpAddr::is_ipv6);
+            self.0
+                .borrow_mut()
+                .push((host.as_bytes().to_vec(), addresses));
+        }
+        with_port(&self.known(host)?, port)
+    }
+
+    fn known(&self, host: &str) -> Option<Vec<IpAddr>> {
+        find_name(&self.0.borrow(), host).cloned()
+    }
+}
+
+fn find_name<'a>(names: &'a [(Vec<u8>, Vec<IpAddr>)], host: &str) -> Option<&'a Vec<IpAddr>> {
+    names
+        .iter()
+        .find(|(name, _)| name == host.as_bytes())
+        .map(|(_, addresses)| addresses)
+}
+
+fn with_port(addresses: &[IpAddr], port: u16) -> Option<Vec<SocketAddr>> {
+    let all: Vec<SocketAddr> = addresses
+        .iter()
+        .map(|address| SocketAddr::new(*address, port))
+        .collect();
+    (!all.is_empty()).then_some(all)
+}
+
+/// Parses and compiles, with everything that is wrong or noteworthy. The plan is missing when something is wrong.
+fn study(
+    setup: &Setup,
+    source: &dyn Source,
+    resolve: &dyn Fn(&str, u16) -> Option<Vec<SocketAddr>>,
+) -> (Loaded, Option<Plan>) {
+    let globals = setup.globals.as_deref().map(String::from_utf8_lossy);
+    let identity = setup.identity.reader();
+    let mut loaded = config::load(
+        source,
+        &setup.file,
+        &setup.prefix,
+        globals.as_deref(),
+        identity,
+    );
+    let Some(model) = loaded.model.take() else {
+        return (loaded, None);
+    };
+    let env = Env {
+        resolve,
+        files: &loaded.tree.files,
+        hostname: hostname(),
+        server_token: setup.identity.server_token(),
+        prefix: setup.prefix.clone(),
+    };
+    match compile(&model, &env) {
+        Ok((plan, warnings)) => {
+            loaded.diags.extend(warnings);
+            (loaded, Some(plan))
+        }
+        Err(errors) => {
+            loaded.diags.extend(errors);
+            (loaded, None)
+        }
+    }
+}
+
+/// `$hostname`: the machine's name in lower case.
+fn hostname() -> Bytes {
+    let name = rustix::system::uname()
+        .nodename()
+        .to_bytes()
+        .to_ascii_lowercase();
+    Bytes::from(name)
+}
+
+/// Reads and checks the configuration.
+pub fn read(setup: &Setup, journal: &Journal) -> Option<Read> {
+    let disk = disk(setup);
+    let names = Names::default();
+    let (loaded, good) = study(setup, &disk, &|host, port| names.resolve(host, port));
+    tell(&loaded.diags, journal);
+    let plan = good?;
+    Some(Read {
+        loaded,
+        plan,
+        found: disk.into_found(),
+        names: names.0.into_inner(),
+    })
+}
+
+fn disk(setup: &Setup) -> Disk {
+    let disk = Disk::default();
+    if let Some(text) = &setup.text {
+        disk.put(&setup.file, text);
+    }
+    disk
+}
+
+/// What the worker does with a bundle: the same study, from what the parent kept.
+pub fn compile_bundle(bundle: &Bundle) -> Result<Plan, String> {
+    let setup = Setup::of_bundle(bundle);
+    let resolve = |host: &str, port| with_port(find_name(&bundle.names, host)?, port);
+    let (loaded, good) = study(&setup, &Kept(&bundle.files), &resolve);
+    good.ok_or_else(|| {
+        let first = loaded
+            .diags
+            .iter()
+            .find(|diag| diag.level == diag::Level::Emerg);
+        let text = first.map_or_else(String::new, Diag::classic);
+        format!("the worker cannot compile what the parent could: {text}")
+    })
+}
+
+/// What `ringx check` prints.
+pub struct Report {
+    /// Findings with their source lines, and a last line that sums up.
+    pub text: String,
+    /// Whether the configuration can be served.
+    pub good: bool,
+}
+
+/// Examines a configuration for a person.
+pub fn check(setup: &Setup) -> Report {
+    let names = Names::default();
+    let (loaded, good) = study(setup, &disk(setup), &|host, port| names.resolve(host, port));
+    let mut text = String::new();
+    for diag in &loaded.diags {
+        text.push_str(&diag.rich(&loaded.tree.files));
+        text.push('\n');
+    }
+    let count = |level| {
+        loaded
+            .diags
+            .iter()
+            .filter(|diag| diag.level == level)
+            .count()
+    };
+    let plural =
+        |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+    let errors = plural(count(diag::Level::Emerg), "error");
+    let warnings = plural(count(diag::Level::Warn), "warning");
+    let file = setup.file.display();
+    match &good {
+        Some(plan) => text.push_str(&format!(
+            "{file}: good, {warnings}; {}, {}, {}, {}\n",
+            plural(plan.listeners.len(), "listener"),
+            plural(plan.servers.len(), "server"),
+            plural(plan.locations.len(), "location"),
+            plural(plan.groups.len(), "upstream group"),
+        )),
+        None => text.push_str(&format!("{file}: {errors}, {warnings}\n")),
+    }
+    Report {
+        text,
+        good: good.is_some(),
+    }
+}
+
+/// Logs findings in nginx's own words.
+fn tell(diags: &[Diag], journal: &Journal) {
+    for diag in diags {
+        let level = match diag.level {
+            diag::Level::Emerg => Level::Emerg,
+            diag::Level::Warn => Level::Warn,
+            diag::Level::Notice => Level::Notice,
+        };
+        let text = diag.classic();
+        let text = text
+            .split_once("] ")
+            .map_or(text.as_str(), |(_, text)| text);
+        journal.log(level, text);
+    }
+}
+
+/// What is or was served.
+pub struct Site {
+    /// What a worker gets.
+    pub bundle: Bundle,
+    /// Open log files, by path.
+    pub logs: Vec<(PathBuf, Arc<File>)>,
+    /// Open listeners.
+    pub bound: Vec<Bound>,
+    /// The pid file, and whether the configuration named it.
+    pub pid: (PathBuf, bool),
+    main: Main,
+    sinks: Vec<ErrorLog>,
+}
+
+/// How many shards a configuration asks for: a number, or as many as the process may use cores.
+#[must_use]
+pub fn shards(main: &Main) -> usize {
+    match main.worker_processes {
+        Some(count) => (count as usize).max(1),
+        None => std::thread::available_parallelism().map_or(1, usize::from),
+    }
+}
+
+/// The pid file's path, and whether the configuration named it.
+#[must_use]
+pub fn pid_path(setup: &Setup, main: &Main) -> (PathBuf, bool) {
+    match &main.pid {
+        Some(path) => (path.clone(), true),
+        None => (setup.identity.paths().pid.into(), false),
+    }
+}
+
+impl Site {
+    /// Reads and opens in one go, as a reload does.
+    #[must_use]
+    pub fn load(setup: &Setup, held: &[Bound], journal: &Journal) -> Option<Self> {
+        let read = read(setup, journal)?;
+        Self::open(setup, read, held, false, journal)
+    }
+
+    /// Opens logs and listeners, taking over those that are held.
+    #[must_use]
+    pub fn open(
+        setup: &Setup,
+        read: Read,
+        held: &[Bound],
+        test: bool,
+        journal: &Journal,
+    ) -> Option<Self> {
+        let Read {
+            loaded,
+            plan,
+            found,
+            names,
+        } = read;
+        let shards = shards(&plan.main);
+        let credentials = credentials(&plan.main, &loaded, journal)?;
+        make_folders(&folders(&plan), credentials.as_ref(), journal)?;
+        let sinks = error_logs(setup, &plan.main);
+        let logs = open_logs(&log_paths(&sinks, &plan), journal)?;
+        let purpose = if test {
+            Purpose::Test
+        } else {
+            Purpose::Serve(shards)
+        };
+        let bound = sockets::open(&wanted(&plan), held, purpose, journal)?;
+        let listeners = slots(&bound, shards);
+        let bundle = Bundle {
+            generation: 1,
+            shards: u32::try_from(shards).unwrap_or(1),
+            identity: setup.identity,
+            file: setup.file.clone(),
+            prefix: setup.prefix.clone(),
+            error_log: setup.error_log.clone(),
+            globals: setup.globals.clone(),
+            files: found,
+            names,
+            credentials,
+            nofile: plan.main.worker_rlimit_nofile,
+            logs: logs.iter().map(|(path, _)| path.clone()).collect(),
+            listeners,
+        };
+        let pid = pid_path(setup, &plan.main);
+        Some(Self {
+            bundle,
+            logs,
+            bound,
+            pid,
+            main: plan.main,
+            sinks,
+        })
+    }
+
+    /// Whether the configuration wants the shards in the parent's own process.
+    #[must_use]
+    pub fn in_process(&self) -> bool {
+        !self.main.master_process
+    }
+
+    /// Whether the configuration wants the parent in the background.
+    #[must_use]
+    pub fn daemon(&self) -> bool {
+        self.main.daemon
+    }
+
+    /// Whether no configuration came before this one.
+    #[must_use]
+    pub fn is_first(&self) -> bool {
+        self.bundle.generation == 1
+    }
+
+    /// Whether something differs that a running process cannot change about itself.
+    #[must_use]
+    pub fn needs_new_worker(&self, old: &Self) -> bool {
+        self.bundle.shards != old.bundle.shards
+            || self.bundle.credentials != old.bundle.credentials
+            || self.bundle.nofile != old.bundle.nofile
+            || self.in_process() != old.in_process()
+    }
+
+    /// Hands everything to a worker.
+    pub fn send_to(&self, worker: &Worker) -> io::Result<()> {
+        let logs = self.logs.iter().map(|(_, file)| file.as_fd());
+        let sockets = self.bundle.listeners.iter().map(|slot| {
+            let bound = self
+                .bound
+                .iter()
+                .find(|bound| bound.address.to_string() == slot.address);
+            let socket = bound.and_then(|bound| bound.for_shard(slot.shard as usize));
+            socket
+                .expect("invariant: slots are made from what is bound")
+                .as_fd()
+        });
+        let fds: Vec<BorrowedFd<'_>> = logs.chain(sockets).collect();
+        worker.send(&Down::Bundle(Box::new(self.bundle.clone())), &fds)
+    }
+
+    /// The parent's log as this configuration wants it.
+    #[must_use]
+    pub fn journal(&self, before: &Journal) -> Journal {
+        let sinks = sinks(&self.sinks, |path| {
+            self.logs
+                .iter()
+                .find(|(known, _)| known == path)
+                .map(|(_, file)| Arc::clone(file))
+        });
+        Journal {
+            sinks,
+            ..before.clone()
+        }
+    }
+
+    /// Opens every log file again under its name. One that cannot be opened is told and kept as it is.
+    pub fn reopen(&mut self, journal: &Journal) {
+        let owner = self.bundle.credentials.as_ref();
+        for (path, file) in &mut self.logs {
+            match journal::open(path) {
+                Ok(new) => {
+                    let theirs = new
+                        .metadata()
+                        .is_ok_and(|data| owner.is_some_and(|who| data.uid() != who.uid));
+                    if let (true, Some(who)) = (theirs, owner)
+                        && let Err(error) = std::os::unix::fs::fchown(&new, Some(who.uid), None)
+                    {
+                        journal.emerg(&format!(
+                            "chown() \"{}\" failed {}",
+                            path.display(),
+                            cause(&error)
+                        ));
+                    }
+                    *file = Arc::new(new);
+                }
+                Err(error) => journal.emerg(&format!(
+                    "open() \"{}\" failed {}",
+                    path.display(),
+                    cause(&error)
+                )),
+            }
+        }
+    }
+}
+
+/// Turns `error_log` lines into open sinks; a path without an open file is left out.
+#[must_use]
+pub fn sinks(lines: &[ErrorLog], file: impl Fn(&Path) -> Option<Arc<File>>) -> Vec<Sink> {
+    let sink = |line: &ErrorLog| match &line.sink {
+        LogSink::File(path) => Some(Sink {
+            level: line.level,
+            file: Some(file(path)?),
+        }),
+        LogSink::Stderr => Some(Sink {
+            level: line.level,
+            file: None,
+        }),
+        LogSink::Variable(_) | LogSink::Syslog(_) => None,
+    };
+    lines.iter().filter_map(sink).collect()
+}
+
+/// The `error_log` lines in force; without any, the first log of the command line at level `error`.
+fn error_logs(setup: &Setup, main: &Main) -> Vec<ErrorLog> {
+    if !main.error_log.is_empty() {
+        return main.error_log.clone();
+    }
+    let sink = match setup.error_log.as_os_str() == "stderr" {
+        true => LogSink::Stderr,
+        false => LogSink::File(setup.error_log.clone()),
+    };
+    vec![ErrorLog {
+        sink,
+        level: Level::Error,
+    }]
+}
+
+fn log_paths(sinks: &[ErrorLog], plan: &Plan) -> Vec<PathBuf> {
+    let errors = sinks.iter().filter_map(|line| match &line.sink {
+        LogSink::File(path) => Some(path),
+        _ => None,
+    });
+    let planned = plan.logs.iter().filter_map(|target| match target {
+        LogTarget::File(path) => Some(path),
+        _ => None,
+    });
+    let mut paths = Vec::new();
+    for path in errors.chain(planned) {
+        if !paths.contains(path) {
+            paths.push(path.clone());
+        }
+    }
+    paths
+}
+
+fn open_logs(paths: &[PathBuf], journal: &Journal) -> Option<Vec<(PathBuf, Arc<File>)>> {
+    let mut logs = Vec::new();
+    for path in paths {
+        match journal::open(path) {
+            Ok(file) => logs.push((path.clone(), Arc::new(file))),
+            Err(error) => {
+                journal.emerg(&format!(
+                    "open() \"{}\" failed {}",
+                    path.display(),
+                    cause(&error)
+                ));
+                return None;
+            }
+        }
+    }
+    Some(logs)
+}
+
+fn folders(plan: &Plan) -> Vec<PathBuf> {
+    let _ = plan;
+    Vec::new()
+}
+
+/// Makes the folders for temporary files, and gives them to whom the worker becomes.
+fn make_folders(folders: &[PathBuf], owner: Option<&Credentials>, journal: &Journal) -> Option<()> {
+    for folder in folders {
+        let made = std::fs::DirBuilder::new()
+            .mode(0o700)
+            .recursive(true)
+            .create(folder);
+        if let Err(error) = made {
+            journal.emerg(&format!(
+                "mkdir() \"{}\" failed {}",
+                folder.display(),
+                cause(&error)
+            ));
+            return None;
+        }
+        let Some(owner) = owner else { continue };
+        let theirs = std::fs::metadata(folder).is_ok_and(|data| data.uid() == owner.uid);
+        if !theirs && let Err(error) = std::os::unix::fs::chown(folder, Some(owner.uid), None) {
+            journal.emerg(&format!(
+                "chown(\"{}\", {}) failed {}",
+                folder.display(),
+                owner.uid,
+                cause(&error)
+            ));
+            return None;
+        }
+    }
+    Some(())
+}
+
+/// Whom the worker becomes; `Some(None)` when the parent is nobody special and it stays as it is.
+fn credentials(main: &Main, loaded: &Loaded, journal: &Journal) -> Option<Option<Credentials>> {
+    let place = place(loaded, b"user");
+    if !rustix::process::geteuid().is_root() {
+        if main.user.is_some() {
+            journal.log(
+                Level::Warn,
+                &format!(
+                    "the \"user\" directive makes sense only if the master process runs with super-user privileges, \
+                     ignored{place}"
+                ),
+            );
+        }
+        return Some(None);
+    }
+    let (user, group) = match &main.user {
+        Some((user, group)) => (user.as_str(), group.as_deref().or(Some(user))),
+        None => (USER_DEFAULT, None),
+    };
+    let Some(account) = process::account(user).ok().flatten() else {
+        journal.emerg(&format!("getpwnam(\"{user}\") failed{place}"));
+        return None;
+    };
+    let gid = match group {
+        None => account.gid,
+        Some(group) => {
+            let Some(gid) = process::group(group).ok().flatten() else {
+                journal.emerg(&format!("getgrnam(\"{group}\") failed{place}"));
+                return None;
+            };
+            gid
+        }
+    };
+    Some(Some(Credentials {
+        uid: account.uid,
+        gid,
+        groups: process::groups(user, gid),
+    }))
+}
+
+/// ` in FILE:LINE` of a top-level directive.
+fn place(loaded: &Loaded, name: &[u8]) -> String {
+    let found = loaded
+        .tree
+        .directives
+        .iter()
+        .find(|directive| *directive.name.bytes == *name);
+    let place = found.and_then(|found| {
+        Some((
+            loaded.tree.files.get(found.span.file as usize)?,
+            found.span.line,
+        ))
+    });
+    place.map_or_else(String::new, |(file, line)| {
+        format!(" in {}:{line}", file.path.display())
+    })
+}
+
+fn wanted(plan: &Plan) -> Vec<Wanted> {
+    let each = |listener: &ListenerPlan| Wanted {
+        address: match &listener.addr {
+            ListenAddr::Tcp(address) => Address::Tcp(*address),
+            ListenAddr::Unix(path) => Address::Unix(path.clone()),
+        },
+        options: socket_options(&listener.options),
+    };
+    plan.listeners.iter().map(each).collect()
+}
+
+fn socket_options(said: &ListenOptions) -> Options {
+    Options {
+        backlog: said.backlog,
+        reuseport: false,
+        ipv6only: said.ipv6only,
+        deferred: said.deferred,
+        fastopen: said.fastopen,
+        keepalive: match said.so_keepalive {
+            SoKeepalive::System => None,
+            SoKeepalive::Off => Some(None),
+            SoKeepalive::On {
+                idle,
+                interval,
+                count,
+            } => Some(Some(Keepalive {
+                idle,
+                interval,
+                count,
+            })),
+        },
+        rcvbuf: said.rcvbuf,
+        sndbuf: said.sndbuf,
+        transparent: false,
+    }
+}
+
+/// Which shard listens where.
+fn slots(bound: &[Bound], shards: usize) -> Vec<ListenerSlot> {
+    let each = |bound: &Bound| {
+        let address = bound.address.to_string();
+        (0..shards).map(move |shard| ListenerSlot {
+            address: address.clone(),
+            shard: u32::try_from(shard).unwrap_or(0),
+        })
+    };
+    // A test binds one socket and hands nothing on.
+    let whole =
+        |bound: &&Bound| matches!(bound.address, Address::Unix(_)) || bound.sockets.len() == shards;
+    bound.iter().filter(whole).flat_map(each).collect()
+}

@@ -318,12 +318,12 @@ mod tests {
             ("%25", "%", "%25"),
         ] {
             assert_eq!(
-                with(|o| drop(unescape(o, text.as_bytes(), Unescape::All))),
+                with(|o| assert!(unescape(o, text.as_bytes(), Unescape::All) <= text.len())),
                 all,
                 "{text}"
             );
             assert_eq!(
-                with(|o| drop(unescape(o, text.as_bytes(), Unescape::Redirect))),
+                with(|o| assert!(unescape(o, text.as_bytes(), Unescape::Redirect) <= text.len())),
                 redirect,
                 "{text}"
             );

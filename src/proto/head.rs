@@ -553,6 +553,8 @@ pub struct ResponseHead {
     pub connection: ConnectionWish,
     /// `Connection` names `upgrade` and an `Upgrade` field is there.
     pub upgrade: bool,
+    /// Later duplicates of fields that count once, left out as nginx does, for the log.
+    pub ignored: Vec<Span>,
     /// Bytes of the head on the wire, with the empty line.
     pub wire_len: u32,
 }
@@ -561,9 +563,12 @@ impl ResponseHead {
     /// Forgets the response, keeps the allocations.
     pub fn clear(&mut self) {
         self.fields.clear();
+        self.ignored.clear();
         let fields = std::mem::take(&mut self.fields);
+        let ignored = std::mem::take(&mut self.ignored);
         *self = Self {
             fields,
+            ignored,
             ..Self::default()
         };
     }
@@ -574,13 +579,9 @@ impl ResponseHead {
         self.fields.bytes(span)
     }
 
-    /// True when version and fields let the connection live on after this message.
+    /// True when version and fields let the connection live on after this message. HTTP/1.0 never does, as in nginx.
     pub fn wants_keep_alive(&self) -> bool {
-        match self.connection {
-            ConnectionWish::Close => false,
-            ConnectionWish::KeepAlive => true,
-            ConnectionWish::None => self.version > Version::Http10,
-        }
+        self.version > Version::Http10 && self.connection != ConnectionWish::Close
     }
 
     /// 1xx other than 101: another head follows.

@@ -15,18 +15,214 @@ pub struct Host {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidHost;
 
+/// A name with nothing but these needs no closer look.
+const PLAIN: u8 = 0;
+const UPPER: u8 = 1;
+const DOT: u8 = 2;
+const COLON: u8 = 3;
+/// Allowed by RFC 3986 and rare: `_~!$&'()*+,;=`.
+const RARE: u8 = 4;
+const PERCENT: u8 = 5;
+const INVALID: u8 = 6;
+
+static CLASS: [u8; 256] = {
+    let mut table = [INVALID; 256];
+    let mut b = 0;
+    while b < 128 {
+        let byte = b as u8;
+        if byte.is_ascii_uppercase() {
+            table[b] = UPPER;
+        } else if byte.is_ascii_alphanumeric() || byte == b'-' {
+            table[b] = PLAIN;
+        }
+        b += 1;
+    }
+    let rare = b"_~!$&'()*+,;=";
+    let mut i = 0;
+    while i < rare.len() {
+        table[rare[i] as usize] = RARE;
+        i += 1;
+    }
+    table[b'.' as usize] = DOT;
+    table[b':' as usize] = COLON;
+    table[b'%' as usize] = PERCENT;
+    table
+};
+
 /// Checks `host` (a `Host` field or an authority) by RFC 3986, as nginx does since 1.29.4.
 pub fn validate(host: &[u8]) -> Result<Host, InvalidHost> {
+    if host.first() == Some(&b'[') {
+        return literal(host);
+    }
+    let (mut upper, mut dot) = (false, usize::MAX);
+    let mut end = host.len();
+    for (i, &byte) in host.iter().enumerate() {
+        match CLASS[byte as usize] {
+            PLAIN | RARE => {}
+            UPPER => upper = true,
+            DOT => {
+                if i > 0 && dot == i - 1 {
+                    return Err(InvalidHost);
+                }
+                dot = i;
+            }
+            COLON => {
+                end = i;
+                break;
+            }
+            // Differs from nginx: a percent sign that escapes nothing is refused.
+            PERCENT if is_escape(&host[i..]) => {}
+            _ => return Err(InvalidHost),
+        }
+    }
+    let port = port(&host[end..])?;
+    if end > 0 && dot == end - 1 {
+        end -= 1;
+    }
+    if end == 0 {
+        return Err(InvalidHost);
+    }
     Ok(Host {
-        len: host.len(),
-        port: 0,
-        upper: true,
+        len: end,
+        port,
+        upper,
     })
+}
+
+/// An address in brackets. Like nginx, checks its bytes but not that it is an address.
+fn literal(host: &[u8]) -> Result<Host, InvalidHost> {
+    let close = host.iter().position(|&b| b == b']').ok_or(InvalidHost)?;
+    let mut upper = false;
+    for (i, &byte) in host[..close].iter().enumerate().skip(1) {
+        match CLASS[byte as usize] {
+            PLAIN | RARE | COLON => {}
+            UPPER => upper = true,
+            DOT if host[i - 1] != b'.' => {}
+            _ => return Err(InvalidHost),
+        }
+    }
+    Ok(Host {
+        len: close + 1,
+        port: port(&host[close + 1..])?,
+        upper,
+    })
+}
+
+fn is_escape(text: &[u8]) -> bool {
+    matches!(text, [_, a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit())
+}
+
+/// `:` and digits, either of which may be missing.
+fn port(text: &[u8]) -> Result<u16, InvalidHost> {
+    let Some((colon, digits)) = text.split_first() else {
+        return Ok(0);
+    };
+    if *colon != b':' {
+        return Err(InvalidHost);
+    }
+    let mut port = 0u16;
+    for &byte in digits {
+        if !byte.is_ascii_digit() {
+            return Err(InvalidHost);
+        }
+        port = port
+            .checked_mul(10)
+            .and_then(|p| p.checked_add(u16::from(byte - b'0')))
+            .ok_or(InvalidHost)?;
+    }
+    Ok(port)
 }
 
 /// Validates and appends the normal form (lower case, no port, no trailing dot) to `out`; returns the port or 0.
 pub fn normalize(host: &[u8], out: &mut Vec<u8>) -> Result<u16, InvalidHost> {
     let valid = validate(host)?;
-    out.extend(host[..valid.len].iter().map(u8::to_ascii_lowercase));
+    let start = out.len();
+    out.extend_from_slice(&host[..valid.len]);
+    if valid.upper {
+        out[start..].make_ascii_lowercase();
+    }
     Ok(valid.port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn valid_hosts_have_one_form() {
+        for (host, normal, port) in [
+            ("a", "a", 0),
+            ("L", "l", 0),
+            (
+                "AbC-d93.0.34ZhGt-s.nk.Ru:88",
+                "abc-d93.0.34zhgt-s.nk.ru",
+                88,
+            ),
+            ("abcd-ef.g02.xyz:", "abcd-ef.g02.xyz", 0),
+            ("example.com.", "example.com", 0),
+            ("example.com.:88", "example.com", 88),
+            (".example.com", ".example.com", 0),
+            ("a_b~!$&'()*+,;=c", "a_b~!$&'()*+,;=c", 0),
+            ("a%2Fb", "a%2fb", 0),
+            ("123.40.56.78:65535", "123.40.56.78", 65535),
+            ("[abcd::EF98:0:7654:321]:80", "[abcd::ef98:0:7654:321]", 80),
+            ("[::ffff:12.30.67.89]", "[::ffff:12.30.67.89]", 0),
+            ("[::1]:", "[::1]", 0),
+        ] {
+            let mut out = b">".to_vec();
+            assert_eq!(normalize(host.as_bytes(), &mut out), Ok(port), "{host}");
+            assert_eq!(&out[1..], normal.as_bytes(), "{host}");
+        }
+    }
+
+    #[test]
+    fn invalid_hosts() {
+        for host in [
+            "",
+            ".",
+            ":80",
+            ".:80",
+            "a..b",
+            "..",
+            "a b",
+            "a/b",
+            "a\\b",
+            "a@b",
+            "a?b",
+            "a#b",
+            "a\"b",
+            "a<b",
+            "a[b",
+            "a]b",
+            "a|b",
+            "a^b",
+            "a`b",
+            "a{b",
+            "a%",
+            "a%2",
+            "a%zz",
+            "a:65536",
+            "a:98777",
+            "a:9000:80",
+            "a:1.2",
+            "a:x",
+            "a:-1",
+            "[",
+            "[::1",
+            "[::1]x",
+            "[::1]:x",
+            "[::1]:70000",
+            "[::1/]",
+            "[a..b]",
+            "[%]",
+            "\u{e9}",
+            "a\0",
+            "a\t",
+            "a\r",
+            "user@a",
+            "a,b c",
+        ] {
+            assert_eq!(validate(host.as_bytes()), Err(InvalidHost), "{host:?}");
+        }
+    }
 }

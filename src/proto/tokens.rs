@@ -11,10 +11,12 @@ pub const UNIQUE: u8 = 1;
 pub const HOP_BY_HOP: u8 = 2;
 /// Decides where a message ends or whom it is for: never accepted in trailers.
 pub const FRAMING: u8 = 4;
+/// The response field may occur once: nginx ignores later ones.
+pub const SINGLE: u8 = 8;
 
 macro_rules! tokens {
     ($($id:ident = $name:literal $(, $flag:ident)*;)+) => {
-        #[allow(non_camel_case_types, clippy::upper_case_acronyms, reason = "the names of constants, only counted here")]
+        #[allow(dead_code, non_camel_case_types, clippy::upper_case_acronyms, reason = "the names of constants, only counted here")]
         #[repr(u8)]
         enum Index { NONE = 0, $($id,)+ COUNT }
 
@@ -60,19 +62,19 @@ tokens! {
     IF_RANGE = "If-Range", UNIQUE, FRAMING;
     RANGE = "Range", FRAMING;
     CONTENT_RANGE = "Content-Range", UNIQUE, FRAMING;
-    CONTENT_TYPE = "Content-Type", FRAMING;
+    CONTENT_TYPE = "Content-Type", FRAMING, SINGLE;
     CONTENT_ENCODING = "Content-Encoding", FRAMING;
     CONTENT_DISPOSITION = "Content-Disposition";
     CONTENT_LANGUAGE = "Content-Language";
     CONTENT_LOCATION = "Content-Location";
     CONTENT_SECURITY_POLICY = "Content-Security-Policy";
-    DATE = "Date";
-    SERVER = "Server";
-    LOCATION = "Location";
-    REFRESH = "Refresh";
-    LAST_MODIFIED = "Last-Modified";
-    ETAG = "ETag";
-    EXPIRES = "Expires";
+    DATE = "Date", SINGLE;
+    SERVER = "Server", SINGLE;
+    LOCATION = "Location", SINGLE;
+    REFRESH = "Refresh", SINGLE;
+    LAST_MODIFIED = "Last-Modified", SINGLE;
+    ETAG = "ETag", SINGLE;
+    EXPIRES = "Expires", SINGLE;
     AGE = "Age";
     VARY = "Vary";
     VIA = "Via";
@@ -81,7 +83,7 @@ tokens! {
     RETRY_AFTER = "Retry-After";
     LINK = "Link";
     ORIGIN = "Origin";
-    STATUS = "Status";
+    STATUS = "Status", SINGLE;
     X_FORWARDED_FOR = "X-Forwarded-For";
     X_FORWARDED_PROTO = "X-Forwarded-Proto";
     X_FORWARDED_HOST = "X-Forwarded-Host";
@@ -92,11 +94,11 @@ tokens! {
     X_REQUESTED_WITH = "X-Requested-With";
     X_PAD = "X-Pad";
     X_POWERED_BY = "X-Powered-By";
-    X_ACCEL_EXPIRES = "X-Accel-Expires";
-    X_ACCEL_REDIRECT = "X-Accel-Redirect";
-    X_ACCEL_LIMIT_RATE = "X-Accel-Limit-Rate";
-    X_ACCEL_BUFFERING = "X-Accel-Buffering";
-    X_ACCEL_CHARSET = "X-Accel-Charset";
+    X_ACCEL_EXPIRES = "X-Accel-Expires", SINGLE;
+    X_ACCEL_REDIRECT = "X-Accel-Redirect", SINGLE;
+    X_ACCEL_LIMIT_RATE = "X-Accel-Limit-Rate", SINGLE;
+    X_ACCEL_BUFFERING = "X-Accel-Buffering", SINGLE;
+    X_ACCEL_CHARSET = "X-Accel-Charset", SINGLE;
     X_CONTENT_TYPE_OPTIONS = "X-Content-Type-Options";
     X_FRAME_OPTIONS = "X-Frame-Options";
     X_XSS_PROTECTION = "X-XSS-Protection";
@@ -184,6 +186,12 @@ impl Token {
     #[inline]
     pub const fn is_hop_by_hop(self) -> bool {
         FLAGS[self.0 as usize] & HOP_BY_HOP != 0
+    }
+
+    /// Only the first one of a response counts.
+    #[inline]
+    pub const fn is_single_in_response(self) -> bool {
+        FLAGS[self.0 as usize] & SINGLE != 0
     }
 
     /// Must not come in trailers: RFC 9110 6.5.1 names framing, routing, authentication and content fields.

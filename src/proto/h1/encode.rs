@@ -1,13 +1,24 @@
 //! Writes HTTP/1 heads and chunk framing into a buffer. Nothing that leaves here holds CR, LF or NUL inside a line:
-//! in values they become spaces, in targets percent-escapes, and names or methods that are not tokens are refused.
-//! Differs from nginx: it writes such bytes out as they are.
+//! in values and reasons they become spaces, in targets percent-escapes, and names or methods that could break the line are
+//! refused. Differs from nginx: it writes such bytes out as they are.
+//!
+//! Start at [`request_line`], [`status_line`], [`field`], [`chunk_head`].
 
 use super::super::tokens::Token;
 
 /// The last chunk with no trailers behind it.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// Why nothing was written.
+/// What the last chunk starts with when trailers follow; they end with an empty line.
+pub const LAST_CHUNK_HEAD: &[u8] = b"0\r\n";
+
+/// Ends a head or trailers, and each chunk's data.
+pub const CRLF: &[u8] = b"\r\n";
+
+/// The answer to `Expect: 100-continue`.
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// The method is no token; nothing was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAToken;
 
@@ -33,53 +44,290 @@ pub fn request_line(
 }
 
 /// Appends a request target; controls, spaces and DEL leave percent-encoded, so that the line stays one line of three words.
+/// An empty target becomes `/`.
+#[inline]
 pub fn target(out: &mut Vec<u8>, target: &[u8]) {
-    out.extend_from_slice(target);
+    if target.is_empty() {
+        out.push(b'/');
+        return;
+    }
+    if !target
+        .iter()
+        .fold(false, |bad, &b| bad | (b <= b' ') | (b == 0x7f))
+    {
+        out.extend_from_slice(target);
+        return;
+    }
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for &byte in target {
+        if byte <= b' ' || byte == 0x7f {
+            out.extend([
+                b'%',
+                HEX[usize::from(byte >> 4)],
+                HEX[usize::from(byte & 15)],
+            ]);
+        } else {
+            out.push(byte);
+        }
+    }
 }
 
-/// Appends `HTTP/1.1 status reason CRLF` with nginx's reason, or `reason` where one is given.
-pub fn status_line(out: &mut Vec<u8>, status: u16, reason: Option<&[u8]>) {
-    let _ = (out, status, reason);
+/// Appends `HTTP/1.1 status reason CRLF` with nginx's reason.
+pub fn status_line(out: &mut Vec<u8>, status: u16) {
+    if status == 200 {
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+        return;
+    }
+    out.extend_from_slice(b"HTTP/1.1 ");
+    let mut number = itoa::Buffer::new();
+    out.extend_from_slice(number.format(status).as_bytes());
+    // nginx ends the line right behind a status that it has no words for.
+    let reason = reason(status);
+    if !reason.is_empty() {
+        out.push(b' ');
+        out.extend_from_slice(reason.as_bytes());
+    }
+    out.extend_from_slice(CRLF);
 }
 
-/// Appends `name: value CRLF`; false (and nothing is written) when the name is not a token.
+/// Appends `HTTP/1.1 text CRLF`, where `text` is an origin's status and reason (`404 Nope`).
+pub fn status_line_with(out: &mut Vec<u8>, text: &[u8]) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    value(out, text);
+    out.extend_from_slice(CRLF);
+}
+
+/// Appends `name: value CRLF`; false (and nothing is written) when the name could break the line.
+#[inline]
 pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> bool {
-    if !is_token(name) {
+    if !is_field_name(name) {
         return false;
     }
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
+    write_field(out, name, value);
     true
 }
 
 /// Appends a field of a known name in its usual spelling.
+#[inline]
 pub fn field_token(out: &mut Vec<u8>, token: Token, value: &[u8]) {
-    field(out, token.name().as_bytes(), value);
+    write_field(out, token.name().as_bytes(), value);
+}
+
+/// Appends a field whose name was parsed or compiled, and so is known to be good.
+#[inline]
+pub fn field_checked(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    debug_assert!(is_field_name(name));
+    write_field(out, name, value);
+}
+
+#[inline]
+fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.reserve(name.len() + value.len() + 4);
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    self::value(out, value);
+    out.extend_from_slice(CRLF);
 }
 
 /// Appends a field with a number for its value.
 pub fn field_number(out: &mut Vec<u8>, token: Token, value: u64) {
-    field(
+    let mut number = itoa::Buffer::new();
+    write_field(
         out,
         token.name().as_bytes(),
-        itoa::Buffer::new().format(value).as_bytes(),
+        number.format(value).as_bytes(),
     );
 }
 
-/// Appends `size CRLF`: what goes before a chunk's data. The data is followed by CR LF.
-pub fn chunk_head(out: &mut Vec<u8>, size: usize) {
-    let _ = (out, size);
+/// Appends a value with CR, LF and NUL as spaces.
+#[inline]
+pub fn value(out: &mut Vec<u8>, value: &[u8]) {
+    let start = out.len();
+    out.extend_from_slice(value);
+    // One branch for all bytes, so that the usual clean value costs a vector pass.
+    if value.iter().fold(false, |bad, &b| bad | breaks_line(b)) {
+        for byte in &mut out[start..] {
+            if breaks_line(*byte) {
+                *byte = b' ';
+            }
+        }
+    }
 }
 
-/// nginx's reason text of a status, or empty.
+#[inline]
+const fn breaks_line(byte: u8) -> bool {
+    byte == b'\r' || byte == b'\n' || byte == 0
+}
+
+/// Appends `size CRLF`: what goes before a chunk's data. The data is followed by CR LF. `size` is never 0: that would end the body.
+pub fn chunk_head(out: &mut Vec<u8>, size: usize) {
+    debug_assert!(size > 0);
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let digits = (usize::BITS - (size | 1).leading_zeros()).div_ceil(4);
+    for digit in (0..digits).rev() {
+        out.push(HEX[size >> (4 * digit) & 15]);
+    }
+    out.extend_from_slice(CRLF);
+}
+
+/// nginx's reason text of a status, or empty where it has none.
 pub const fn reason(status: u16) -> &'static str {
-    let _ = status;
-    ""
+    match status {
+        100 => "Continue",
+        101 => "Switching Protocols",
+        103 => "Early Hints",
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        206 => "Partial Content",
+        301 => "Moved Permanently",
+        302 => "Moved Temporarily",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Not Allowed",
+        406 => "Not Acceptable",
+        407 => "Proxy Authentication Required",
+        408 => "Request Time-out",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
+        413 => "Request Entity Too Large",
+        414 => "Request-URI Too Large",
+        415 => "Unsupported Media Type",
+        416 => "Requested Range Not Satisfiable",
+        421 => "Misdirected Request",
+        429 => "Too Many Requests",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Temporarily Unavailable",
+        504 => "Gateway Time-out",
+        505 => "HTTP Version Not Supported",
+        507 => "Insufficient Storage",
+        _ => "",
+    }
 }
 
 /// True for a non-empty RFC 9110 token.
 pub fn is_token(name: &[u8]) -> bool {
     !name.is_empty()
+        && name
+            .iter()
+            .all(|&b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+/// True when a name can stand before a colon without being misread. Wider than a token: with `ignore_invalid_headers off`
+/// clients' odd names pass, as in nginx.
+#[inline]
+pub fn is_field_name(name: &[u8]) -> bool {
+    !name.is_empty()
+        && !name.iter().fold(false, |bad, &b| {
+            bad | (b <= b' ') | (b == b':') | (b == 0x7f)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(f: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        f(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn lines() {
+        assert_eq!(
+            with(|o| request_line(o, b"GET", b"/a?b", true).unwrap()),
+            "GET /a?b HTTP/1.1\r\n"
+        );
+        assert_eq!(
+            with(|o| request_line(o, b"M-S", b"", false).unwrap()),
+            "M-S / HTTP/1.0\r\n"
+        );
+        assert_eq!(with(|o| status_line(o, 200)), "HTTP/1.1 200 OK\r\n");
+        assert_eq!(
+            with(|o| status_line(o, 302)),
+            "HTTP/1.1 302 Moved Temporarily\r\n"
+        );
+        assert_eq!(with(|o| status_line(o, 799)), "HTTP/1.1 799\r\n");
+        assert_eq!(
+            with(|o| status_line_with(o, b"404 N\r\nope")),
+            "HTTP/1.1 404 N  ope\r\n"
+        );
+        assert_eq!(with(|o| field_token(o, Token::ETAG, b"x")), "ETag: x\r\n");
+        assert_eq!(
+            with(|o| field_number(o, Token::CONTENT_LENGTH, u64::MAX)),
+            "Content-Length: 18446744073709551615\r\n"
+        );
+    }
+
+    #[test]
+    fn nothing_breaks_a_line() {
+        for byte in 0..=255u8 {
+            let inside = [b'a', byte, b'b'];
+            let mut out = Vec::new();
+            for name in [&inside[..], &[byte], &[]] {
+                let start = out.len();
+                if field(&mut out, name, &inside) {
+                    check(&out[start..]);
+                } else {
+                    assert_eq!(out.len(), start);
+                }
+            }
+            out.clear();
+            if request_line(&mut out, b"GET", &inside, true).is_ok() {
+                check(&out);
+                assert_eq!(out.iter().filter(|&&b| b == b' ').count(), 2);
+            }
+            out.clear();
+            match request_line(&mut out, &inside, b"/", true) {
+                Ok(()) => assert_eq!(out.split(|&b| b == b' ').count(), 3),
+                Err(NotAToken) => assert!(out.is_empty()),
+            }
+            out.clear();
+            status_line_with(&mut out, &inside);
+            check(&out);
+        }
+        fn check(line: &[u8]) {
+            let text = line.strip_suffix(b"\r\n").unwrap();
+            assert!(!text.iter().any(|&b| breaks_line(b)), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn injected_lines_stay_in_their_place() {
+        assert_eq!(
+            with(|o| assert!(field(o, b"X", b"a\r\nSet-Cookie: b\0c"))),
+            "X: a  Set-Cookie: b c\r\n"
+        );
+        assert_eq!(
+            with(|o| request_line(o, b"GET", b"/a b\r\nHost: x\t\x7f\0", true).unwrap()),
+            "GET /a%20b%0D%0AHost:%20x%09%7F%00 HTTP/1.1\r\n"
+        );
+    }
+
+    #[test]
+    fn chunks() {
+        for (size, text) in [
+            (1, "1"),
+            (15, "f"),
+            (16, "10"),
+            (255, "ff"),
+            (4096, "1000"),
+            (usize::MAX, "ffffffffffffffff"),
+        ] {
+            assert_eq!(with(|o| chunk_head(o, size)), format!("{text}\r\n"));
+        }
+    }
 }

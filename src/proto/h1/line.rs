@@ -1,0 +1,486 @@
+//! The two kinds of line that a head is made of, byte by byte and without memory: request lines and field lines.
+//! Status lines live with [`response`](super::response). Limits and meaning are the parsers' business.
+
+use super::super::head::{Method, RequestHead, Span, Version};
+use super::super::tokens::Token;
+use super::parse::RequestError;
+
+/// What stands at the start of a line of fields.
+pub(super) enum Line {
+    /// The line is not whole yet.
+    Incomplete,
+    /// The empty line; the head ends before this position.
+    End(usize),
+    /// A field.
+    Field(FieldLine),
+}
+
+/// A field line taken apart.
+pub(super) struct FieldLine {
+    pub token: Token,
+    pub name: Span,
+    pub value: Span,
+    /// The name has bytes that nginx calls invalid: anything but letters, digits and hyphens (and underscores, if allowed).
+    pub odd: bool,
+    /// The start of the next line.
+    pub next: usize,
+}
+
+/// A field line cannot be read on; the position of the byte that broke it.
+pub(super) struct BrokenAt(pub usize);
+
+/// Reads the line of fields that starts at `at`.
+#[inline]
+pub(super) fn field_line(buf: &[u8], at: usize, underscores: bool) -> Result<Line, BrokenAt> {
+    let rest = &buf[at..];
+    match rest {
+        [] | [b'\r'] => return Ok(Line::Incomplete),
+        [b'\n', ..] => return Ok(Line::End(at + 1)),
+        [b'\r', b'\n', ..] => return Ok(Line::End(at + 2)),
+        [b'\r', ..] => return Err(BrokenAt(at)),
+        _ => {}
+    }
+    let mut name_len = find_colon(rest);
+    let token = Token::of(&rest[..name_len]);
+    let mut odd = false;
+    // A known name has only good bytes; every other one is looked at.
+    if !token.is_known() {
+        match scan_name(rest, underscores) {
+            Name::Colon(len, is_odd) => (name_len, odd) = (len, is_odd),
+            Name::LineEnd(len, is_odd) => return no_colon(buf, at, len, is_odd),
+            Name::Incomplete => return Ok(Line::Incomplete),
+            Name::Broken(by) => return Err(BrokenAt(at + by)),
+        }
+    }
+    let name = Span::new(at, at + name_len);
+    let mut start = at + name_len + 1;
+    while buf.get(start) == Some(&b' ') {
+        start += 1;
+    }
+    let Some((mut end, next)) = line_end(buf, start)? else {
+        return Ok(Line::Incomplete);
+    };
+    while end > start && buf[end - 1] == b' ' {
+        end -= 1;
+    }
+    Ok(Line::Field(FieldLine {
+        token,
+        name,
+        value: Span::new(start, end),
+        odd,
+        next,
+    }))
+}
+
+/// The end of the line's text and the start of the next line. NUL and a CR without its LF break the line.
+/// Differs from nginx: it takes CR CR LF for a line end.
+#[inline]
+pub(super) fn line_end(buf: &[u8], from: usize) -> Result<Option<(usize, usize)>, BrokenAt> {
+    let Some(found) = memchr::memchr3(b'\r', b'\n', 0, &buf[from..]) else {
+        return Ok(None);
+    };
+    let end = from + found;
+    match (buf[end], buf.get(end + 1)) {
+        (b'\n', _) => Ok(Some((end, end + 1))),
+        (b'\r', Some(b'\n')) => Ok(Some((end, end + 2))),
+        (b'\r', None) => Ok(None),
+        _ => Err(BrokenAt(end)),
+    }
+}
+
+/// A name without a colon is a field with an empty value, as in nginx.
+fn no_colon(buf: &[u8], at: usize, len: usize, odd: bool) -> Result<Line, BrokenAt> {
+    let end = at + len;
+    let Some((_, next)) = line_end(buf, end)? else {
+        return Ok(Line::Incomplete);
+    };
+    Ok(Line::Field(FieldLine {
+        token: Token::of(&buf[at..end]),
+        name: Span::new(at, end),
+        value: Span::new(end, end),
+        odd,
+        next,
+    }))
+}
+
+/// How far [`find_colon`] looks. Known names are shorter, and looking on would make lines without a colon quadratic.
+const SHORT_NAME_MAX: usize = 40;
+
+/// The position of the first colon within the first bytes, or 0. Eight bytes at a time.
+#[inline]
+fn find_colon(rest: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = ONES << 7;
+    let near = &rest[..rest.len().min(SHORT_NAME_MAX)];
+    let (words, tail) = near.as_chunks::<8>();
+    for (i, word) in words.iter().enumerate() {
+        let x = u64::from_le_bytes(*word) ^ (ONES * b':' as u64);
+        let zero = x.wrapping_sub(ONES) & !x & HIGH;
+        if zero != 0 {
+            return i * 8 + (zero.trailing_zeros() / 8) as usize;
+        }
+    }
+    tail.iter()
+        .position(|&b| b == b':')
+        .map_or(0, |i| words.len() * 8 + i)
+}
+
+enum Name {
+    Colon(usize, bool),
+    LineEnd(usize, bool),
+    Incomplete,
+    Broken(usize),
+}
+
+const GOOD: u8 = 0;
+const UNDERSCORE: u8 = 1;
+const ODD: u8 = 2;
+const COLON: u8 = 3;
+const LINE_END: u8 = 4;
+const BROKEN: u8 = 5;
+
+/// What a byte is in a field name, as nginx sees it.
+static NAME: [u8; 256] = {
+    let mut table = [ODD; 256];
+    let mut b = 0;
+    while b < 256 {
+        let byte = b as u8;
+        if byte.is_ascii_alphanumeric() || byte == b'-' {
+            table[b] = GOOD;
+        } else if byte <= b' ' || byte == 0x7f {
+            table[b] = BROKEN;
+        }
+        b += 1;
+    }
+    table[b'_' as usize] = UNDERSCORE;
+    table[b':' as usize] = COLON;
+    table[b'\r' as usize] = LINE_END;
+    table[b'\n' as usize] = LINE_END;
+    table
+};
+
+fn scan_name(rest: &[u8], underscores: bool) -> Name {
+    let mut odd = false;
+    for (i, &byte) in rest.iter().enumerate() {
+        match NAME[byte as usize] {
+            GOOD => {}
+            UNDERSCORE => odd |= !underscores,
+            ODD => odd = true,
+            COLON if i > 0 => return Name::Colon(i, odd),
+            LINE_END => return Name::LineEnd(i, odd),
+            _ => return Name::Broken(i),
+        }
+    }
+    Name::Incomplete
+}
+
+const PLAIN: u8 = 0;
+const SLASH: u8 = 1;
+const PERCENT: u8 = 2;
+const PLUS: u8 = 3;
+const QUERY: u8 = 4;
+const FRAGMENT: u8 = 5;
+const END: u8 = 6;
+const CONTROL: u8 = 7;
+
+/// What a byte is in a request target.
+static TARGET: [u8; 256] = {
+    let mut table = [PLAIN; 256];
+    let mut b = 0;
+    while b < 0x20 {
+        table[b] = CONTROL;
+        b += 1;
+    }
+    table[0x7f] = CONTROL;
+    table[b' ' as usize] = END;
+    table[b'\r' as usize] = END;
+    table[b'\n' as usize] = END;
+    table[b'/' as usize] = SLASH;
+    table[b'%' as usize] = PERCENT;
+    table[b'+' as usize] = PLUS;
+    table[b'?' as usize] = QUERY;
+    table[b'#' as usize] = FRAGMENT;
+    table
+};
+
+/// Reads the request line that starts at `at` into `head`; returns the start of the next line, or `None` while it is not whole.
+pub(super) fn request_line(
+    buf: &[u8],
+    at: usize,
+    head: &mut RequestHead,
+) -> Result<Option<usize>, RequestError> {
+    let mut i = at;
+    loop {
+        match buf.get(i) {
+            Some(b'A'..=b'Z' | b'_' | b'-') => i += 1,
+            Some(b' ') if i > at => break,
+            Some(_) => return Err(RequestError::InvalidMethod),
+            None => return Ok(None),
+        }
+    }
+    head.method_name = Span::new(at, i);
+    head.method = Method::of(&buf[at..i]);
+    let Some(start) = skip_spaces(buf, i) else {
+        return Ok(None);
+    };
+    let end = match buf[start] {
+        _ if head.method == Method::Connect => authority(buf, start, start, head)?,
+        b'/' => target(buf, start, head)?,
+        b'a'..=b'z' | b'A'..=b'Z' => absolute(buf, start, head)?,
+        _ => return Err(RequestError::InvalidRequest),
+    };
+    let Some(end) = end else {
+        return Ok(None);
+    };
+    head.target = Span::new(start, end);
+    protocol(buf, at, end, head)
+}
+
+/// The first byte that is no space, or `None` when there is none yet.
+fn skip_spaces(buf: &[u8], mut at: usize) -> Option<usize> {
+    while buf.get(at) == Some(&b' ') {
+        at += 1;
+    }
+    (at < buf.len()).then_some(at)
+}
+
+/// Reads path, query and fragment from `start` on; returns their end.
+#[inline]
+fn target(buf: &[u8], start: usize, head: &mut RequestHead) -> Result<Option<usize>, RequestError> {
+    let mut i = start;
+    let stop = loop {
+        let Some(&byte) = buf.get(i) else {
+            return Ok(None);
+        };
+        match TARGET[byte as usize] {
+            PLAIN => {}
+            SLASH => head.complex |= matches!(buf.get(i + 1), Some(b'/' | b'.')),
+            PERCENT => {
+                head.complex = true;
+                head.quoted = true;
+            }
+            PLUS => head.plus = true,
+            CONTROL => return Err(RequestError::InvalidRequest),
+            stop => break stop,
+        }
+        i += 1;
+    };
+    head.path = Span::new(start, i);
+    if stop == QUERY {
+        head.has_args = true;
+        i += 1;
+        let args = i;
+        while let Some(&byte) = buf.get(i) {
+            match TARGET[byte as usize] {
+                CONTROL => return Err(RequestError::InvalidRequest),
+                FRAGMENT | END => break,
+                _ => i += 1,
+            }
+        }
+        head.args = Span::new(args, i);
+    }
+    // nginx keeps a fragment in what it forwards, but neither path nor arguments have it.
+    while let Some(&byte) = buf.get(i) {
+        match TARGET[byte as usize] {
+            CONTROL => return Err(RequestError::InvalidRequest),
+            END => {
+                head.uri = Span::new(start, i);
+                return Ok(Some(i));
+            }
+            FRAGMENT => head.complex = true,
+            _ => {}
+        }
+        i += 1;
+    }
+    Ok(None)
+}
+
+/// Reads an absolute-form target; returns its end.
+fn absolute(
+    buf: &[u8],
+    start: usize,
+    head: &mut RequestHead,
+) -> Result<Option<usize>, RequestError> {
+    let mut i = start;
+    loop {
+        match buf.get(i) {
+            Some(b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'+' | b'-' | b'.') => i += 1,
+            Some(b':') => break,
+            Some(_) => return Err(RequestError::InvalidRequest),
+            None => return Ok(None),
+        }
+    }
+    head.scheme = Span::new(start, i);
+    for slash in [i + 1, i + 2] {
+        match buf.get(slash) {
+            Some(b'/') => {}
+            Some(_) => return Err(RequestError::InvalidRequest),
+            None => return Ok(None),
+        }
+    }
+    authority(buf, i + 3, i + 1, head)
+}
+
+/// Reads host and port at `start`, then what follows them; returns the target's end. `slash` is a slash of the line that stands for
+/// the path where there is none.
+fn authority(
+    buf: &[u8],
+    start: usize,
+    slash: usize,
+    head: &mut RequestHead,
+) -> Result<Option<usize>, RequestError> {
+    let connect = head.method == Method::Connect;
+    let mut i = start;
+    if buf.get(i) == Some(&b'[') {
+        loop {
+            i += 1;
+            match buf.get(i) {
+                Some(b']') => break,
+                Some(b) if b.is_ascii_alphanumeric() || b":-._~!$&'()*+,;=".contains(b) => {}
+                Some(_) => return Err(RequestError::InvalidRequest),
+                None => return Ok(None),
+            }
+        }
+        i += 1;
+    } else {
+        while buf
+            .get(i)
+            .is_some_and(|&b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
+        {
+            i += 1;
+        }
+    }
+    if buf.get(i) == Some(&b':') {
+        let port = i + 1;
+        i = port;
+        while buf.get(i).is_some_and(u8::is_ascii_digit) {
+            i += 1;
+        }
+        if connect && i == port && i < buf.len() {
+            return Err(RequestError::InvalidRequest);
+        }
+    } else if connect && i < buf.len() {
+        return Err(RequestError::InvalidRequest);
+    }
+    let Some(&byte) = buf.get(i) else {
+        return Ok(None);
+    };
+    head.authority = Span::new(start, i);
+    match byte {
+        b' ' if connect => Ok(Some(i)),
+        _ if connect => Err(RequestError::InvalidRequest),
+        b'/' => target(buf, i, head),
+        b'?' => {
+            head.empty_path = true;
+            head.complex = true;
+            target(buf, i, head)
+        }
+        b' ' => {
+            head.path = Span::new(slash, slash + 1);
+            head.uri = head.path;
+            Ok(Some(i))
+        }
+        _ => Err(RequestError::InvalidRequest),
+    }
+}
+
+/// Reads the version behind the target's end; returns the start of the next line.
+fn protocol(
+    buf: &[u8],
+    at: usize,
+    end: usize,
+    head: &mut RequestHead,
+) -> Result<Option<usize>, RequestError> {
+    if buf[end..].starts_with(b" HTTP/1.1\r\n") {
+        head.version = Version::Http11;
+        set_protocol(end + 1, end + 9, head);
+        head.line = Span::new(at, end + 9);
+        return Ok(Some(end + 11));
+    }
+    let Some(start) = skip_spaces(buf, end) else {
+        return Ok(None);
+    };
+    if matches!(buf[start], b'\r' | b'\n') {
+        let Some(next) = after_line_end(buf, start)? else {
+            return Ok(None);
+        };
+        if head.method != Method::Get {
+            return Err(RequestError::InvalidHttp09Method);
+        }
+        head.version = Version::Http09;
+        head.line = Span::new(at, start);
+        return Ok(Some(next));
+    }
+    let Some((stop, major, minor)) = version_digits(buf, start)? else {
+        return Ok(None);
+    };
+    head.version = match (major, minor) {
+        (1, 0) => Version::Http10,
+        _ => Version::Http11,
+    };
+    let Some(line_end) = skip_spaces(buf, stop) else {
+        return Ok(None);
+    };
+    let Some(next) = after_line_end(buf, line_end)? else {
+        return Ok(None);
+    };
+    set_protocol(start, stop, head);
+    head.line = Span::new(at, line_end);
+    Ok(Some(next))
+}
+
+#[inline]
+fn set_protocol(start: usize, stop: usize, head: &mut RequestHead) {
+    head.protocol = Span::new(start, stop);
+    if head.method == Method::Connect {
+        // CONNECT has no path; the slash of the version stands for it, as in nginx.
+        let slash = start + 4;
+        head.path = Span::new(slash, slash + 1);
+        head.uri = head.path;
+    }
+}
+
+fn after_line_end(buf: &[u8], at: usize) -> Result<Option<usize>, RequestError> {
+    match (buf[at], buf.get(at + 1)) {
+        (b'\n', _) => Ok(Some(at + 1)),
+        (b'\r', Some(b'\n')) => Ok(Some(at + 2)),
+        (b'\r', None) => Ok(None),
+        _ => Err(RequestError::InvalidRequest),
+    }
+}
+
+/// Reads `HTTP/` and two numbers; returns the position behind them.
+fn version_digits(buf: &[u8], start: usize) -> Result<Option<(usize, u32, u32)>, RequestError> {
+    let name = &buf[start..buf.len().min(start + 5)];
+    if name != &b"HTTP/"[..name.len()] {
+        return Err(RequestError::InvalidRequest);
+    }
+    let mut i = start + 5;
+    let mut major = 0;
+    loop {
+        match buf.get(i) {
+            Some(b'0') if major == 0 => return Err(RequestError::InvalidRequest),
+            Some(digit @ b'0'..=b'9') => major = major * 10 + u32::from(digit - b'0'),
+            Some(b'.') if major > 0 => break,
+            Some(_) => return Err(RequestError::InvalidRequest),
+            None => return Ok(None),
+        }
+        if major > 1 {
+            return Err(RequestError::InvalidVersion);
+        }
+        i += 1;
+    }
+    i += 1;
+    let (digits, mut minor) = (i, 0);
+    loop {
+        match buf.get(i) {
+            Some(digit @ b'0'..=b'9') if minor <= 99 => {
+                minor = minor * 10 + u32::from(digit - b'0')
+            }
+            Some(b'\r' | b'\n' | b' ') if i > digits => return Ok(Some((i, major, minor))),
+            Some(_) => return Err(RequestError::InvalidRequest),
+            None => return Ok(None),
+        }
+        i += 1;
+    }
+}

@@ -1,0 +1,313 @@
+//! Reads response heads of origins, which are not trusted: whatever could mean two things is refused, and becomes 502.
+//! Start at [`ResponseParser::parse`].
+
+use super::super::head::{ConnectionWish, Field, ResponseHead, Span, Version, list_has};
+use super::super::tokens::Token;
+use super::line::{self, FieldLine, Line};
+use super::parse::{Parsed, connection_wish};
+use crate::base::size::parse_digits;
+
+/// Fields that one response may have, the ignored ones included.
+/// Differs from nginx: only the buffer bounds it there.
+const FIELDS_MAX: usize = 1000;
+
+/// The rule that an origin's head broke; each becomes 502.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponseError {
+    /// No `HTTP/1.x NNN` line. Differs from nginx: it passes such answers on as HTTP/0.9.
+    InvalidStatusLine,
+    /// A control in a name, a space before the colon, a folded line, NUL or a bare CR.
+    InvalidField,
+    /// A second `Content-Length` or `Transfer-Encoding`, even when equal.
+    DuplicateField,
+    /// `Content-Length` is no number.
+    InvalidContentLength,
+    /// `Content-Length` with `Transfer-Encoding`.
+    LengthAndTransferEncoding,
+    /// A coding other than exactly `chunked`.
+    UnknownTransferEncoding,
+    /// 103 in HTTP/1.0.
+    EarlyHintsInHttp10,
+    /// The head does not fit the buffer.
+    TooBig,
+}
+
+impl ResponseError {
+    /// nginx's log phrase at level `error`; [`ResponseParser::describe`] adds the bytes that it shows.
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::InvalidStatusLine => "upstream sent no valid HTTP/1.0 header",
+            Self::InvalidField => "upstream sent invalid header",
+            Self::DuplicateField => "upstream sent duplicate header line",
+            Self::InvalidContentLength => "upstream sent invalid \"Content-Length\" header",
+            Self::LengthAndTransferEncoding => {
+                "upstream sent \"Content-Length\" and \"Transfer-Encoding\" headers at the same time"
+            }
+            Self::UnknownTransferEncoding => "upstream sent unknown \"Transfer-Encoding\"",
+            Self::EarlyHintsInHttp10 => "upstream sent HTTP/1.0 response with early hints",
+            Self::TooBig => "upstream sent too big header",
+        }
+    }
+}
+
+/// Reads one response head; remembers how far it has looked.
+#[derive(Debug, Default, Clone)]
+pub struct ResponseParser {
+    /// Start of the line that is read next.
+    at: usize,
+    /// Bytes before this one hold no line end behind `at`.
+    seen: usize,
+    /// The line that broke a rule, up to the byte that did.
+    culprit: Span,
+}
+
+impl ResponseParser {
+    /// Before the first byte.
+    pub const fn new() -> Self {
+        Self {
+            at: 0,
+            seen: 0,
+            culprit: Span { start: 0, len: 0 },
+        }
+    }
+
+    /// Ready for the next response (after a 1xx, or on a reused connection).
+    pub fn reset(&mut self) {
+        *self = Self::new();
+    }
+
+    /// Reads `buf`, which holds all bytes of this response so far; a head of more than `bytes_max` (`proxy_buffer_size`) is too
+    /// big. When it returns `Complete`, or an error, `head` owns a copy of the bytes.
+    pub fn parse(
+        &mut self,
+        buf: &[u8],
+        bytes_max: usize,
+        head: &mut ResponseHead,
+    ) -> Result<Parsed, ResponseError> {
+        let visible = &buf[..buf.len().min(bytes_max)];
+        let parsed = match self.advance(visible, head) {
+            Ok(Parsed::Incomplete) if visible.len() == bytes_max => Err(ResponseError::TooBig),
+            parsed => parsed,
+        };
+        let keep = match parsed {
+            Ok(Parsed::Incomplete) => return parsed,
+            Ok(Parsed::Complete(consumed)) => consumed,
+            Err(_) => self.at.max(self.culprit.end()).min(visible.len()),
+        };
+        head.wire_len = keep as u32;
+        head.fields.buf.clear();
+        head.fields.buf.extend_from_slice(&buf[..keep]);
+        parsed
+    }
+
+    /// Appends what nginx logs for `error`, with the bytes of the offending line where it shows them.
+    pub fn describe(&self, error: ResponseError, head: &ResponseHead, out: &mut Vec<u8>) {
+        const SHOWN_MAX: usize = 1748;
+        out.extend_from_slice(error.message().as_bytes());
+        let shown = self.culprit.of(&head.fields.buf);
+        let shown = &shown[..shown.len().min(SHOWN_MAX)];
+        match error {
+            ResponseError::InvalidField => {
+                let (text, last) = shown
+                    .split_last()
+                    .map_or((shown, 0), |(last, text)| (text, *last));
+                out.extend_from_slice(b": \"");
+                out.extend_from_slice(text);
+                out.extend_from_slice(format!("\\x{last:02x}...\"").as_bytes());
+            }
+            ResponseError::DuplicateField
+            | ResponseError::InvalidContentLength
+            | ResponseError::UnknownTransferEncoding => {
+                out.extend_from_slice(b": \"");
+                out.extend_from_slice(shown);
+                out.push(b'"');
+            }
+            _ => {}
+        }
+    }
+
+    fn advance(&mut self, buf: &[u8], head: &mut ResponseHead) -> Result<Parsed, ResponseError> {
+        // Looking again is pointless until another line end has come.
+        if self.seen > self.at && memchr::memchr(b'\n', &buf[self.seen.min(buf.len())..]).is_none()
+        {
+            self.seen = buf.len();
+            return Ok(Parsed::Incomplete);
+        }
+        if self.at == 0 {
+            head.clear();
+            let Some(next) = status_line(buf, head)? else {
+                self.seen = buf.len();
+                return Ok(Parsed::Incomplete);
+            };
+            self.at = next;
+        }
+        loop {
+            let line = line::field_line(buf, self.at, true).map_err(|broken| {
+                self.culprit = Span::new(self.at, broken.0 + 1);
+                ResponseError::InvalidField
+            })?;
+            match line {
+                Line::Field(field) => {
+                    self.accept(buf, &field, head)?;
+                    self.at = field.next;
+                }
+                Line::End(next) => {
+                    head.upgrade &= head.fields.present & Token::UPGRADE.bit() != 0;
+                    return Ok(Parsed::Complete(next));
+                }
+                Line::Incomplete => {
+                    self.seen = buf.len();
+                    return Ok(Parsed::Incomplete);
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn accept(
+        &mut self,
+        buf: &[u8],
+        field: &FieldLine,
+        head: &mut ResponseHead,
+    ) -> Result<(), ResponseError> {
+        if head.fields.list.len() + head.ignored.len() >= FIELDS_MAX {
+            return Err(ResponseError::TooBig);
+        }
+        let token = field.token;
+        let value = field.value.of(buf);
+        // Interim responses have no content: RFC 9110 8.6, RFC 9112 6.1.
+        let interim = head.status < 200;
+        match token {
+            Token::CONTENT_LENGTH | Token::TRANSFER_ENCODING if interim => return Ok(()),
+            Token::CONTENT_LENGTH | Token::TRANSFER_ENCODING => {
+                self.framing(token, value, head).inspect_err(|&error| {
+                    let shown = if error == ResponseError::UnknownTransferEncoding {
+                        field.value
+                    } else {
+                        Span::new(self.at, field.value.end().max(field.name.end()))
+                    };
+                    self.culprit = shown;
+                })?;
+            }
+            Token::CONNECTION => {
+                // Any `close` closes, wherever it stands.
+                if head.connection != ConnectionWish::Close
+                    && let Some(wish) = connection_wish(value)
+                {
+                    head.connection = wish;
+                }
+                head.upgrade |= list_has(value, b"upgrade");
+            }
+            _ if !interim
+                && token.is_single_in_response()
+                && head.fields.present & token.bit() != 0 =>
+            {
+                head.ignored
+                    .push(Span::new(self.at, field.value.end().max(field.name.end())));
+                return Ok(());
+            }
+            _ => {}
+        }
+        head.fields.push_field(Field {
+            token,
+            name: field.name,
+            value: field.value,
+        });
+        Ok(())
+    }
+
+    fn framing(
+        &self,
+        token: Token,
+        value: &[u8],
+        head: &mut ResponseHead,
+    ) -> Result<(), ResponseError> {
+        if head.fields.present & token.bit() != 0 {
+            return Err(ResponseError::DuplicateField);
+        }
+        if head.content_length.is_some() || head.chunked {
+            return Err(ResponseError::LengthAndTransferEncoding);
+        }
+        if token == Token::CONTENT_LENGTH {
+            let length = parse_digits(value).ok_or(ResponseError::InvalidContentLength)?;
+            head.content_length = Some(length);
+        } else if value.eq_ignore_ascii_case(b"chunked") {
+            head.chunked = true;
+        } else {
+            return Err(ResponseError::UnknownTransferEncoding);
+        }
+        Ok(())
+    }
+}
+
+/// Reads `HTTP/1.x NNN reason`; returns the start of the next line.
+fn status_line(buf: &[u8], head: &mut ResponseHead) -> Result<Option<usize>, ResponseError> {
+    const INVALID: ResponseError = ResponseError::InvalidStatusLine;
+    let start = &buf[..buf.len().min(5)];
+    if start != &b"HTTP/"[..start.len()] {
+        return Err(INVALID);
+    }
+    let Some((mut i, major)) = number(buf, 5, b'.')? else {
+        return Ok(None);
+    };
+    let Some((space, minor)) = number(buf, i + 1, b' ')? else {
+        return Ok(None);
+    };
+    head.version = match (major, minor) {
+        (0, _) => return Err(INVALID),
+        (1, 0) => Version::Http10,
+        _ => Version::Http11,
+    };
+    i = space;
+    while buf.get(i) == Some(&b' ') {
+        i += 1;
+    }
+    let code = i;
+    let mut status = 0u16;
+    while i < code + 3 {
+        match buf.get(i) {
+            Some(digit @ b'0'..=b'9') => status = status * 10 + u16::from(digit - b'0'),
+            Some(_) => return Err(INVALID),
+            None => return Ok(None),
+        }
+        i += 1;
+    }
+    // Differs from nginx: codes below 100 are no statuses.
+    if status < 100 {
+        return Err(INVALID);
+    }
+    match buf.get(i) {
+        // Some servers send sub-codes such as 403.1.
+        Some(b' ' | b'.' | b'\r' | b'\n') => {}
+        Some(_) => return Err(INVALID),
+        None => return Ok(None),
+    }
+    let Some((end, next)) = line::line_end(buf, i).map_err(|_| INVALID)? else {
+        return Ok(None);
+    };
+    head.status = status;
+    head.status_line = Span::new(code, end);
+    head.reason = Span::new((i + 1).min(end), end);
+    if status == 103 && head.version == Version::Http10 {
+        return Err(ResponseError::EarlyHintsInHttp10);
+    }
+    Ok(Some(next))
+}
+
+/// Reads up to three digits that `stop` ends; returns the position of `stop`.
+fn number(buf: &[u8], start: usize, stop: u8) -> Result<Option<(usize, u32)>, ResponseError> {
+    let mut value = 0;
+    for i in start..=start + 3 {
+        match buf.get(i) {
+            Some(digit @ b'0'..=b'9') => value = value * 10 + u32::from(digit - b'0'),
+            Some(&b) if b == stop && i > start => return Ok(Some((i, value))),
+            Some(_) => return Err(ResponseError::InvalidStatusLine),
+            None => return Ok(None),
+        }
+    }
+    Err(ResponseError::InvalidStatusLine)
+}
+
+#[cfg(test)]
+#[path = "response_tests.rs"]
+mod tests;

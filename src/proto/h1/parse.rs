@@ -205,7 +205,7 @@ impl RequestParser {
         let keep = match parsed {
             Ok(Parsed::Incomplete) => return parsed,
             Ok(Parsed::Complete(consumed)) => consumed,
-            Err(_) => head.line.end().max(self.culprit.end()).min(buf.len()),
+            Err(_) => head.line.end().max(self.at).max(self.culprit.end()),
         };
         head.wire_len = (keep - self.start.min(keep)) as u32;
         head.fields.buf.clear();
@@ -266,10 +266,21 @@ impl RequestParser {
                 return Ok(Parsed::Incomplete);
             }
             if !self.has_news(buf) {
-                return self.wait(buf, limits);
+                return self
+                    .wait(buf, limits)
+                    .inspect_err(|_| self.show_line(buf, head));
             }
-            let Some(next) = line::request_line(buf, self.at, head)? else {
-                return self.wait(buf, limits);
+            let next = match line::request_line(buf, self.at, head) {
+                Ok(Some(next)) => next,
+                Ok(None) => {
+                    return self
+                        .wait(buf, limits)
+                        .inspect_err(|_| self.show_line(buf, head));
+                }
+                Err(error) => {
+                    self.show_line(buf, head);
+                    return Err(error);
+                }
             };
             if !self.charge(next - self.at, limits) {
                 return Err(RequestError::UriTooLong);
@@ -341,6 +352,15 @@ impl RequestParser {
     #[inline]
     fn has_news(&self, buf: &[u8]) -> bool {
         self.seen <= self.at || memchr::memchr(b'\n', &buf[self.seen.min(buf.len())..]).is_some()
+    }
+
+    /// Leaves nothing in the head but what `$request` shows of a line that cannot be read: all of it that has come.
+    #[cold]
+    fn show_line(&self, buf: &[u8], head: &mut RequestHead) {
+        head.clear();
+        let text = &buf[self.at..];
+        let len = memchr::memchr2(b'\r', b'\n', text).unwrap_or(text.len());
+        head.line = Span::new(self.at, self.at + len);
     }
 
     /// The line at `at` is not whole: remembers that, and fails when nginx would have no buffer for the rest of it.

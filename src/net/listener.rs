@@ -115,10 +115,10 @@ pub fn tune(fd: impl AsFd, tcp: bool, options: &Options) -> io::Result<()> {
     }
     if tcp {
         if options.deferred {
-            option::set_int(fd, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 1)?;
+            option::set_defer_accept(fd)?;
         }
         if let Some(queue) = options.fastopen {
-            option::set_int(fd, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, queue)?;
+            option::set_fastopen(fd, queue)?;
         }
     }
     Ok(())
@@ -138,13 +138,6 @@ pub struct Accepted {
 pub struct Listener {
     io: Duplex,
     id: usize,
-}
-
-/// What [`Listener::accept`] tells.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Pause {
-    /// Descriptors or memory ran out: accepting goes on after a pause. The value is the system's error.
-    Short(i32),
 }
 
 /// How long accepting rests when descriptors ran out; nginx's accept_mutex_delay.
@@ -200,8 +193,8 @@ impl Listener {
 /// Whether an accept failed for want of descriptors or memory, which calls for a pause.
 pub fn is_shortage(error: &io::Error) -> bool {
     matches!(
-        error.raw_os_error(),
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
     )
 }
 

@@ -195,8 +195,7 @@ impl Stream {
 
     /// Smallest number of bytes that makes the socket writable.
     pub fn set_send_lowat(&self, bytes: usize) -> io::Result<()> {
-        const TCP_NOTSENT_LOWAT: i32 = 25;
-        option::set_int(self, libc::IPPROTO_TCP, TCP_NOTSENT_LOWAT, bytes as i32)
+        option::set_notsent_lowat(self, bytes)
     }
 
     /// This end.

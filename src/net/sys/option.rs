@@ -5,7 +5,7 @@ use std::mem::{size_of, zeroed};
 use std::os::fd::{AsFd, AsRawFd};
 
 /// Sets an integer option.
-pub fn set_int(fd: impl AsFd, level: i32, name: i32, value: i32) -> io::Result<()> {
+fn set_int(fd: impl AsFd, level: i32, name: i32, value: i32) -> io::Result<()> {
     let fd = fd.as_fd().as_raw_fd();
     let at = (&raw const value).cast::<libc::c_void>();
     let len = size_of::<i32>() as libc::socklen_t;
@@ -16,6 +16,34 @@ pub fn set_int(fd: impl AsFd, level: i32, name: i32, value: i32) -> io::Result<(
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Wakes a listener only when a connection has data.
+pub fn set_defer_accept(fd: impl AsFd) -> io::Result<()> {
+    set_int(fd, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 1)
+}
+
+/// Lets a listener take data in the first segment, from so many clients at once.
+pub fn set_fastopen(fd: impl AsFd, queue: i32) -> io::Result<()> {
+    set_int(fd, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, queue)
+}
+
+/// A local port is chosen per destination, at connect time.
+pub fn set_bind_no_port(fd: impl AsFd) -> io::Result<()> {
+    const IP_BIND_ADDRESS_NO_PORT: i32 = 24;
+    set_int(fd, libc::IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+}
+
+/// Takes or uses IPv6 addresses that are not ours.
+pub fn set_transparent_v6(fd: impl AsFd) -> io::Result<()> {
+    const IPV6_TRANSPARENT: i32 = 75;
+    set_int(fd, libc::IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
+}
+
+/// Writable only when less than so much is unsent.
+pub fn set_notsent_lowat(fd: impl AsFd, bytes: usize) -> io::Result<()> {
+    const TCP_NOTSENT_LOWAT: i32 = 25;
+    set_int(fd, libc::IPPROTO_TCP, TCP_NOTSENT_LOWAT, bytes as i32)
 }
 
 /// Closing the socket throws away what is unsent and resets the connection.

@@ -1,1 +1,163 @@
-//! The only way shards talk: a closed message enum over bounded rings.
+//! The only way shards talk, with each other and with control: a closed enum of messages over bounded boxes. An enum,
+//! not closures, so that a message can be logged, counted and replayed.
+//!
+//! Start with [`Mail`] (what is said) and [`Post`] (how it gets there). Knows no sockets: a box is woken by writing to
+//! a descriptor that its owner waits on.
+
+mod post;
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use post::{BOX_MAX, Inbox, Outbox, Post};
+
+use crate::plan::{GroupId, ListenerId, Plan, ResolverId};
+
+/// Who has a box: shards have the numbers from 0 on, control comes after the last of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Target(pub u16);
+
+/// One epoch of the configuration, as it is handed to a shard.
+pub struct NewPlan {
+    /// Counts up with each accepted configuration.
+    pub epoch: u64,
+    /// The compiled configuration, shared by all shards.
+    pub plan: Arc<Plan>,
+    /// This shard's listening sockets. One that the shard has already (same key) goes on undisturbed; those that are
+    /// missing here are closed.
+    pub sockets: Vec<ListenSocket>,
+    /// Log files by their index in the plan.
+    pub logs: Vec<Arc<OwnedFd>>,
+}
+
+/// A listening socket on its way to a shard.
+pub struct ListenSocket {
+    /// Names the socket across epochs: the same key is the same socket.
+    pub key: u64,
+    /// The plan's listener that it serves now.
+    pub listener: ListenerId,
+    /// The socket; `None` when the shard has it already.
+    pub fd: Option<OwnedFd>,
+}
+
+/// The health of a peer as one shard saw it, for the groups that share it (`zone`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerState {
+    /// The epoch that the ids belong to.
+    pub epoch: u64,
+    /// The group.
+    pub group: GroupId,
+    /// The peer within the group.
+    pub peer: u32,
+    /// What happened to it.
+    pub change: PeerChange,
+}
+
+/// What happened to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerChange {
+    /// One more failed try.
+    Failed,
+    /// It answered again after it had failed.
+    Recovered,
+}
+
+/// The answer of a resolver that one shard got, for all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// The epoch that the id belongs to.
+    pub epoch: u64,
+    /// Which resolver.
+    pub resolver: ResolverId,
+    /// The name in lower case.
+    pub name: Arc<[u8]>,
+    /// Its addresses, with port 0; empty when the name has none.
+    pub addresses: Arc<[SocketAddr]>,
+    /// How long the answer holds.
+    pub ttl: Duration,
+}
+
+/// Every message there is.
+pub enum Mail {
+    /// Serve by this plan from now on; what has begun keeps its own.
+    NewPlan(Box<NewPlan>),
+    /// The shard has taken an epoch over.
+    Serving {
+        /// Who.
+        shard: Target,
+        /// Which.
+        epoch: u64,
+    },
+    /// The last exchange of a replaced epoch is done on the shard.
+    Retired {
+        /// Who.
+        shard: Target,
+        /// Which.
+        epoch: u64,
+    },
+    /// Accept nothing new, finish what is open, then end; cut what is left after `within`.
+    Drain {
+        /// `worker_shutdown_timeout`; `None` waits for ever.
+        within: Option<Duration>,
+    },
+    /// Write to these log files from now on.
+    ReopenLogs(Vec<Arc<OwnedFd>>),
+    /// A peer's health changed.
+    PeerState(PeerState),
+    /// A name was resolved.
+    Resolved(Resolved),
+    /// Ask a shard to resolve a name for everybody.
+    Resolve {
+        /// The epoch that the id belongs to.
+        epoch: u64,
+        /// Which resolver.
+        resolver: ResolverId,
+        /// The name in lower case.
+        name: Arc<[u8]>,
+    },
+    /// Send your counters to `to`.
+    Collect {
+        /// Who asks.
+        to: Target,
+        /// Comes back with the answer.
+        ticket: u32,
+    },
+    /// The counters of a shard, as `observe` lays them out.
+    Collected {
+        /// Whose.
+        from: Target,
+        /// The question's.
+        ticket: u32,
+        /// The counters.
+        words: Box<[u64]>,
+    },
+    /// The shard has ended.
+    Ended {
+        /// Who.
+        shard: Target,
+    },
+    /// End at once.
+    Stop,
+}
+
+impl Mail {
+    /// The message's name, for logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NewPlan(_) => "new plan",
+            Self::Serving { .. } => "serving",
+            Self::Retired { .. } => "retired",
+            Self::Drain { .. } => "drain",
+            Self::ReopenLogs(_) => "reopen logs",
+            Self::PeerState(_) => "peer state",
+            Self::Resolved(_) => "resolved",
+            Self::Resolve { .. } => "resolve",
+            Self::Collect { .. } => "collect",
+            Self::Collected { .. } => "collected",
+            Self::Ended { .. } => "ended",
+            Self::Stop => "stop",
+        }
+    }
+}

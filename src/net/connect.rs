@@ -120,3 +120,102 @@ fn bind(socket: &Socket, options: &Options) -> io::Result<()> {
     }
     socket.bind(&SockAddr::from(local))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::listener::{self, Listener};
+
+    #[test]
+    fn tcp_and_unix_origins_are_reached() {
+        runtime::on_each_driver(|| async {
+            let deadlines = Deadlines::new();
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("s");
+            let unix = Addr::Unix(Rc::from(path.as_os_str().as_encoded_bytes()));
+            for at in [Addr::Ip("127.0.0.1:0".parse().unwrap()), unix] {
+                let fd = listener::bind(&at, &listener::Options::default()).unwrap();
+                let listener = Listener::new(fd, 3).unwrap();
+                let to = listener.local_addr().unwrap();
+                assert_eq!(to.is_unix(), at.is_unix());
+                let options = Options {
+                    within: Some(Duration::from_secs(5)),
+                    keepalive: Some(Keepalive::default()),
+                    nodelay: true,
+                    ..Options::default()
+                };
+                let mut stream = connect(&to, &options, &deadlines).await.unwrap();
+                listener.readable().await.unwrap();
+                let mut accepted = listener.try_accept(&deadlines).unwrap().unwrap();
+                assert_eq!(accepted.listener, 3);
+                assert!(listener.try_accept(&deadlines).unwrap().is_none());
+                assert_eq!(accepted.peer, stream.local_addr().unwrap());
+                assert_eq!(stream.peer_addr().unwrap(), to);
+                let (result, _) = stream.tx.send_all(b"x".to_vec()).await;
+                result.unwrap();
+                let (n, _) = accepted.stream.rx.recv(Vec::new()).await;
+                assert_eq!(n.unwrap(), 1);
+                assert_eq!(stream.tcp_info().is_ok(), !to.is_unix());
+            }
+        });
+    }
+
+    #[test]
+    fn a_closed_port_refuses_and_a_bound_address_is_used() {
+        runtime::on_each_driver(|| async {
+            let deadlines = Deadlines::new();
+            let fd = listener::bind(
+                &Addr::Ip("127.0.0.1:0".parse().unwrap()),
+                &listener::Options::default(),
+            );
+            let listener = Listener::new(fd.unwrap(), 0).unwrap();
+            let to = listener.local_addr().unwrap();
+            let options = Options {
+                bind: Some("127.0.0.2:0".parse().unwrap()),
+                ..Options::default()
+            };
+            let stream = connect(&to, &options, &deadlines).await.unwrap();
+            assert_eq!(
+                stream.local_addr().unwrap().ip().unwrap().ip().to_string(),
+                "127.0.0.2"
+            );
+            drop((stream, listener));
+            // The close of the listener goes through the ring.
+            runtime::yield_now().await;
+            let refused = connect(&to, &Options::default(), &deadlines)
+                .await
+                .err()
+                .unwrap();
+            assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        });
+    }
+
+    #[test]
+    fn a_silent_origin_times_out() {
+        runtime::on_each_driver(|| async {
+            let deadlines = Deadlines::new();
+            runtime::spawn(deadlines.clone().run());
+            // A full accept queue: the kernel drops what comes after, which looks like a lost packet.
+            let options = listener::Options {
+                backlog: 0,
+                ..listener::Options::default()
+            };
+            let fd = listener::bind(&Addr::Ip("127.0.0.1:0".parse().unwrap()), &options).unwrap();
+            let to = Addr::from(Some(rustix::net::getsockname(&fd).unwrap()));
+            let options = Options {
+                within: Some(Duration::from_millis(40)),
+                ..Options::default()
+            };
+            let mut kept = Vec::new();
+            let error = loop {
+                match connect(&to, &options, &deadlines).await {
+                    Ok(stream) => kept.push(stream),
+                    Err(e) => break e,
+                }
+                assert!(kept.len() < 10);
+            };
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            deadlines.stop();
+        });
+    }
+}

@@ -5,14 +5,19 @@
 //! out without a timer per operation). Every type of the ring's runtime stays behind this module.
 
 pub mod addr;
+pub mod bell;
 pub mod clock;
 pub mod connect;
 pub mod deadline;
+pub mod file;
 pub mod join;
 pub mod listener;
+pub mod notify;
 pub mod runtime;
 pub mod stream;
 pub mod sys;
+pub mod tunnel;
+pub mod udp;
 
 pub use addr::Addr;
 pub use clock::Clock;

@@ -214,7 +214,12 @@ thread_local! {
 /// Lets other tasks and their io run. Goes through the driver: a task that merely wakes itself would starve the io
 /// of its whole shard.
 pub async fn yield_now() {
-    let turn = TURN.with(|cell| *cell.get_or_init(|| open_turn().ok()));
+    // Epoll's readiness is remembered, so that polling what is ready would not leave the task there.
+    let turn = if on_ring() {
+        TURN.with(|cell| *cell.get_or_init(|| open_turn().ok()))
+    } else {
+        None
+    };
     match turn {
         Some(turn) => {
             let _ = turn.readable(false).await;

@@ -6,6 +6,7 @@
     reason = "the one folder where the kernel is called without a safe wrapper"
 )]
 
+pub mod disk;
 pub mod duplex;
 pub mod fd;
 pub mod option;

@@ -1,0 +1,357 @@
+//! Files without stopping a shard: what is in the kernel's caches is taken at once, the rest goes through the ring.
+//! Under epoll, which has no file operations, calls are made in place, as nginx does without threads.
+//!
+//! Start with [`open`]; [`send`] is the way to a plaintext socket that copies nothing.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
+
+use monoio::buf::IoBufMut;
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use super::runtime;
+use super::stream::SendHalf;
+use super::sys::disk::Disk;
+
+/// Sent at most in one call, so that a fast peer does not keep its shard busy; nginx's `sendfile_max_chunk`.
+const CHUNK: usize = 2 << 20;
+
+/// An open file. Closes when dropped.
+pub struct File(Disk);
+
+/// What is known of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Bytes.
+    pub len: u64,
+    /// Unix seconds of the last change of its content.
+    pub modified: i64,
+    /// Its number on its device.
+    pub inode: u64,
+    mode: u32,
+}
+
+impl Stat {
+    fn of(stat: &rustix::fs::Stat) -> Self {
+        Self {
+            len: stat.st_size as u64,
+            modified: stat.st_mtime,
+            inode: stat.st_ino,
+            mode: stat.st_mode,
+        }
+    }
+
+    /// A regular file.
+    pub fn is_file(&self) -> bool {
+        FileType::from_raw_mode(self.mode) == FileType::RegularFile
+    }
+
+    /// A directory.
+    pub fn is_dir(&self) -> bool {
+        FileType::from_raw_mode(self.mode) == FileType::Directory
+    }
+
+    /// A symbolic link; only [`lstat`] finds one.
+    pub fn is_symlink(&self) -> bool {
+        FileType::from_raw_mode(self.mode) == FileType::Symlink
+    }
+
+    /// Whether its owner may execute it.
+    pub fn is_executable(&self) -> bool {
+        self.mode & 0o100 != 0
+    }
+}
+
+const READ: OFlags = OFlags::RDONLY
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::CLOEXEC);
+
+/// Opens for reading. Never waits on a FIFO.
+pub async fn open(path: &[u8]) -> io::Result<File> {
+    match cached(path, READ) {
+        Ok(fd) => File::from_fd(fd),
+        Err(Errno::AGAIN | Errno::NOSYS | Errno::PERM | Errno::INVAL) => {
+            open_slow(path, READ).await
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// What is known of the file at a path, links followed.
+pub async fn stat(path: &[u8]) -> io::Result<Stat> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let found = match cached(path, flags) {
+        Ok(fd) => rustix::fs::fstat(&fd),
+        Err(Errno::AGAIN | Errno::NOSYS | Errno::PERM | Errno::INVAL) => {
+            rustix::fs::fstat(open_slow(path, flags).await?.as_fd())
+        }
+        Err(e) => Err(e),
+    };
+    Ok(Stat::of(&found?))
+}
+
+/// As [`stat`], for the link itself.
+pub async fn lstat(path: &[u8]) -> io::Result<Stat> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = open_slow(path, flags).await?;
+    Ok(Stat::of(&rustix::fs::fstat(file.as_fd())?))
+}
+
+/// Opens what is in the name cache; EAGAIN when a disk would have to be asked.
+fn cached(path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED)
+}
+
+async fn open_slow(path: &[u8], flags: OFlags) -> io::Result<File> {
+    if !runtime::on_ring() {
+        return File::from_fd(rustix::fs::open(path, flags, Mode::empty())?);
+    }
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = monoio::fs::OpenOptions::new();
+    options.read(true).custom_flags(flags.bits() as i32);
+    Ok(File(Disk(
+        options.open(Path::new(OsStr::from_bytes(path))).await?,
+    )))
+}
+
+/// A file without a name in `folder`, for what does not fit in memory. Gone when closed.
+pub fn temporary(folder: &[u8]) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+    match rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(fd) => File::from_fd(fd),
+        // Not every file system has files without names.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => named_then_removed(folder),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn named_then_removed(folder: &[u8]) -> io::Result<File> {
+    const TRIES: u32 = 16;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let seed = super::clock::unix();
+    for attempt in 0..TRIES {
+        let mut path = folder.to_vec();
+        let word = std::hash::BuildHasher::hash_one(
+            &std::collections::hash_map::RandomState::new(),
+            (seed.secs, seed.millis, attempt),
+        );
+        path.extend_from_slice(format!("/{word:016x}").as_bytes());
+        match rustix::fs::open(&path[..], flags, Mode::RUSR | Mode::WUSR) {
+            Ok(fd) => {
+                rustix::fs::unlink(&path[..])?;
+                return File::from_fd(fd);
+            }
+            Err(Errno::EXIST) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Err(Errno::EXIST.into())
+}
+
+impl File {
+    /// Takes an open file over.
+    pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
+        Ok(Self(Disk(monoio::fs::File::from_std(
+            std::fs::File::from(fd),
+        )?)))
+    }
+
+    /// What is known of it.
+    pub fn stat(&self) -> io::Result<Stat> {
+        Ok(Stat::of(&rustix::fs::fstat(self.as_fd())?))
+    }
+
+    /// Appends what is at `offset` to the buffer's spare room, at most `max` bytes; `Ok(0)` at the file's end.
+    pub async fn read_at(
+        &self,
+        mut buf: Vec<u8>,
+        offset: u64,
+        max: usize,
+    ) -> (io::Result<usize>, Vec<u8>) {
+        if buf.capacity() == buf.len() {
+            buf.reserve(max.min(CHUNK));
+        }
+        let begin = buf.len();
+        let end = buf.capacity().min(begin.saturating_add(max));
+        let (result, slice) = self.0.0.read_at(buf.slice_mut(begin..end), offset).await;
+        (result, slice.into_inner())
+    }
+
+    /// Writes the whole buffer at `offset`.
+    pub async fn write_all_at(&self, buf: Vec<u8>, offset: u64) -> (io::Result<()>, Vec<u8>) {
+        self.0.0.write_all_at(buf, offset).await
+    }
+}
+
+impl AsFd for File {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Sends `len` bytes of the file from `offset` on, without copying them through this process. `step` bounds each wait
+/// for the peer. Nothing may receive on the same connection meanwhile: the socket does not wait then.
+pub async fn send(
+    tx: &mut SendHalf,
+    file: &File,
+    offset: u64,
+    len: u64,
+    step: Option<Duration>,
+) -> (io::Result<()>, u64) {
+    let toggled = runtime::on_ring();
+    if toggled && let Err(e) = rustix::io::ioctl_fionbio(tx.as_fd(), true) {
+        return (Err(e.into()), 0);
+    }
+    let mut sent = 0;
+    let result = send_loop(tx, file, offset, len, step, &mut sent).await;
+    tx.disarm();
+    if toggled {
+        let _ = rustix::io::ioctl_fionbio(tx.as_fd(), false);
+    }
+    (result, sent)
+}
+
+async fn send_loop(
+    tx: &SendHalf,
+    file: &File,
+    offset: u64,
+    len: u64,
+    step: Option<Duration>,
+    sent: &mut u64,
+) -> io::Result<()> {
+    let mut at = offset;
+    let mut turn = 0;
+    while *sent < len {
+        let count = (len - *sent).min(CHUNK as u64) as usize;
+        match rustix::fs::sendfile(tx.as_fd(), file.as_fd(), Some(&mut at), count) {
+            // The file became shorter: the rest cannot be made up.
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => {
+                *sent += n as u64;
+                turn += n;
+                if turn >= CHUNK {
+                    turn = 0;
+                    runtime::yield_now().await;
+                }
+            }
+            Err(Errno::AGAIN) => {
+                if let Some(step) = step {
+                    tx.arm(step);
+                }
+                tx.writable().await?;
+                turn = 0;
+            }
+            Err(Errno::INTR) => {}
+            Err(_) if tx.expired().is_some() => return Err(io::ErrorKind::TimedOut.into()),
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{Deadlines, Stream};
+
+    fn folder_with(name: &str, content: &[u8]) -> (tempfile::TempDir, Vec<u8>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        (folder, path.as_os_str().as_encoded_bytes().to_vec())
+    }
+
+    #[test]
+    fn a_file_is_opened_described_and_read_in_parts() {
+        runtime::on_each_driver(|| async {
+            let (_folder, path) = folder_with("a", b"hello, file");
+            let file = open(&path).await.unwrap();
+            let stat = file.stat().unwrap();
+            assert!(stat.is_file() && !stat.is_dir() && !stat.is_executable());
+            assert_eq!(stat.len, 11);
+            assert_eq!(super::stat(&path).await.unwrap(), stat);
+            let (n, buf) = file.read_at(b"> ".to_vec(), 7, 2).await;
+            assert_eq!((n.unwrap(), &buf[..]), (2, &b"> fi"[..]));
+            let (n, buf) = file.read_at(buf, 9, 100).await;
+            assert_eq!((n.unwrap(), &buf[..]), (2, &b"> file"[..]));
+            let (n, _) = file.read_at(buf, 11, 100).await;
+            assert_eq!(n.unwrap(), 0);
+        });
+    }
+
+    #[test]
+    fn what_is_missing_says_so() {
+        runtime::on_each_driver(|| async {
+            let (folder, mut path) = folder_with("a", b"");
+            let inside = folder.path().as_os_str().as_encoded_bytes().to_vec();
+            assert!(stat(&inside).await.unwrap().is_dir());
+            path.extend_from_slice(b"/b");
+            assert_eq!(
+                stat(&path).await.unwrap_err().kind(),
+                io::ErrorKind::NotADirectory
+            );
+            let gone = [&inside[..], b"/gone"].concat();
+            assert_eq!(
+                open(&gone).await.err().unwrap().kind(),
+                io::ErrorKind::NotFound
+            );
+            std::os::unix::fs::symlink("nowhere", folder.path().join("l")).unwrap();
+            let link = [&inside[..], b"/l"].concat();
+            assert!(lstat(&link).await.unwrap().is_symlink());
+        });
+    }
+
+    #[test]
+    fn temporary_files_have_no_name_and_keep_their_bytes() {
+        runtime::on_each_driver(|| async {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().as_os_str().as_encoded_bytes();
+            for file in [temporary(path).unwrap(), named_then_removed(path).unwrap()] {
+                assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+                let (result, _) = file.write_all_at(b"0123456789".to_vec(), 0).await;
+                result.unwrap();
+                let (n, buf) = file.read_at(Vec::new(), 4, 3).await;
+                assert_eq!((n.unwrap(), &buf[..]), (3, &b"456"[..]));
+            }
+        });
+    }
+
+    #[test]
+    fn a_large_file_is_sent_whole_to_a_slow_reader() {
+        runtime::on_each_driver(|| async {
+            let content: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
+            let (_folder, path) = folder_with("big", &content);
+            let file = open(&path).await.unwrap();
+            let deadlines = Deadlines::new();
+            let (mut a, mut b) = Stream::pair(&deadlines).unwrap();
+            let reader = runtime::spawn(async move {
+                let mut got = Vec::new();
+                while b.rx.recv_ready(&mut got).await.unwrap() > 0 {}
+                got
+            });
+            let (result, sent) = send(&mut a.tx, &file, 5, 2_900_000, None).await;
+            result.unwrap();
+            assert_eq!(sent, 2_900_000);
+            drop(a);
+            let got = reader.await;
+            assert!(got[..] == content[5..2_900_005]);
+        });
+    }
+
+    #[test]
+    fn a_file_that_ends_early_is_an_error() {
+        runtime::on_each_driver(|| async {
+            let (_folder, path) = folder_with("short", b"1234");
+            let file = open(&path).await.unwrap();
+            let (mut a, _b) = Stream::pair(&Deadlines::new()).unwrap();
+            let (result, sent) = send(&mut a.tx, &file, 0, 10, None).await;
+            assert_eq!(result.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+            assert_eq!(sent, 4);
+        });
+    }
+}

@@ -1,0 +1,323 @@
+//! Bytes both ways between two connections after an upgrade, by copying. Half-close is a state: one side's end is
+//! passed on and the other direction goes on. Holds no buffer while both sides are silent.
+
+use std::cell::Cell;
+use std::io;
+use std::time::Duration;
+
+use super::join::join2;
+use super::stream::{How, RecvHalf, SendHalf, Stream};
+use crate::base::buf::BufPool;
+
+/// Bytes taken at once while a tunnel is quiet, and when it is busy: larger reads are cheaper per byte.
+const CHUNK_BYTES: usize = 16 << 10;
+const CHUNK_BYTES_MAX: usize = 128 << 10;
+
+/// How a tunnel is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Ends when nothing moves in either direction for so long.
+    pub idle: Duration,
+    /// One side's end leaves the other direction open; else it ends the tunnel once what was received is sent.
+    pub half_close: bool,
+}
+
+/// What went through, live: a caller that is dropped half way can still log it.
+#[derive(Debug, Default)]
+pub struct Totals {
+    /// From the client to the origin.
+    pub up: Cell<u64>,
+    /// From the origin to the client.
+    pub down: Cell<u64>,
+}
+
+/// Why a tunnel ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Both sides said all they had, or one did and half-close is off.
+    Done,
+    /// Nothing moved for the idle time.
+    Idle,
+    /// The client's side failed.
+    ClientFailed(io::ErrorKind),
+    /// The origin's side failed.
+    OriginFailed(io::ErrorKind),
+}
+
+/// Which way a direction goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Up,
+    Down,
+}
+
+/// What broke a direction.
+enum Broken {
+    Recv(io::ErrorKind),
+    Send(io::ErrorKind),
+    Idle,
+}
+
+struct Tunnel<'a> {
+    pool: &'a BufPool,
+    options: Options,
+    totals: &'a Totals,
+    /// The first reason to end: what follows from it is not one.
+    cause: Cell<Option<End>>,
+}
+
+/// Moves bytes until the tunnel ends. What was read ahead of the upgrade goes first: to the origin, to the client.
+pub async fn relay(
+    client: &mut Stream,
+    origin: &mut Stream,
+    ahead: (Vec<u8>, Vec<u8>),
+    pool: &BufPool,
+    options: Options,
+    totals: &Totals,
+) -> End {
+    let tunnel = Tunnel {
+        pool,
+        options,
+        totals,
+        cause: Cell::new(None),
+    };
+    client.rx.arm(options.idle);
+    origin.rx.arm(options.idle);
+    join2(
+        tunnel.direction(Way::Up, &mut client.rx, &mut origin.tx, ahead.0),
+        tunnel.direction(Way::Down, &mut origin.rx, &mut client.tx, ahead.1),
+    )
+    .await;
+    for stream in [client, origin] {
+        stream.rx.disarm();
+        stream.tx.disarm();
+    }
+    tunnel.cause.get().unwrap_or(End::Done)
+}
+
+impl Tunnel<'_> {
+    async fn direction(&self, way: Way, rx: &mut RecvHalf, tx: &mut SendHalf, ahead: Vec<u8>) {
+        let result = self.pump(way, rx, tx, ahead).await;
+        if result.is_ok() && self.options.half_close {
+            let _ = tx.finish();
+            return;
+        }
+        if self.cause.get().is_none() {
+            self.cause.set(Some(match (result, way) {
+                (Ok(()), _) => End::Done,
+                (Err(Broken::Idle), _) => End::Idle,
+                (Err(Broken::Recv(kind)), Way::Up) | (Err(Broken::Send(kind)), Way::Down) => {
+                    End::ClientFailed(kind)
+                }
+                (Err(Broken::Recv(kind)), Way::Down) | (Err(Broken::Send(kind)), Way::Up) => {
+                    End::OriginFailed(kind)
+                }
+            }));
+        }
+        // Wakes the other direction, whose bytes have nowhere to go now.
+        let _ = rx.shutdown(How::Both);
+        let _ = tx.shutdown(How::Both);
+    }
+
+    async fn pump(
+        &self,
+        way: Way,
+        rx: &mut RecvHalf,
+        tx: &mut SendHalf,
+        ahead: Vec<u8>,
+    ) -> Result<(), Broken> {
+        if !ahead.is_empty() {
+            self.forward(way, tx, ahead).await?;
+        }
+        let mut room = CHUNK_BYTES;
+        loop {
+            let failed = |e: io::Error| Broken::Recv(e.kind());
+            rx.readable().await.map_err(failed)?;
+            let mut buf = self.pool.take(room);
+            let taken = rx.try_recv(&mut buf).map_err(failed);
+            match taken {
+                Ok(Some(n)) if n > 0 => {
+                    room = if n == buf.capacity() {
+                        CHUNK_BYTES_MAX
+                    } else {
+                        CHUNK_BYTES
+                    };
+                    rx.arm(self.options.idle);
+                    tx.arm_recv(self.options.idle);
+                    self.forward(way, tx, buf).await?;
+                    continue;
+                }
+                Ok(None) => self.pool.give(buf),
+                Ok(Some(_)) if rx.expired().is_some() => return Err(Broken::Idle),
+                Ok(Some(_)) => return Ok(()),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    async fn forward(&self, way: Way, tx: &mut SendHalf, buf: Vec<u8>) -> Result<(), Broken> {
+        let count = match way {
+            Way::Up => &self.totals.up,
+            Way::Down => &self.totals.down,
+        };
+        let bytes = buf.len() as u64;
+        let (result, buf) = tx.send_all_within(self.options.idle, buf).await;
+        self.pool.give(buf);
+        match result {
+            Ok(()) => {
+                count.set(count.get() + bytes);
+                Ok(())
+            }
+            Err(e) if e.kind() == io::ErrorKind::TimedOut => Err(Broken::Idle),
+            Err(e) => Err(Broken::Send(e.kind())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{Deadlines, runtime};
+    use std::rc::Rc;
+
+    const OPTIONS: Options = Options {
+        idle: Duration::from_secs(10),
+        half_close: true,
+    };
+
+    struct Ends {
+        client: Stream,
+        origin: Stream,
+        totals: Rc<Totals>,
+        end: runtime::Task<End>,
+        deadlines: Rc<Deadlines>,
+    }
+
+    fn tunnel(options: Options, ahead: (&'static [u8], &'static [u8])) -> Ends {
+        let deadlines = Deadlines::new();
+        runtime::spawn(deadlines.clone().run());
+        let (client, mut a) = Stream::pair(&deadlines).unwrap();
+        let (mut b, origin) = Stream::pair(&deadlines).unwrap();
+        let totals = Rc::new(Totals::default());
+        let counted = totals.clone();
+        let end = runtime::spawn(async move {
+            let pool = BufPool::new();
+            let ahead = (ahead.0.to_vec(), ahead.1.to_vec());
+            relay(&mut a, &mut b, ahead, &pool, options, &counted).await
+        });
+        Ends {
+            client,
+            origin,
+            totals,
+            end,
+            deadlines,
+        }
+    }
+
+    async fn read_to_end(stream: &mut Stream) -> Vec<u8> {
+        let mut got = Vec::new();
+        while stream.rx.recv_ready(&mut got).await.unwrap() > 0 {}
+        got
+    }
+
+    #[test]
+    fn half_close_leaves_the_other_direction_open() {
+        runtime::on_each_driver(|| async {
+            let mut ends = tunnel(OPTIONS, (b"early ", b"hi "));
+            let (result, _) = ends.client.tx.send_all(b"question".to_vec()).await;
+            result.unwrap();
+            ends.client.tx.finish().unwrap();
+            assert_eq!(read_to_end(&mut ends.origin).await, b"early question");
+            let (result, _) = ends.origin.tx.send_all(b"answer".to_vec()).await;
+            result.unwrap();
+            ends.origin.tx.finish().unwrap();
+            assert_eq!(read_to_end(&mut ends.client).await, b"hi answer");
+            assert_eq!(ends.end.await, End::Done);
+            assert_eq!((ends.totals.up.get(), ends.totals.down.get()), (14, 9));
+            ends.deadlines.stop();
+        });
+    }
+
+    #[test]
+    fn without_half_close_one_end_ends_both() {
+        runtime::on_each_driver(|| async {
+            let options = Options {
+                half_close: false,
+                ..OPTIONS
+            };
+            let mut ends = tunnel(options, (b"", b""));
+            let (result, _) = ends.origin.tx.send_all(b"bye".to_vec()).await;
+            result.unwrap();
+            ends.origin.tx.finish().unwrap();
+            assert_eq!(read_to_end(&mut ends.client).await, b"bye");
+            assert_eq!(ends.end.await, End::Done);
+            assert_eq!(read_to_end(&mut ends.origin).await, b"");
+            ends.deadlines.stop();
+        });
+    }
+
+    #[test]
+    fn silence_ends_a_tunnel() {
+        runtime::on_each_driver(|| async {
+            let options = Options {
+                idle: Duration::from_millis(50),
+                ..OPTIONS
+            };
+            let mut ends = tunnel(options, (b"", b""));
+            assert_eq!(ends.end.await, End::Idle);
+            assert_eq!(read_to_end(&mut ends.client).await, b"");
+            assert_eq!(read_to_end(&mut ends.origin).await, b"");
+            ends.deadlines.stop();
+        });
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_ends_it_too() {
+        runtime::on_each_driver(|| async {
+            let options = Options {
+                idle: Duration::from_millis(50),
+                ..OPTIONS
+            };
+            let mut ends = tunnel(options, (b"", b""));
+            let (_, _) = ends.client.tx.send_all(vec![7; 4 << 20]).await;
+            assert_eq!(ends.end.await, End::Idle);
+            ends.deadlines.stop();
+        });
+    }
+
+    #[test]
+    fn megabytes_cross_unchanged_in_both_directions() {
+        runtime::on_each_driver(|| async {
+            let ends = tunnel(OPTIONS, (b"", b""));
+            let send: Vec<u8> = (0..2_000_000u32).map(|n| (n % 253) as u8).collect();
+            let expected = send.clone();
+            let (mut client, mut origin) = (ends.client, ends.origin);
+            let (there, back) = (send.clone(), send);
+            join2(
+                async {
+                    let (result, _) = client.tx.send_all(there).await;
+                    result.unwrap();
+                    client.tx.finish().unwrap();
+                },
+                async {
+                    let got = read_to_end(&mut origin).await;
+                    assert!(got == expected);
+                },
+            )
+            .await;
+            join2(
+                async {
+                    let (result, _) = origin.tx.send_all(back).await;
+                    result.unwrap();
+                    origin.tx.finish().unwrap();
+                },
+                async {
+                    assert_eq!(read_to_end(&mut client).await.len(), 2_000_000);
+                },
+            )
+            .await;
+            assert_eq!(ends.end.await, End::Done);
+            ends.deadlines.stop();
+        });
+    }
+}

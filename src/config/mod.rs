@@ -5,9 +5,12 @@ mod choices;
 pub mod diag;
 mod lower;
 pub mod model;
+pub mod nginx;
 pub mod rows;
 pub mod source;
 pub mod table;
+#[cfg(test)]
+mod tests;
 pub mod tree;
 mod url;
 mod value;
@@ -52,11 +55,33 @@ pub fn load(
     globals: Option<&str>,
     identity: Identity,
 ) -> Loaded {
-    let _ = (source, file, prefix, globals, identity);
+    let mut reader = nginx::Reader::new(source, file);
+    let mut directives = Vec::new();
+    // As in nginx, `-g` comes first, so that a file cannot say the same again.
+    if let Some(text) = globals.filter(|t| !t.is_empty()) {
+        directives = nginx::globals(&mut reader, text);
+    }
+    directives.append(&mut reader.file(file, tree::Span::default()));
+    let (tree, mut diags) = reader.finish(directives);
+    let (model, mut more) = lower::lower(&tree, prefix, identity);
+    // A text that could not be read to its end says nothing about what is missing from it.
+    if diags.is_empty() {
+        diags.append(&mut more);
+    } else {
+        diags.extend(more.into_iter().filter(|d| d.span.line != 0));
+    }
+    let fatal = diags.iter().any(|d| d.level == diag::Level::Emerg);
+    let files = tree
+        .files
+        .iter()
+        .filter(|f| f.path.as_os_str() != diag::COMMAND_LINE);
+    let files = files
+        .map(|f| (f.path.clone(), Arc::clone(&f.bytes)))
+        .collect();
     Loaded {
-        tree: Tree::default(),
-        model: None,
-        diags: Vec::new(),
-        files: Vec::new(),
+        model: (!fatal).then_some(model),
+        tree,
+        diags,
+        files,
     }
 }

@@ -491,15 +491,17 @@ pub struct Geo {
     pub source: Option<Text>,
     /// The variable it defines, without `$`.
     pub variable: Text,
-    /// `ranges`: entries are ranges, none of them overlap, later ones cut earlier ones.
+    /// `ranges`: entries are IPv4 ranges, sorted, none of them overlap.
     pub ranges: bool,
     /// `proxy` networks, whose X-Forwarded-For is believed.
     pub proxies: Vec<Cidr>,
     /// `proxy_recursive`.
     pub proxy_recursive: bool,
+    /// `volatile`: not cached during a request.
+    pub volatile: bool,
     /// `default`; the empty text if there is none.
     pub default: Text,
-    /// Networks or ranges in file order, `delete` already applied.
+    /// Networks in file order (no network twice) or sorted ranges; `delete` and duplicates are already applied.
     pub entries: Vec<GeoEntry>,
     /// Where the block stood.
     pub pos: Span,

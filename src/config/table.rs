@@ -73,6 +73,8 @@ pub(crate) mod ctx {
     pub(crate) const HSLE: C = HSL.or(C::LIMIT_EXCEPT);
     pub(crate) const HSLIE: C = HSLI.or(C::LIMIT_EXCEPT);
     pub(crate) const SLI: C = SL.or(C::LOCATION_IF);
+    pub(crate) const LI: C = L.or(C::LOCATION_IF);
+    pub(crate) const LE: C = L.or(C::LIMIT_EXCEPT);
     pub(crate) const LIE: C = L.or(C::LOCATION_IF).or(C::LIMIT_EXCEPT);
     pub(crate) const SFLI: C = SLI.or(C::SERVER_IF);
     pub(crate) const HSFLI: C = SFLI.or(H);
@@ -92,6 +94,30 @@ impl Arity {
     pub fn takes(self, count: usize) -> bool {
         count >= usize::from(self.min) && (self.max == u8::MAX || count <= usize::from(self.max))
     }
+}
+
+impl Arity {
+    /// What it takes, for a reader.
+    pub fn words(self) -> String {
+        let plural = |n: u8| if n == 1 { "parameter" } else { "parameters" };
+        match (self.min, self.max) {
+            (0, 0) => "it takes no parameters".into(),
+            (min, u8::MAX) => format!("it takes at least {min} {}", plural(min)),
+            (min, max) if min == max => format!("it takes {min} {}", plural(min)),
+            (min, max) => format!("it takes {min} to {max} parameters"),
+        }
+    }
+}
+
+/// What stands between the braces of a directive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Block {
+    /// It has no braces.
+    None,
+    /// Directives.
+    Scope,
+    /// Entries with names of their own.
+    Data,
 }
 
 /// Exactly `n` parameters.
@@ -157,8 +183,8 @@ pub struct Row {
     pub contexts: Contexts,
     /// How many parameters it takes.
     pub arity: Arity,
-    /// It has a block.
-    pub block: bool,
+    /// Whether a block follows.
+    pub block: Block,
     /// The default in the words of a configuration; empty for none.
     pub default: &'static str,
     /// What inner blocks get.
@@ -187,7 +213,7 @@ pub(crate) const fn row(
         name,
         contexts,
         arity,
-        block: false,
+        block: Block::None,
         default: "",
         inherit: Inherit::Never,
         repeat: Repeat::Once,
@@ -199,10 +225,26 @@ pub(crate) const fn row(
 }
 
 impl Row {
-    /// The same row for a directive with a block.
-    pub(crate) const fn block(mut self) -> Self {
-        self.block = true;
+    /// Every block.
+    pub(crate) const ANYWHERE: Contexts = Contexts(0x1ff);
+
+    /// The same row for a directive with a block of directives.
+    pub(crate) const fn scope(mut self) -> Self {
+        self.block = Block::Scope;
         self.repeat = Repeat::Many;
+        self
+    }
+
+    /// The same row for a directive with a block of entries.
+    pub(crate) const fn data(mut self) -> Self {
+        self.block = Block::Data;
+        self.repeat = Repeat::Many;
+        self
+    }
+
+    /// The same row, allowed once.
+    pub(crate) const fn once(mut self) -> Self {
+        self.repeat = Repeat::Once;
         self
     }
 
@@ -225,7 +267,7 @@ impl Row {
     }
 
     /// The same row with a way to empty its field.
-    pub(crate) const fn clear(mut self, inherit: Inherit, clear: fn(&mut Settings)) -> Self {
+    pub(crate) const fn clearing(mut self, inherit: Inherit, clear: fn(&mut Settings)) -> Self {
         self.inherit = inherit;
         self.clear = Some(clear);
         self
@@ -309,6 +351,46 @@ impl<'a> Args<'a> {
     }
 }
 
+/// The known directive of this block that is nearest to a misspelt one, if any is near enough to be meant.
+pub(crate) fn did_you_mean(
+    name: &str,
+    context: Contexts,
+    rows: impl Iterator<Item = &'static Row>,
+) -> Option<&'static str> {
+    // Two typing errors in a long name, one in a short one.
+    let bound = if name.len() > 6 { 2 } else { 1 };
+    if name.len() > 64 {
+        return None;
+    }
+    rows.filter(|r| r.contexts.meets(context))
+        .map(|r| (distance(name.as_bytes(), r.name.as_bytes(), bound), r.name))
+        .min_by_key(|&(d, _)| d)
+        .filter(|&(d, _)| d <= bound)
+        .map(|(_, n)| n)
+}
+
+/// Edit distance with swaps of neighbours; anything above `bound` is reported as `bound + 1`.
+fn distance(a: &[u8], b: &[u8], bound: usize) -> usize {
+    if a.len().abs_diff(b.len()) > bound {
+        return bound + 1;
+    }
+    let mut before = vec![0; b.len() + 1];
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, &x) in a.iter().enumerate() {
+        let mut row = vec![i + 1; b.len() + 1];
+        for (j, &y) in b.iter().enumerate() {
+            row[j + 1] = (last[j] + usize::from(x != y))
+                .min(last[j + 1] + 1)
+                .min(row[j] + 1);
+            if i > 0 && j > 0 && x == b[j - 1] && a[i - 1] == y {
+                row[j + 1] = row[j + 1].min(before[j - 1] + 1);
+            }
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last[b.len()]
+}
+
 /// Declares one family: the settings struct, its default, and the rows that set it. The default is given in the words
 /// of a configuration and goes through the same parser; an empty one is the type's own default.
 ///
@@ -368,7 +450,7 @@ macro_rules! family {
         )
         .many()
         .default($default)
-        .clear($crate::config::table::Inherit::Replace, |settings| {
+        .clearing($crate::config::table::Inherit::Replace, |settings| {
             std::sync::Arc::make_mut(&mut settings.$slot).$field = Default::default();
         })
     };
@@ -393,7 +475,7 @@ macro_rules! family {
         row
     }};
     (@inherit never $slot:ident $field:ident $ty:ty, $row:expr) => {
-        $row.clear($crate::config::table::Inherit::Never, |settings| {
+        $row.clearing($crate::config::table::Inherit::Never, |settings| {
             std::sync::Arc::make_mut(&mut settings.$slot).$field = <$ty>::default();
         })
     };

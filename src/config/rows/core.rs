@@ -3,10 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::log::file_cache;
+use super::main::checked;
 use super::parse_core::*;
+use crate::config::lower::{Frame, Lowering};
 use crate::config::model::*;
 use crate::config::table::ctx::*;
-use crate::config::table::{args, args_min, args_to, family};
+use crate::config::table::{
+    Args, Fault, Inherit, Row, Status, args, args_min, args_to, family, row,
+};
+use crate::config::tree::Directive;
 use crate::config::value::*;
 
 family! {
@@ -68,4 +74,398 @@ family! {
         types: List<MimeType> = default_types(), "`types`: content types by file name extension, as (type, extension in lower case).";
         error_page: List<ErrorPage> = List::default(), "`error_page`, one entry for each status; the first match counts.";
     }
+}
+
+/// The rows with setters of their own, and those without effect.
+pub(crate) const ROWS: &[Row] = &[
+    row(
+        "root",
+        HSLI,
+        args(1),
+        root,
+        "Directory that the URI is appended to.",
+    )
+    .many()
+    .default("html"),
+    row(
+        "alias",
+        L,
+        args(1),
+        root,
+        "Directory that replaces the location's prefix.",
+    )
+    .many(),
+    row(
+        "types",
+        HSL,
+        args(0),
+        types,
+        "Content types by file name extension.",
+    )
+    .data()
+    .clearing(Inherit::Replace, |s| {
+        Arc::make_mut(&mut s.core).types = List::default();
+    }),
+    row(
+        "error_page",
+        HSLI,
+        args_min(2),
+        error_page,
+        "Page for an error.",
+    )
+    .many()
+    .clearing(Inherit::Replace, |s| {
+        Arc::make_mut(&mut s.core).error_page = List::default();
+    }),
+    checked!(
+        "variables_hash_max_size",
+        H,
+        args(1),
+        num,
+        "tables size themselves",
+        "Size of the table of variables."
+    ),
+    checked!(
+        "variables_hash_bucket_size",
+        H,
+        args(1),
+        num,
+        "tables size themselves",
+        "Bucket size of the table of variables."
+    ),
+    checked!(
+        "server_names_hash_max_size",
+        H,
+        args(1),
+        num,
+        "tables size themselves",
+        "Size of the table of names."
+    ),
+    checked!(
+        "server_names_hash_bucket_size",
+        H,
+        args(1),
+        num,
+        "tables size themselves",
+        "Bucket size of the table of names."
+    ),
+    checked!(
+        "types_hash_max_size",
+        HSL,
+        args(1),
+        num,
+        "tables size themselves",
+        "Size of the table of types."
+    ),
+    checked!(
+        "types_hash_bucket_size",
+        HSL,
+        args(1),
+        num,
+        "tables size themselves",
+        "Bucket size of the table of types."
+    ),
+    checked!(
+        "connection_pool_size",
+        HS,
+        args(1),
+        size,
+        "memory is pooled by shard",
+        "Memory taken for a connection at a time."
+    ),
+    checked!(
+        "request_pool_size",
+        HS,
+        args(1),
+        size,
+        "memory is pooled by shard",
+        "Memory taken for a request at a time."
+    ),
+    checked!(
+        "subrequest_output_buffer_size",
+        HSL,
+        args(1),
+        size,
+        "subrequests come with a later version",
+        "Buffer for a subrequest's answer."
+    ),
+    checked!(
+        "aio",
+        HSL,
+        args(1),
+        aio,
+        "files are read by the ring",
+        "How files are read."
+    ),
+    checked!(
+        "aio_write",
+        HSL,
+        args(1),
+        flag,
+        "files are written by the ring",
+        "How files are written."
+    ),
+    checked!(
+        "read_ahead",
+        HSL,
+        args(1),
+        size,
+        "the kernel decides",
+        "Bytes read ahead of a file."
+    ),
+    checked!(
+        "directio",
+        HSL,
+        args(1),
+        directio,
+        "files go through the page cache",
+        "Size from which files bypass the page cache."
+    ),
+    checked!(
+        "directio_alignment",
+        HSL,
+        args(1),
+        offset,
+        "files go through the page cache",
+        "Alignment for bypassing the page cache."
+    ),
+    checked!(
+        "send_lowat",
+        HSL,
+        args(1),
+        size,
+        "Linux does not implement it",
+        "Smallest send."
+    ),
+    checked!(
+        "postpone_output",
+        HSL,
+        args(1),
+        size,
+        "a response is sent once it is worth a packet",
+        "Bytes that are collected before sending."
+    ),
+    checked!(
+        "msie_padding",
+        HSL,
+        args(1),
+        flag,
+        "the browsers that needed it are gone",
+        "Pads error pages for old browsers."
+    ),
+    checked!(
+        "msie_refresh",
+        HSL,
+        args(1),
+        flag,
+        "the browsers that needed it are gone",
+        "Refreshes instead of redirects for old browsers."
+    ),
+    checked!(
+        "open_file_cache",
+        HSL,
+        args_to(1, 2),
+        file_cache,
+        "files are opened for each request",
+        "Keeps files open."
+    ),
+    checked!(
+        "open_file_cache_valid",
+        HSL,
+        args(1),
+        sec,
+        "files are opened for each request",
+        "How long an open file is trusted."
+    ),
+    checked!(
+        "open_file_cache_min_uses",
+        HSL,
+        args(1),
+        num,
+        "files are opened for each request",
+        "Uses that keep a file open."
+    ),
+    checked!(
+        "open_file_cache_errors",
+        HSL,
+        args(1),
+        flag,
+        "files are opened for each request",
+        "Remembers errors too."
+    ),
+    checked!(
+        "open_file_cache_events",
+        HSL,
+        args(1),
+        flag,
+        "files are opened for each request",
+        "Watches open files."
+    ),
+];
+
+fn aio(args: &mut Args<'_>) -> Parsed<()> {
+    match args.bytes(0) {
+        b"on" | b"off" | b"threads" => Ok(()),
+        word if word.starts_with(b"threads=") && word.len() > 8 => Ok(()),
+        _ => Err(args.fault("invalid value")),
+    }
+}
+
+fn directio(args: &mut Args<'_>) -> Parsed<()> {
+    if args.bytes(0) == b"off" {
+        return Ok(());
+    }
+    offset(args).map(|_| ())
+}
+
+fn root(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
+    let name = directive.name.lossy();
+    let alias = name == "alias";
+    if frame.seen.contains_key("root or alias") {
+        let message = match (alias, frame.settings.core.root.alias) {
+            (true, false) => {
+                "\"alias\" directive is duplicate, \"root\" directive was specified earlier"
+            }
+            (false, true) => {
+                "\"root\" directive is duplicate, \"alias\" directive was specified earlier"
+            }
+            (true, true) => "\"alias\" directive is duplicate",
+            (false, false) => "\"root\" directive is duplicate",
+        };
+        return load.error(message, directive.span);
+    }
+    let here = frame.here.as_ref();
+    if alias && here.is_some_and(|h| h.named) {
+        return load.error(
+            "the \"alias\" directive cannot be used inside the named location",
+            directive.span,
+        );
+    }
+    let mut path = text_of(&directive.args[0]);
+    for variable in ["document_root", "realpath_root"] {
+        let braced = format!("${{{variable}}}");
+        let text = path.lossy();
+        if text.contains(&format!("${variable}")) || text.contains(&braced) {
+            let message =
+                format!("the ${variable} variable cannot be used in the \"{name}\" directive");
+            return load.error(message, directive.span);
+        }
+    }
+    if !alias && let [rest @ .., b'/'] = &path.bytes[..] {
+        path.bytes = Arc::from(rest);
+    }
+    if path.bytes.first() != Some(&b'$') {
+        use std::os::unix::ffi::OsStrExt as _;
+        // A final slash matters to `alias`, so the path is joined as text.
+        path.bytes = Arc::from(full_path(load.prefix, &path.bytes).as_os_str().as_bytes());
+    }
+    frame.seen.insert("root or alias", directive.span);
+    let replaces = here.filter(|_| alias).map(|h| {
+        if h.regex {
+            usize::MAX
+        } else {
+            h.path.bytes.len()
+        }
+    });
+    Arc::make_mut(&mut frame.settings.core).root = Arc::new(Root {
+        path,
+        alias,
+        replaces,
+    });
+}
+
+fn types(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
+    let core = Arc::make_mut(&mut frame.settings.core);
+    let types = Arc::make_mut(&mut core.types);
+    let mut places: std::collections::HashMap<Arc<[u8]>, usize> = types
+        .iter()
+        .enumerate()
+        .map(|(i, (_, e))| (Arc::clone(e), i))
+        .collect();
+    for entry in directive.block.as_deref().unwrap_or_default() {
+        if entry.block.is_some() {
+            load.error("unexpected \"{\"", entry.span);
+            continue;
+        }
+        if *entry.name.bytes == *b"include" {
+            load.error(
+                "invalid number of arguments in \"include\" directive",
+                entry.span,
+            );
+            continue;
+        }
+        let kind = Arc::clone(&entry.name.bytes);
+        for word in &entry.args {
+            let extension: Arc<[u8]> = Arc::from(word.bytes.to_ascii_lowercase());
+            match places.get(&extension) {
+                Some(&at) => {
+                    let old = std::mem::replace(&mut types[at].0, Arc::clone(&kind));
+                    let message = format!(
+                        "duplicate extension \"{}\", content type: \"{}\", previous content type: \"{}\"",
+                        String::from_utf8_lossy(&extension),
+                        String::from_utf8_lossy(&kind),
+                        String::from_utf8_lossy(&old)
+                    );
+                    load.warn(message, entry.span);
+                }
+                None => {
+                    places.insert(Arc::clone(&extension), types.len());
+                    types.push((Arc::clone(&kind), extension));
+                }
+            }
+        }
+    }
+}
+
+fn error_page(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
+    let Some(pages) = load.parse(directive, parse_error_page) else {
+        return;
+    };
+    let core = Arc::make_mut(&mut frame.settings.core);
+    Arc::make_mut(&mut core.error_page).extend(pages);
+}
+
+fn parse_error_page(args: &mut Args<'_>) -> Parsed<Vec<ErrorPage>> {
+    let (uri, mut codes) = args
+        .words
+        .split_last()
+        .expect("arity of error_page is at least two");
+    let invalid = |word: &str| Fault::new(format!("invalid value \"{word}\""));
+    let mut overwrite = None;
+    if let Some((word, rest)) = codes.split_last()
+        && let [b'=', digits @ ..] = &word.bytes[..]
+    {
+        if rest.is_empty() {
+            return Err(invalid(&word.lossy()));
+        }
+        overwrite = Some(match digits {
+            [] => None,
+            _ => {
+                let status = decimal(digits).and_then(|n| u16::try_from(n).ok());
+                Some(status.ok_or_else(|| invalid(&word.lossy()))?)
+            }
+        });
+        codes = rest;
+    }
+    let mut pages = Vec::new();
+    for word in codes {
+        let status = match decimal(&word.bytes) {
+            None | Some(499) => return Err(invalid(&word.lossy())),
+            Some(status @ 300..=599) => status as u16,
+            Some(_) => {
+                return Err(Fault::new(format!(
+                    "value \"{}\" must be between 300 and 599",
+                    word.lossy()
+                )));
+            }
+        };
+        // What only nginx knows as 494 to 497 is a 400 to the client.
+        let overwrite = overwrite.or(matches!(status, 494..=497).then_some(Some(400)));
+        pages.push(ErrorPage {
+            status,
+            overwrite,
+            uri: text_of(uri),
+        });
+    }
+    Ok(pages)
 }

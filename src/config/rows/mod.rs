@@ -1,27 +1,141 @@
 //! The directive table by family. A file here holds a family's settings, its rows, and the setters of its irregular
-//! directives; [`all`] is the whole table.
+//! directives; [`FAMILIES`] is the whole table.
 
+mod checks;
 pub mod core;
 pub mod files;
 pub mod headers;
 pub mod log;
 pub mod main;
+mod map;
 pub(crate) mod parse_core;
 pub(crate) mod parse_proxy;
 pub mod proxy;
+mod refused;
 pub mod rewrite;
+mod server;
 pub(crate) mod syslog;
+mod upstream;
 pub mod userid;
 
-use super::table::Row;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
-/// The families in the order of lookup.
+use super::lower::Told;
+use super::model::*;
+use super::table::{Args, Inherit, Row, args, row};
+use super::tree::{Span, Word};
+
+/// The directive that the readers resolve; one that reaches the table has the wrong form.
+const INCLUDE: &[Row] = &[row(
+    "include",
+    Row::ANYWHERE,
+    args(1),
+    super::table::nothing,
+    "Reads other files in place.",
+)
+.many()];
+
+/// The families in the order of lookup, each with its heading.
 pub(crate) const FAMILIES: &[(&str, &[&[Row]])] = &[
-    ("core", &[core::FIELD_ROWS]),
-    ("proxy", &[proxy::FIELD_ROWS]),
-    ("headers", &[headers::FIELD_ROWS]),
-    ("log", &[log::FIELD_ROWS]),
-    ("rewrite", &[rewrite::FIELD_ROWS]),
-    ("files", &[files::FIELD_ROWS]),
-    ("userid", &[userid::FIELD_ROWS]),
+    ("Process and events", &[main::ROWS, INCLUDE]),
+    ("Servers and locations", &[server::ROWS]),
+    ("HTTP core", &[core::FIELD_ROWS, core::ROWS]),
+    ("Proxying", &[proxy::ROWS, proxy::FIELD_ROWS]),
+    ("Upstream groups", &[upstream::ROWS]),
+    ("Rewriting", &[rewrite::ROWS, rewrite::FIELD_ROWS]),
+    ("Variables", &[map::ROWS]),
+    ("Headers", &[headers::FIELD_ROWS]),
+    ("Logs", &[log::ROWS, log::FIELD_ROWS]),
+    ("Files", &[files::ROWS, files::FIELD_ROWS]),
+    ("User ids", &[userid::FIELD_ROWS]),
+    ("Not yet", &[refused::ROWS]),
 ];
+
+/// Every row.
+pub(crate) fn all() -> impl Iterator<Item = &'static Row> {
+    FAMILIES
+        .iter()
+        .flat_map(|(_, parts)| parts.iter())
+        .flat_map(|rows| rows.iter())
+}
+
+/// The rows of a name; more than one where a name means different things in different blocks.
+pub(crate) fn find(name: &[u8]) -> &'static [&'static Row] {
+    static INDEX: LazyLock<HashMap<&'static [u8], Vec<&'static Row>>> = LazyLock::new(|| {
+        let mut index: HashMap<&'static [u8], Vec<&'static Row>> = HashMap::new();
+        for row in all() {
+            index.entry(row.name.as_bytes()).or_default().push(row);
+        }
+        index
+    });
+    INDEX.get(name).map_or(&[], Vec::as_slice)
+}
+
+/// How to take back what a block never inherits.
+pub(crate) fn never_inherited() -> &'static [fn(&mut Settings)] {
+    static CLEARS: LazyLock<Vec<fn(&mut Settings)>> = LazyLock::new(|| {
+        all()
+            .filter(|r| r.inherit == Inherit::Never)
+            .filter_map(|r| r.clear)
+            .collect()
+    });
+    &CLEARS
+}
+
+/// What rows of one load know of each other.
+#[derive(Default)]
+pub(crate) struct Shared {
+    /// Log formats by name in lower case.
+    pub(crate) formats: HashMap<Vec<u8>, usize>,
+    /// Buffered logs, which must agree wherever they are named: size, flush, compression.
+    pub(crate) buffered: HashMap<PathBuf, (usize, Option<Duration>, Option<u8>)>,
+    /// Unsupported directives that have been told about; each once is enough.
+    pub(crate) refused: HashSet<&'static str>,
+    /// Zones with their size, 0 while unknown, and the first place.
+    pub(crate) zones: HashMap<Arc<[u8]>, (usize, Span)>,
+    /// Literal `proxy_pass` addresses, to be compared with the groups.
+    pub(crate) targets: Vec<(Target, Span)>,
+    /// Where `http` sets a buffer size.
+    pub(crate) buffers_set: Option<Span>,
+    /// Buffer sizes that have been complained about.
+    pub(crate) buffers_told: Told,
+}
+
+/// Defaults that depend on the prefix.
+pub(crate) fn initial(prefix: &Path, settings: &mut Settings) {
+    let word = |text: &str| Word {
+        bytes: Arc::from(text.as_bytes()),
+        span: Span::default(),
+    };
+    let temp = |text: &str| {
+        let words = [word(text)];
+        let mut args = Args {
+            name: text,
+            words: &words,
+            prefix,
+            warnings: Vec::new(),
+        };
+        parse_core::temp_path(&mut args).unwrap_or_default()
+    };
+    let core = Arc::make_mut(&mut settings.core);
+    core.client_body_temp_path = temp("client_body_temp");
+    let html = prefix.join("html").to_string_lossy().into_owned();
+    core.root = Arc::new(Root {
+        path: Text::from(&html[..]),
+        alias: false,
+        replaces: None,
+    });
+    Arc::make_mut(&mut settings.proxy).proxy_temp_path = temp("proxy_temp");
+    let log = AccessLog {
+        sink: LogSink::File(prefix.join("logs/access.log")),
+        format: 0,
+        buffer: 0,
+        flush: None,
+        gzip: None,
+        condition: None,
+    };
+    Arc::make_mut(&mut settings.log).access_log = Some(Arc::new(vec![log]));
+}

@@ -3,11 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::main::checked;
 use super::parse_core::temp_path;
 use super::parse_proxy::*;
+use crate::config::lower::{Frame, Lowering};
 use crate::config::model::*;
 use crate::config::table::ctx::*;
-use crate::config::table::{args, args_min, args_to, family};
+use crate::config::table::{Row, Status, args, args_min, args_to, family, nothing, row};
+use crate::config::tree::Directive;
+use crate::config::url;
 use crate::config::value::*;
 
 family! {
@@ -107,4 +111,144 @@ impl Proxy {
             None
         }
     }
+}
+
+/// The rows with setters of their own, and those without effect.
+pub(crate) const ROWS: &[Row] = &[
+    row(
+        "proxy_pass",
+        LIE,
+        args(1),
+        proxy_pass,
+        "Passes requests on to a backend.",
+    ),
+    row(
+        "empty_gif",
+        L,
+        args(0),
+        |_, frame, _| frame.content = Content::EmptyGif,
+        "Answers with a transparent pixel.",
+    ),
+    row(
+        "stub_status",
+        SL,
+        args_to(0, 1),
+        |_, frame, _| frame.content = Content::StubStatus,
+        "Answers with counters.",
+    ),
+    row(
+        "proxy_store",
+        HSL,
+        args(1),
+        nothing,
+        "Keeps copies of answers as files.",
+    )
+    .status(Status::OffOnly(
+        "keeping copies of answers as files comes with a later version",
+    )),
+    row(
+        "proxy_store_access",
+        HSL,
+        args_to(1, 3),
+        nothing,
+        "Rights of the files kept by proxy_store.",
+    )
+    .status(Status::Accepted("nothing is kept as a file")),
+    checked!(
+        "proxy_headers_hash_max_size",
+        HSL,
+        args(1),
+        num,
+        "tables size themselves",
+        "Size of the table of fields."
+    ),
+    checked!(
+        "proxy_headers_hash_bucket_size",
+        HSL,
+        args(1),
+        num,
+        "tables size themselves",
+        "Bucket size of the table of fields."
+    ),
+    checked!(
+        "proxy_send_lowat",
+        HSL,
+        args(1),
+        size,
+        "Linux does not implement it",
+        "Smallest send to a backend."
+    ),
+];
+
+fn proxy_pass(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
+    let url = text_of(&directive.args[0]);
+    let here = frame.here.as_ref();
+    let place = here.map(|h| h.path.clone()).unwrap_or_default();
+    let no_uri = here.is_none_or(|h| h.named || h.regex || h.noname);
+    if url.has_variables() {
+        let pass = ProxyPass {
+            url,
+            target: None,
+            location: place,
+        };
+        frame.content = Content::Proxy(Arc::new(pass));
+        return;
+    }
+    let target = match parse_target(&url) {
+        Ok(target) => target,
+        Err(message) => return load.error(message, url.span),
+    };
+    if target.secure {
+        // The peer must know its certificate; half a promise would be worse than none.
+        return load.error(
+            "\"https\" in \"proxy_pass\" is not supported yet: TLS to backends",
+            url.span,
+        );
+    }
+    if no_uri && target.uri.is_some() {
+        return load.error(
+            "\"proxy_pass\" cannot have URI part in location given by regular expression, or inside named location, \
+             or inside \"if\" statement, or inside \"limit_except\" block",
+            directive.span,
+        );
+    }
+    load.shared.targets.push((target.clone(), url.span));
+    let location = if no_uri {
+        Text {
+            span: place.span,
+            ..Text::default()
+        }
+    } else {
+        place
+    };
+    frame.content = Content::Proxy(Arc::new(ProxyPass {
+        url,
+        target: Some(target),
+        location,
+    }));
+}
+
+/// Takes a `proxy_pass` address apart.
+pub(crate) fn parse_target(text: &Text) -> Result<Target, String> {
+    let bytes = &text.bytes[..];
+    let starts = |prefix: &str| {
+        bytes.len() >= prefix.len() && bytes[..prefix.len()].eq_ignore_ascii_case(prefix.as_bytes())
+    };
+    let (secure, rest) = if starts("http://") {
+        (false, &bytes[7..])
+    } else if starts("https://") {
+        (true, &bytes[8..])
+    } else {
+        return Err("invalid URL prefix".into());
+    };
+    let parsed = url::parse(rest, true)
+        .map_err(|e| format!("{e} in upstream \"{}\"", String::from_utf8_lossy(rest)))?;
+    Ok(Target {
+        secure,
+        authority: Arc::from(&rest[..parsed.authority]),
+        host: Arc::from(parsed.host),
+        port: parsed.port,
+        unix: parsed.unix,
+        uri: parsed.uri.filter(|u| !u.is_empty()).map(Arc::from),
+    })
 }

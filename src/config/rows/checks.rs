@@ -1,0 +1,235 @@
+//! Checks that need more than one directive: locations among each other, servers on one address, groups and those who
+//! name them. The words are nginx's.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::config::diag::{Diag, Level};
+use crate::config::lower::Lowering;
+use crate::config::model::*;
+use crate::config::tree::Span;
+
+/// Two locations of one level with the same text.
+pub(super) fn locations(load: &mut Lowering<'_>, locations: &[Location]) {
+    let mut seen: HashSet<(bool, &[u8])> = HashSet::new();
+    for location in locations {
+        let exact = match location.kind {
+            Kind::Exact => true,
+            Kind::Prefix | Kind::NoRegex => false,
+            _ => continue,
+        };
+        if !seen.insert((exact, &location.path.bytes)) {
+            load.error(
+                format!("duplicate location \"{}\"", location.path.lossy()),
+                location.pos,
+            );
+        }
+    }
+}
+
+/// Everything that can only be known at the end of `http`.
+pub(super) fn http(load: &mut Lowering<'_>) {
+    let Some(http) = load.http.take() else {
+        return;
+    };
+    listens(load, &http);
+    names(load, &http);
+    groups(load, &http);
+    header_buffers(load, &http);
+    load.http = Some(http);
+}
+
+/// nginx gives every connection this much at first; a header buffer may not be smaller.
+const CONNECTION_POOL_BYTES: usize = 512;
+
+fn header_buffers(load: &mut Lowering<'_>, http: &Http) {
+    let small =
+        |s: &&Server| s.settings.core.large_client_header_buffers.size < CONNECTION_POOL_BYTES;
+    if let Some(server) = http.servers.iter().find(small) {
+        load.error(
+            "the \"large_client_header_buffers\" size must be equal to or greater than \"connection_pool_size\"",
+            server.pos,
+        );
+    }
+}
+
+/// An address as nginx prints it.
+fn shown(addr: &ListenAddr) -> String {
+    match addr {
+        ListenAddr::Inet(addr) => addr.to_string(),
+        ListenAddr::Unix(path) => format!("unix:{}", path.display()),
+        ListenAddr::Name(name, port) => format!("{name}:{port}"),
+    }
+}
+
+/// What is known of an address from the lines before.
+struct Address {
+    options: bool,
+    default: bool,
+    proxy_protocol: bool,
+    protocols_set: Option<bool>,
+    changed: bool,
+    last_server: usize,
+}
+
+fn listens(load: &mut Lowering<'_>, http: &Http) {
+    let mut known: HashMap<&ListenAddr, Address> = HashMap::new();
+    for (index, server) in http.servers.iter().enumerate() {
+        for listen in &server.listens {
+            let Some(address) = known.get_mut(&listen.addr) else {
+                let new = Address {
+                    options: listen.options.set,
+                    default: listen.default_server,
+                    proxy_protocol: listen.proxy_protocol,
+                    protocols_set: None,
+                    changed: false,
+                    last_server: index,
+                };
+                known.insert(&listen.addr, new);
+                continue;
+            };
+            if let Some(message) = again(load, address, listen, index) {
+                load.error(message, listen.text.span);
+            }
+        }
+    }
+}
+
+/// A further line for an address.
+fn again(
+    load: &mut Lowering<'_>,
+    address: &mut Address,
+    listen: &Listen,
+    server: usize,
+) -> Option<String> {
+    let text = shown(&listen.addr);
+    if address.last_server == server {
+        return Some(format!("a duplicate listen {text}"));
+    }
+    address.last_server = server;
+    let had_options = address.options;
+    if listen.options.set {
+        if had_options {
+            return Some(format!("duplicate listen options for {text}"));
+        }
+        address.options = true;
+    }
+    if listen.default_server {
+        if address.default {
+            return Some(format!("a duplicate default server for {text}"));
+        }
+        address.default = true;
+    }
+    let (new, old) = (listen.proxy_protocol, address.proxy_protocol);
+    let differs = address.protocols_set.is_some_and(|p| p != new);
+    let redefined = if new && !old {
+        (address.options && !listen.options.set) || address.changed
+    } else if old && !new {
+        listen.options.set || differs
+    } else {
+        (listen.options.set && address.changed) || differs
+    };
+    if redefined {
+        load.warn(
+            format!("protocol options redefined for {text}"),
+            listen.text.span,
+        );
+    }
+    address.changed |= new != old;
+    address.protocols_set = Some(if new && !old { old } else { new });
+    address.proxy_protocol |= new;
+    None
+}
+
+fn names(load: &mut Lowering<'_>, http: &Http) {
+    let mut servers: HashMap<&ListenAddr, Vec<usize>> = HashMap::new();
+    let mut order: Vec<&ListenAddr> = Vec::new();
+    for (index, server) in http.servers.iter().enumerate() {
+        for listen in &server.listens {
+            let list = servers.entry(&listen.addr).or_insert_with(|| {
+                order.push(&listen.addr);
+                Vec::new()
+            });
+            list.push(index);
+        }
+    }
+    for addr in order {
+        let list = &servers[addr];
+        if list.len() < 2 {
+            continue;
+        }
+        let mut taken: HashSet<(u8, Arc<[u8]>)> = HashSet::new();
+        for name in list.iter().flat_map(|&i| &http.servers[i].names) {
+            if !take(&mut taken, name) {
+                let text = name.text.lossy();
+                let message = format!(
+                    "conflicting server name \"{text}\" on {}, ignored",
+                    shown(addr)
+                );
+                // nginx says this once all is read, without a place.
+                let mut diag = Diag::general(Level::Warn, message);
+                diag.span = name.text.span;
+                load.diags.push(diag);
+            }
+        }
+    }
+}
+
+fn take(taken: &mut HashSet<(u8, Arc<[u8]>)>, name: &Name) -> bool {
+    let bytes = &name.text.bytes;
+    match name.kind {
+        NameKind::Regex { .. } => true,
+        NameKind::Exact => taken.insert((0, Arc::clone(bytes))),
+        NameKind::Suffix => taken.insert((1, Arc::from(&bytes[2..]))),
+        NameKind::Prefix => taken.insert((2, Arc::clone(bytes))),
+        NameKind::NameAndSuffix => {
+            let rest: Arc<[u8]> = Arc::from(&bytes[1..]);
+            taken.insert((0, Arc::clone(&rest))) && taken.insert((1, rest))
+        }
+    }
+}
+
+fn groups(load: &mut Lowering<'_>, http: &Http) {
+    let mut groups: HashSet<&[u8]> = HashSet::new();
+    for group in &http.upstreams {
+        if !groups.insert(&group.name) {
+            let name = String::from_utf8_lossy(&group.name);
+            load.error(format!("duplicate upstream \"{name}\""), group.pos);
+        }
+    }
+    let targets: Vec<(Target, Span)> = std::mem::take(&mut load.shared.targets);
+    for (target, span) in targets {
+        if let Some(port) = target.port
+            && !target.unix
+            && groups.contains(&target.host.to_ascii_lowercase()[..])
+        {
+            let host = String::from_utf8_lossy(&target.host).into_owned();
+            load.error_hint(
+                format!("upstream \"{host}\" may not have port {port}"),
+                format!("the ports are in the \"upstream\" block; write http://{host}"),
+                span,
+            );
+        }
+    }
+    let zones: Vec<_> = load
+        .shared
+        .zones
+        .iter()
+        .filter(|(_, (size, _))| *size == 0)
+        .collect();
+    let mut empty: Vec<(Arc<[u8]>, Span)> = zones
+        .into_iter()
+        .map(|(n, (_, s))| (Arc::clone(n), *s))
+        .collect();
+    empty.sort_by_key(|(_, span)| (span.file, span.start));
+    for (name, span) in empty {
+        let name = String::from_utf8_lossy(&name);
+        let mut diag = Diag::general(
+            Level::Emerg,
+            format!("zero size shared memory zone \"{name}\""),
+        )
+        .hint("give the zone a size where it is defined, such as 64k");
+        diag.span = span;
+        load.diags.push(diag);
+    }
+}

@@ -1,0 +1,275 @@
+//! Rows of `upstream` blocks: servers, balancing, idle connections.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::parse_core::resolver;
+use crate::config::lower::{Frame, Lowering};
+use crate::config::model::*;
+use crate::config::table::ctx::*;
+use crate::config::table::{Args, Contexts, Fault, Row, args, args_min, args_to, refused, row};
+use crate::config::tree::Directive;
+use crate::config::url;
+use crate::config::value::*;
+
+/// A row that stores a parsed value in the group.
+macro_rules! group_row {
+    ($name:literal, $arity:expr, $parse:expr => $field:ident, $doc:literal) => {
+        row(
+            $name,
+            U,
+            $arity,
+            |load, frame, directive| {
+                if let (Some(value), Some(group)) =
+                    (load.parse(directive, $parse), &mut frame.upstream)
+                {
+                    group.$field = value;
+                }
+            },
+            $doc,
+        )
+    };
+}
+
+/// The rows of this family.
+pub(crate) const ROWS: &[Row] = &[
+    row("upstream", H, args(1), upstream, "A group of servers.").scope(),
+    row("server", U, args_min(1), server, "A server of the group.").many(),
+    row("zone", U, args_to(1, 2), zone, "Shares the state of the group."),
+    row("least_conn", U, args(0), |l, f, d| balance(l, f, d, Balance::LeastConn), "Picks the server with the fewest connections for its weight."),
+    row("ip_hash", U, args(0), |l, f, d| balance(l, f, d, Balance::IpHash), "Keeps a client's network on one server."),
+    row("hash", U, args_to(1, 2), hash, "Keeps a key on one server."),
+    row("random", U, args_to(0, 2), random, "Picks servers at random."),
+    row("keepalive", U, args_to(1, 2), keepalive, "How many idle connections each shard keeps.").default("32 local"),
+    group_row!("keepalive_timeout", args(1), msec => keepalive_timeout, "How long an idle connection is kept.").default("60s"),
+    group_row!("keepalive_requests", args(1), num => keepalive_requests, "Most requests of one connection.").default("1000"),
+    group_row!("keepalive_time", args(1), msec => keepalive_time, "Longest life of a connection.").default("1h"),
+    group_row!("resolver", args_min(1), resolver => resolver, "Name servers of the group."),
+    group_row!("resolver_timeout", args(1), some_msec => resolver_timeout, "How long to wait for a name server."),
+    refused("sticky", U, args_min(2), "sticky sessions come with a later version; ip_hash or hash keep a client on one server"),
+    refused("least_time", U, args_to(1, 2), "balancing by response time comes with a later version; least_conn is near"),
+    refused("queue", U, args_to(1, 2), "waiting for a free server is not supported"),
+    refused("ntlm", U, args(0), "NTLM needs a connection for each client"),
+    refused("state", U, args(1), "the servers of a group come from the configuration"),
+];
+
+fn upstream(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
+    let name = directive.args[0].bytes.to_ascii_lowercase();
+    let mut inner = frame.child(Contexts::UPSTREAM);
+    inner.upstream = Some(Box::new(Upstream {
+        name: Arc::from(name),
+        servers: Vec::new(),
+        balance: Balance::RoundRobin,
+        zone: None,
+        keepalive: 32,
+        keepalive_local: true,
+        keepalive_timeout: Duration::from_secs(60),
+        keepalive_requests: 1000,
+        keepalive_time: Duration::from_secs(3600),
+        resolver: None,
+        resolver_timeout: None,
+        pos: directive.span,
+    }));
+    load.apply(&mut inner, directive.block.as_deref().unwrap_or_default());
+    let (Some(group), Some(http)) = (inner.upstream, &mut load.http) else {
+        return;
+    };
+    let empty = !inner.seen.contains_key("server");
+    http.upstreams.push(*group);
+    if empty {
+        load.error("no servers are inside upstream", directive.span);
+    }
+}
+
+fn server(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
+    let methods = frame
+        .upstream
+        .as_ref()
+        .map(|g| g.balance.clone())
+        .unwrap_or_default();
+    // Only a method that stands above the line is known to it, as in nginx.
+    let backup = matches!(methods, Balance::RoundRobin | Balance::LeastConn);
+    match load.parse(directive, parse_server) {
+        Some(server) if server.backup && !backup => {
+            load.error(
+                "balancing method does not support parameter \"backup\"",
+                directive.span,
+            );
+        }
+        Some(server) => {
+            if let Some(group) = &mut frame.upstream {
+                group.servers.push(server);
+            }
+        }
+        None => {}
+    }
+}
+
+fn parse_server(args: &mut Args<'_>) -> Parsed<UpstreamServer> {
+    let mut out = UpstreamServer {
+        address: text_of(args.word(0)),
+        host: Arc::default(),
+        port: 80,
+        unix: false,
+        weight: 1,
+        max_conns: 0,
+        max_fails: 1,
+        fail_timeout: Duration::from_secs(10),
+        backup: false,
+        down: false,
+    };
+    for word in &args.words[1..] {
+        let invalid = || Fault {
+            span: Some(word.span),
+            ..Fault::new(format!("invalid parameter \"{}\"", word.lossy()))
+        };
+        let later = |what: &str| {
+            Err(Fault::new(format!(
+                "the \"{}\" parameter of \"server\" is not supported yet: {what}",
+                word.lossy()
+            )))
+        };
+        let (key, value) = match word.bytes.iter().position(|&b| b == b'=') {
+            Some(at) => word.bytes.split_at(at + 1),
+            None => (&word.bytes[..], &b""[..]),
+        };
+        let number = || {
+            decimal(value)
+                .map(|n| u32::try_from(n).unwrap_or(u32::MAX))
+                .ok_or_else(invalid)
+        };
+        match key {
+            b"weight=" => out.weight = Some(number()?).filter(|&n| n > 0).ok_or_else(invalid)?,
+            b"max_conns=" => out.max_conns = number()?,
+            b"max_fails=" => out.max_fails = number()?,
+            b"fail_timeout=" => out.fail_timeout = parse_sec(value).ok_or_else(invalid)?,
+            b"backup" => out.backup = true,
+            b"down" => out.down = true,
+            b"resolve" => {
+                return later(
+                    "names are resolved at start; resolving again comes with a later version",
+                );
+            }
+            b"service=" => return later("SRV records come with a later version"),
+            b"drain" | b"route=" => return later("sticky sessions come with a later version"),
+            b"slow_start=" => return later("a slow start comes with a later version"),
+            _ => return Err(invalid()),
+        }
+    }
+    let url = url::parse(args.bytes(0), false)
+        .map_err(|e| Fault::new(format!("{e} in upstream \"{}\"", args.word(0).lossy())))?;
+    out.host = Arc::from(url.host);
+    out.unix = url.unix;
+    out.port = url.port.unwrap_or(80);
+    Ok(out)
+}
+
+fn balance(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive, method: Balance) {
+    let Some(group) = &mut frame.upstream else {
+        return;
+    };
+    let redefined = group.balance != Balance::RoundRobin;
+    group.balance = method;
+    if redefined {
+        load.warn("load balancing method redefined", directive.span);
+    }
+}
+
+fn hash(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
+    let consistent = match directive.args.get(1) {
+        None => false,
+        Some(word) if *word.bytes == *b"consistent" => true,
+        Some(word) => {
+            return load.error(format!("invalid parameter \"{}\"", word.lossy()), word.span);
+        }
+    };
+    balance(
+        load,
+        frame,
+        directive,
+        Balance::Hash {
+            key: text_of(&directive.args[0]),
+            consistent,
+        },
+    );
+}
+
+fn random(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
+    let expected: [&[u8]; 2] = [b"two", b"least_conn"];
+    for (word, want) in directive.args.iter().zip(expected) {
+        if *word.bytes != *want {
+            return load.error(format!("invalid parameter \"{}\"", word.lossy()), word.span);
+        }
+    }
+    balance(
+        load,
+        frame,
+        directive,
+        Balance::Random {
+            two: !directive.args.is_empty(),
+        },
+    );
+}
+
+fn keepalive(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
+    let count = &directive.args[0];
+    let Some(n) = decimal(&count.bytes) else {
+        return load.error(
+            format!(
+                "invalid value \"{}\" in \"keepalive\" directive",
+                count.lossy()
+            ),
+            count.span,
+        );
+    };
+    let local = match directive.args.get(1) {
+        None => false,
+        Some(word) if *word.bytes == *b"local" => true,
+        Some(word) => {
+            return load.error(format!("invalid parameter \"{}\"", word.lossy()), word.span);
+        }
+    };
+    if let Some(group) = &mut frame.upstream {
+        group.keepalive = u32::try_from(n).unwrap_or(u32::MAX);
+        group.keepalive_local = local;
+    }
+}
+
+/// nginx's zones have at least eight pages.
+const ZONE_BYTES_MIN: usize = 8 * 4096;
+
+fn zone(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
+    let name = &directive.args[0];
+    if name.bytes.is_empty() {
+        return load.error("invalid zone name \"\"", name.span);
+    }
+    let size = match directive.args.get(1) {
+        None => 0,
+        Some(word) => match parse_size(&word.bytes) {
+            None => {
+                return load.error(format!("invalid zone size \"{}\"", word.lossy()), word.span);
+            }
+            Some(size) if size < ZONE_BYTES_MIN => {
+                return load.error(format!("zone \"{}\" is too small", name.lossy()), word.span);
+            }
+            Some(size) => size,
+        },
+    };
+    let known = load
+        .shared
+        .zones
+        .entry(Arc::clone(&name.bytes))
+        .or_insert((size, directive.span));
+    if size != 0 && known.0 != 0 && known.0 != size {
+        let message = format!(
+            "the size {size} of shared memory zone \"{}\" conflicts with already declared size {}",
+            name.lossy(),
+            known.0
+        );
+        return load.error(message, directive.span);
+    }
+    known.0 = known.0.max(size);
+    if let Some(group) = &mut frame.upstream {
+        group.zone = Some((Arc::clone(&name.bytes), size as u64));
+    }
+}

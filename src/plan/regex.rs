@@ -548,7 +548,7 @@ mod tests {
             r"a++",
             r"a?+",
             r"[[:digit:]]",
-            r"[a--b]",
+            r"[+--]",
             r"\Aa\Z",
             r"\h",
             r"\Kab",

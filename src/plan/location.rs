@@ -70,8 +70,8 @@ pub struct LocationPlan {
     pub limit_rate: Expr,
     /// `limit_rate_after`.
     pub limit_rate_after: Expr,
-    /// `userid` family's compiled parts are read from `settings`.
-    pub userid_domain: Expr,
+    /// `early_hints`: 103 answers are relayed while one of these is neither empty nor `0`.
+    pub early_hints: Box<[Expr]>,
 }
 
 /// `limit_except`.
@@ -115,6 +115,10 @@ pub struct RootPlan {
     pub path: Expr,
     /// `alias`: replaces the location's text instead of standing before the URI.
     pub alias: bool,
+    /// With `alias`: how many bytes of the URI it replaces, those of the location it was written in.
+    pub strip: usize,
+    /// With `alias`: it was written in a location with a pattern, and so is the whole file name.
+    pub whole: bool,
 }
 
 /// `try_files`.
@@ -127,9 +131,9 @@ pub struct TryFiles {
 
 /// One test of `try_files`.
 pub struct TryTest {
-    /// Path below the root.
+    /// Path below the root, without the final slash of a directory.
     pub path: Expr,
-    /// Ends in a slash: a directory.
+    /// Was written with a final slash: a directory.
     pub directory: bool,
 }
 
@@ -192,8 +196,9 @@ pub struct ProxyPlan {
     pub host: Expr,
     /// `$proxy_port`.
     pub port: Bytes,
-    /// Request headers that the proxy writes, in nginx's order, `Host` first. A value that comes
-    /// out empty removes the field.
+    /// Request headers that the proxy writes, in nginx's order, `Host` first. A value that comes out
+    /// empty writes nothing; an empty `Host` becomes `$proxy_host` where HTTP/1.1 wants one. Framing
+    /// fields are never among them.
     pub set_headers: Box<[SetHeader]>,
     /// Client fields that are not forwarded: those that `set_headers` names, and those of one connection only.
     pub replaced: FieldSet,

@@ -18,6 +18,7 @@ pub mod vars;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -93,6 +94,8 @@ pub struct Plan {
     pub groups: IdVec<GroupId, GroupPlan>,
     /// Where log lines go. [`LogId`] 0 is the main `error_log`.
     pub logs: IdVec<LogId, LogTarget>,
+    /// The main `error_log` lines: what is not about one request goes here.
+    pub error_logs: Arc<[(LogId, model::LogLevel)]>,
     /// Compiled `log_format`s; `combined` is the first.
     pub formats: IdVec<FormatId, LogFormat>,
     /// `map` blocks.
@@ -271,7 +274,7 @@ pub enum PeerAddr {
 }
 
 /// Where log lines go.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum LogTarget {
     /// A file, already opened by the parent; the worker finds its descriptor by this path.
     File(PathBuf),
@@ -294,7 +297,7 @@ pub struct LogFormat {
 }
 
 /// A `resolver` line.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolverPlan {
     /// Name servers, used in turn.
     pub servers: Vec<SocketAddr>,

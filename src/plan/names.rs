@@ -5,6 +5,7 @@
 //! way. Start at [`VirtualHosts::find`].
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
@@ -21,7 +22,7 @@ pub struct VirtualHosts {
     /// Only the default server and no patterns: nothing to look up.
     single: bool,
     names: NameTable<ServerId>,
-    regexes: Vec<(Regex, ServerId)>,
+    regexes: Vec<(Arc<Regex>, ServerId)>,
 }
 
 /// The answer of [`VirtualHosts::find`].
@@ -61,7 +62,7 @@ impl VirtualHosts {
     }
 
     /// Adds a pattern; patterns are tried in the order of adding.
-    pub fn add_regex(&mut self, regex: Regex, server: ServerId) {
+    pub fn add_regex(&mut self, regex: Arc<Regex>, server: ServerId) {
         self.single = false;
         self.regexes.push((regex, server));
     }
@@ -198,7 +199,7 @@ mod tests {
         for &(name, server) in names {
             if let Some(pattern) = name.strip_prefix('~') {
                 hosts.add_regex(
-                    Regex::compile(pattern.as_bytes(), false).unwrap(),
+                    Arc::new(Regex::compile(pattern.as_bytes(), false).unwrap()),
                     ServerId(server),
                 );
             } else {

@@ -1,0 +1,240 @@
+//! `location`, `if` and `limit_except` blocks.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::servers::Level;
+use super::{Compiler, bytes_of};
+use crate::config::model::{self, Amount, Kind, Settings, Text};
+use crate::plan::expr::Expr;
+use crate::plan::location::{
+    Content, ErrorPage, LimitExcept, LocationKind, LocationPlan, RootPlan, TryFiles, TryLast,
+    TryTest,
+};
+use crate::plan::locations::{LocationTree, TreeBuilder};
+use crate::plan::script::Script;
+use crate::plan::{LocationId, ServerId};
+
+impl Compiler<'_> {
+    /// Compiles the locations of one level, the inner ones first.
+    pub(super) fn level(&mut self, locations: &[model::Location], server: ServerId) -> Level {
+        let mut builder = TreeBuilder::default();
+        let mut named = Vec::new();
+        let mut limit_except = None;
+        let mut ids = Vec::with_capacity(locations.len());
+        for location in locations {
+            let id = self.location(location, server);
+            ids.push(id);
+            let name = bytes_of(&location.path.bytes);
+            let proxies = matches!(location.content, model::Content::Proxy(_));
+            match &location.kind {
+                Kind::Exact => builder.exact(name, id, proxies),
+                Kind::Prefix => builder.prefix(name, id, false, proxies),
+                Kind::NoRegex => builder.prefix(name, id, true, proxies),
+                Kind::Regex { caseless } => {
+                    if let Some(regex) = self.regex(&location.path, *caseless) {
+                        builder.regex(regex, id);
+                    }
+                }
+                Kind::Named => named.push((name, id)),
+                Kind::If(_) => {}
+                Kind::LimitExcept(methods) => {
+                    let mut allowed: Vec<Bytes> = methods
+                        .iter()
+                        .map(|m| Bytes::from(m.to_ascii_uppercase()))
+                        .collect();
+                    if allowed.iter().any(|method| method == "GET") {
+                        allowed.push(Bytes::from_static(b"HEAD"));
+                    }
+                    limit_except = Some(LimitExcept {
+                        allowed: allowed.into(),
+                        location: id,
+                    });
+                }
+            }
+        }
+        Level {
+            tree: builder.build(),
+            named,
+            ids,
+            limit_except,
+        }
+    }
+
+    fn location(&mut self, location: &model::Location, server: ServerId) -> LocationId {
+        let level = self.level(&location.locations, server);
+        let script = match location.kind {
+            // The operations of an `if` stand inside the script of the block around it.
+            Kind::If(_) => Script::default(),
+            _ => self.script(&location.script, &location.locations, Some(&level.ids)),
+        };
+        let mut plan = self.location_plan(&location.settings, &location.content, server);
+        plan.name = bytes_of(&location.path.bytes);
+        plan.kind = match location.kind {
+            Kind::Exact => LocationKind::Exact,
+            Kind::Prefix | Kind::NoRegex => LocationKind::Prefix,
+            Kind::Regex { .. } => LocationKind::Regex,
+            Kind::Named => LocationKind::Named,
+            Kind::If(_) | Kind::LimitExcept(_) => LocationKind::Anonymous,
+        };
+        if plan.name.ends_with(b"/") {
+            plan.escaped_name = escape_path(&plan.name);
+        }
+        plan.tree = level.tree;
+        plan.limit_except = level.limit_except;
+        plan.script = script;
+        self.locations.push(plan)
+    }
+
+    /// Everything that follows from settings and content alone.
+    pub(super) fn location_plan(
+        &mut self,
+        settings: &Settings,
+        content: &model::Content,
+        server: ServerId,
+    ) -> LocationPlan {
+        let core = &settings.core;
+        LocationPlan {
+            server,
+            name: Bytes::new(),
+            kind: LocationKind::Anonymous,
+            escaped_name: Bytes::new(),
+            settings: Arc::new(settings.clone()),
+            tree: LocationTree::default(),
+            script: Script::default(),
+            limit_except: None,
+            content: self.content(settings, content),
+            root: self.root(&core.root),
+            index: settings
+                .files
+                .index
+                .iter()
+                .map(|text| self.expr(text))
+                .collect(),
+            try_files: settings
+                .files
+                .try_files
+                .as_ref()
+                .map(|files| Box::new(self.try_files(files))),
+            error_pages: self.error_pages(&core.error_page),
+            headers: self.header_rules(&settings.headers),
+            types: self.types(core),
+            access_logs: self.access_logs(&settings.log),
+            error_logs: self.error_logs(&core.error_log),
+            resolver: core
+                .resolver
+                .as_ref()
+                .map(|resolver| self.resolver(resolver)),
+            limit_rate: self.amount(core.limit_rate.as_ref()),
+            limit_rate_after: self.amount(core.limit_rate_after.as_ref()),
+            early_hints: core
+                .early_hints
+                .iter()
+                .map(|text| self.expr(text))
+                .collect(),
+        }
+    }
+
+    fn content(&mut self, settings: &Settings, content: &model::Content) -> Content {
+        match content {
+            model::Content::Files => Content::Files,
+            model::Content::EmptyGif => Content::EmptyGif,
+            model::Content::StubStatus => Content::StubStatus,
+            model::Content::Proxy(pass) => match self.proxy(&settings.proxy, pass) {
+                Some(proxy) => Content::Proxy(Box::new(proxy)),
+                // The reason was reported; the plan is not going to be used.
+                None => Content::Files,
+            },
+        }
+    }
+
+    fn root(&mut self, root: &model::Root) -> RootPlan {
+        RootPlan {
+            path: self.expr(&root.path),
+            alias: root.alias,
+            strip: root.replaces.unwrap_or(0),
+            whole: root.alias && root.replaces.is_none(),
+        }
+    }
+
+    fn try_files(&mut self, files: &model::TryFiles) -> TryFiles {
+        let tests = files.files.iter().map(|text| {
+            let (path, directory) = match text.bytes.strip_suffix(b"/") {
+                Some(path) => (path, true),
+                None => (&text.bytes[..], false),
+            };
+            TryTest {
+                path: self.expr_of(path, text.span),
+                directory,
+            }
+        });
+        let tests = tests.collect();
+        let last = match &files.last {
+            model::TryLast::Status(status) => TryLast::Status(*status),
+            model::TryLast::Uri(uri) if uri.bytes.starts_with(b"@") && !uri.has_variables() => {
+                TryLast::Named(bytes_of(&uri.bytes))
+            }
+            model::TryLast::Uri(uri) => TryLast::Uri(self.expr(uri)),
+        };
+        TryFiles { tests, last }
+    }
+
+    /// Puts neighbours with the same target together again.
+    fn error_pages(&mut self, pages: &[model::ErrorPage]) -> Box<[ErrorPage]> {
+        let same = |a: &model::ErrorPage, b: &model::ErrorPage| {
+            a.overwrite == b.overwrite && a.uri == b.uri
+        };
+        let lines = pages.chunk_by(same).map(|line| {
+            let (target, args) = self.split_args(&line[0].uri);
+            ErrorPage {
+                codes: line.iter().map(|page| page.status).collect(),
+                overwrite: line[0].overwrite.map(Option::unwrap_or_default),
+                target,
+                args,
+            }
+        });
+        lines.collect()
+    }
+
+    /// A local URI without variables may carry arguments.
+    fn split_args(&mut self, uri: &Text) -> (Expr, Option<Expr>) {
+        if uri.bytes.starts_with(b"/")
+            && !uri.has_variables()
+            && let Some(mark) = memchr::memchr(b'?', &uri.bytes)
+        {
+            let (path, args) = (&uri.bytes[..mark], &uri.bytes[mark + 1..]);
+            return (
+                Expr::literal(bytes_of(path)),
+                Some(Expr::literal(bytes_of(args))),
+            );
+        }
+        (self.expr(uri), None)
+    }
+
+    /// A size as a value; zero and none come out without parts.
+    pub(super) fn amount(&mut self, amount: Option<&Amount>) -> Expr {
+        match amount {
+            None | Some(Amount::Fixed(0)) => Expr::default(),
+            Some(Amount::Fixed(bytes)) => Expr::literal(Bytes::from(bytes.to_string())),
+            Some(Amount::Text(text)) => self.expr(text),
+        }
+    }
+}
+
+/// Escapes a location's text for use in a `Location` field, as nginx escapes a URI.
+fn escape_path(path: &Bytes) -> Bytes {
+    let plain = |b: u8| !matches!(b, 0..=b' ' | b'#' | b'%' | b'?' | 0x7f..);
+    if path.iter().copied().all(plain) {
+        return path.clone();
+    }
+    let mut out = Vec::with_capacity(path.len() + 8);
+    for &byte in path {
+        if plain(byte) {
+            out.push(byte);
+        } else {
+            out.extend_from_slice(format!("%{byte:02X}").as_bytes());
+        }
+    }
+    out.into()
+}

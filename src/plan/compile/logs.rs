@@ -1,0 +1,116 @@
+//! Log formats, where log lines go, and `resolver` lines.
+
+use std::sync::Arc;
+
+use super::{Compiler, bytes_of};
+use crate::base::ids::{DenseId, IdVec};
+use crate::config::model::{self, ErrorLog, Http, LogLevel, LogSink, Main};
+use crate::plan::location::AccessLogPlan;
+use crate::plan::{FormatId, LogFormat, LogId, LogTarget, ResolverId, ResolverPlan};
+
+impl Compiler<'_> {
+    /// The main `error_log` lines; the first log of the plan is the first of them.
+    pub(super) fn main_logs(&mut self, main: &Main) {
+        self.error_logs = match main.error_log[..] {
+            [] => {
+                let log = self.log(self.env.error_log.clone());
+                Arc::from([(log, LogLevel::Error)])
+            }
+            _ => self.error_log_lines(&main.error_log),
+        };
+    }
+
+    /// `error_log` lines of a level; none of its own are those of the main context.
+    pub(super) fn error_logs(&mut self, lines: &[ErrorLog]) -> Arc<[(LogId, LogLevel)]> {
+        if lines.is_empty() {
+            return Arc::clone(&self.error_logs);
+        }
+        self.error_log_lines(lines)
+    }
+
+    fn error_log_lines(&mut self, lines: &[ErrorLog]) -> Arc<[(LogId, LogLevel)]> {
+        let logs = lines.iter().filter_map(|line| {
+            let target = target_of(&line.sink)?;
+            Some((self.log(target), line.level))
+        });
+        logs.collect()
+    }
+
+    /// The log for a target; equal targets are one log.
+    fn log(&mut self, target: LogTarget) -> LogId {
+        let known = self.logs.iter().position(|log| *log == target);
+        known.map_or_else(|| self.logs.push(target), LogId::from_index)
+    }
+
+    pub(super) fn formats(&mut self, http: &Http) {
+        let formats: IdVec<FormatId, LogFormat> = http
+            .log_formats
+            .iter()
+            .map(|format| LogFormat {
+                name: bytes_of(&format.name),
+                escape: format.escape,
+                line: self.expr(&format.format),
+            })
+            .collect();
+        self.formats = formats;
+    }
+
+    /// `access_log` lines; none when they are off.
+    pub(super) fn access_logs(&mut self, logs: &model::Log) -> Box<[AccessLogPlan]> {
+        let lines = logs
+            .access_log
+            .as_deref()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        lines.iter().map(|line| self.access_log(line)).collect()
+    }
+
+    fn access_log(&mut self, line: &model::AccessLog) -> AccessLogPlan {
+        AccessLogPlan {
+            log: target_of(&line.sink).map(|target| self.log(target)),
+            path: match &line.sink {
+                LogSink::Variable(path) => self.expr(path),
+                _ => crate::plan::expr::Expr::default(),
+            },
+            format: FormatId::from_index(line.format),
+            condition: line
+                .condition
+                .as_ref()
+                .map(|condition| self.expr(condition)),
+            buffer: line.buffer as u64,
+            flush_ms: line.flush.map_or(0, |flush| flush.as_millis() as u64),
+            gzip: line.gzip.unwrap_or(0),
+        }
+    }
+
+    /// The id of a `resolver` line; equal lines are one resolver.
+    pub(super) fn resolver(&mut self, resolver: &model::Resolver) -> ResolverId {
+        let mut servers = Vec::new();
+        for (host, port) in &resolver.servers {
+            match (self.env.resolve)(host, *port) {
+                Some(addresses) => servers.extend(addresses),
+                None => self.error(
+                    format!("host not found in resolver \"{host}\""),
+                    resolver.span,
+                ),
+            }
+        }
+        let plan = ResolverPlan {
+            servers,
+            valid: resolver.valid,
+            ipv4: resolver.ipv4,
+            ipv6: resolver.ipv6,
+        };
+        let known = self.resolvers.iter().position(|known| *known == plan);
+        known.map_or_else(|| self.resolvers.push(plan), ResolverId::from_index)
+    }
+}
+
+fn target_of(sink: &LogSink) -> Option<LogTarget> {
+    match sink {
+        LogSink::File(path) => Some(LogTarget::File(path.clone())),
+        LogSink::Stderr => Some(LogTarget::Stderr),
+        LogSink::Syslog(syslog) => Some(LogTarget::Syslog(syslog.clone())),
+        LogSink::Variable(_) => None,
+    }
+}

@@ -1,0 +1,196 @@
+//! `Model` to `Plan`, with the errors that only show when names, patterns and variables are resolved.
+//!
+//! Pure: names are resolved by whoever fills [`Env`]. Errors are collected, so that a configuration
+//! tells all of them at once. Start at [`compile`].
+
+mod edits;
+mod listeners;
+mod locations;
+mod logs;
+mod names;
+mod proxy;
+mod scripts;
+mod servers;
+mod tables;
+mod upstreams;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::expr::Expr;
+use super::location::{LocationPlan, ServerPlan};
+use super::regex::Regex;
+use super::script::SetTarget;
+use super::vars::Registry;
+use super::{
+    FormatId, GroupId, GroupPlan, ListenerId, ListenerPlan, LocationId, LogFormat, LogId,
+    LogTarget, Plan, ResolverId, ResolverPlan, ServerId, ServerToken,
+};
+use crate::base::ids::IdVec;
+use crate::config::diag::{Diag, Level};
+use crate::config::model::{Http, LogLevel, Model, Text};
+use crate::config::tree::{SourceFile, Span};
+
+/// What compiling needs to know of the world.
+pub struct Env<'a> {
+    /// Addresses of a host name with a port; none when it does not resolve.
+    pub resolve: &'a dyn Fn(&str, u16) -> Option<Vec<SocketAddr>>,
+    /// Files of the load, for positions in messages.
+    pub files: &'a [SourceFile],
+    /// `$hostname`.
+    pub hostname: Bytes,
+    /// What the `Server` header says.
+    pub server_token: ServerToken,
+    /// Prefix that relative paths start from.
+    pub prefix: PathBuf,
+    /// Where errors are logged when the configuration does not say.
+    pub error_log: LogTarget,
+}
+
+/// Compiles a model. Warnings come back beside the plan; all errors of a model are told at once.
+pub fn compile(model: &Model, env: &Env<'_>) -> Result<(Plan, Vec<Diag>), Vec<Diag>> {
+    let mut compiler = Compiler::new(env);
+    compiler.main_logs(&model.main);
+    let absent = Http::default();
+    let http = model.http.as_ref().unwrap_or(&absent);
+    compiler.define_names(http);
+    let tables = compiler.tables(http);
+    compiler.formats(http);
+    compiler.upstreams(http);
+    compiler.servers(http);
+    compiler.listeners(http);
+    if compiler.diags.iter().any(|diag| diag.level == Level::Emerg) {
+        return Err(compiler.diags);
+    }
+    let (slots, family_names) = compiler.registry.finish();
+    let plan = Plan {
+        main: model.main.clone(),
+        listeners: compiler.listeners,
+        servers: compiler.servers,
+        locations: compiler.locations,
+        groups: compiler.groups,
+        logs: compiler.logs,
+        error_logs: compiler.error_logs,
+        formats: compiler.formats,
+        maps: tables.maps,
+        geos: tables.geos,
+        splits: tables.splits,
+        slots,
+        family_names,
+        resolvers: compiler.resolvers,
+        hostname: env.hostname.clone(),
+        server_token: env.server_token.clone(),
+        prefix: env.prefix.clone(),
+    };
+    Ok((plan, compiler.diags))
+}
+
+/// One compilation in progress.
+struct Compiler<'a> {
+    env: &'a Env<'a>,
+    diags: Vec<Diag>,
+    registry: Registry,
+    listeners: IdVec<ListenerId, ListenerPlan>,
+    servers: IdVec<ServerId, ServerPlan>,
+    locations: IdVec<LocationId, LocationPlan>,
+    groups: IdVec<GroupId, GroupPlan>,
+    /// Groups by lower-case name, and the port that an implicit one was made for.
+    groups_by_name: HashMap<Bytes, Vec<(Option<u16>, GroupId)>, foldhash::fast::FixedState>,
+    logs: IdVec<LogId, LogTarget>,
+    error_logs: Arc<[(LogId, LogLevel)]>,
+    formats: IdVec<FormatId, LogFormat>,
+    resolvers: IdVec<ResolverId, ResolverPlan>,
+    caches: edits::Caches,
+}
+
+impl<'a> Compiler<'a> {
+    fn new(env: &'a Env<'a>) -> Self {
+        Self {
+            env,
+            diags: Vec::new(),
+            registry: Registry::default(),
+            listeners: IdVec::new(),
+            servers: IdVec::new(),
+            locations: IdVec::new(),
+            groups: IdVec::new(),
+            groups_by_name: HashMap::default(),
+            logs: IdVec::new(),
+            error_logs: Arc::from([]),
+            formats: IdVec::new(),
+            resolvers: IdVec::new(),
+            caches: edits::Caches::default(),
+        }
+    }
+
+    fn error(&mut self, message: impl Into<String>, span: Span) {
+        self.diags
+            .push(Diag::at(Level::Emerg, message, span, self.env.files));
+    }
+
+    fn warn(&mut self, message: impl Into<String>, span: Span) {
+        self.diags
+            .push(Diag::at(Level::Warn, message, span, self.env.files));
+    }
+
+    /// Compiles a value; one that is wrong is reported and comes back empty.
+    fn expr(&mut self, text: &Text) -> Expr {
+        self.expr_of(&text.bytes, text.span)
+    }
+
+    fn expr_of(&mut self, bytes: &[u8], span: Span) -> Expr {
+        let registry = &mut self.registry;
+        match Expr::parse(bytes, &mut |name| registry.resolve(name)) {
+            Ok(expr) => expr,
+            Err(message) => {
+                self.error(message, span);
+                Expr::default()
+            }
+        }
+    }
+
+    /// A value that is one variable, its name given without `$`.
+    fn variable(&mut self, name: &Text) -> Expr {
+        match self.registry.resolve(&name.bytes) {
+            Some(var) => Expr::variable(var),
+            None => {
+                let message = format!("unknown \"{}\" variable", name.lossy());
+                self.error(message, name.span);
+                Expr::default()
+            }
+        }
+    }
+
+    /// Compiles a pattern and binds its named groups; one that is wrong is reported.
+    fn regex(&mut self, pattern: &Text, caseless: bool) -> Option<Regex> {
+        let mut regex = match Regex::compile(&pattern.bytes, caseless) {
+            Ok(regex) => regex,
+            Err(message) => {
+                self.error(message, pattern.span);
+                return None;
+            }
+        };
+        let mut slots = Vec::new();
+        for (name, group) in regex.named() {
+            match self.registry.define_slot(name) {
+                Ok(SetTarget::Slot(slot)) => slots.push((slot, *group)),
+                // `$args` and `$limit_rate` cannot be captured into; nginx accepts and ignores that.
+                Ok(SetTarget::Args | SetTarget::LimitRate) => {}
+                Err(message) => {
+                    let diag = Diag::at(Level::Emerg, message, pattern.span, self.env.files);
+                    self.diags.push(diag);
+                }
+            }
+        }
+        regex.bind(slots.into());
+        Some(regex)
+    }
+}
+
+/// The bytes of a model's value as the plan keeps them.
+fn bytes_of(bytes: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(bytes)
+}

@@ -1,0 +1,67 @@
+//! `server` blocks.
+
+use bytes::Bytes;
+
+use super::{Compiler, bytes_of};
+use crate::base::ids::DenseId;
+use crate::config::model::{self, Http, NameKind};
+use crate::plan::location::{LocationKind, ServerPlan};
+use crate::plan::locations::LocationTree;
+use crate::plan::{LocationId, ServerId};
+
+impl Compiler<'_> {
+    /// Compiles every server with its locations; ids follow the file.
+    pub(super) fn servers(&mut self, http: &Http) {
+        for (index, server) in http.servers.iter().enumerate() {
+            let id = ServerId::from_index(index);
+            let plan = self.server(server, id);
+            self.servers.push(plan);
+        }
+    }
+
+    fn server(&mut self, server: &model::Server, id: ServerId) -> ServerPlan {
+        let level = self.level(&server.locations, id);
+        let script = self.script(&server.script, &server.locations, None);
+        let mut root = self.location_plan(&server.settings, &server.content, id);
+        root.kind = LocationKind::Anonymous;
+        root.limit_except = None;
+        let root: LocationId = self.locations.push(root);
+        let mut named = level.named;
+        named.sort();
+        ServerPlan {
+            name: server_name(server.names.first()),
+            root,
+            script,
+            tree: level.tree,
+            named,
+        }
+    }
+}
+
+/// `$server_name`: the first name as written, without the dot of `.example.com`.
+fn server_name(name: Option<&model::Name>) -> Bytes {
+    let Some(name) = name else {
+        return Bytes::new();
+    };
+    match name.kind {
+        NameKind::Regex { .. } => Bytes::from([b"~", &name.text.bytes[..]].concat()),
+        _ => bytes_of(
+            name.text
+                .bytes
+                .strip_prefix(b".")
+                .unwrap_or(&name.text.bytes),
+        ),
+    }
+}
+
+/// The locations of one level, compiled.
+pub(super) struct Level {
+    /// How a URI finds them.
+    pub(super) tree: LocationTree,
+    /// Named ones.
+    pub(super) named: Vec<(Bytes, LocationId)>,
+    /// Ids by their index in the model, for `if` blocks.
+    pub(super) ids: Vec<LocationId>,
+    /// `limit_except` of this level.
+    pub(super) limit_except: Option<crate::plan::location::LimitExcept>,
+}

@@ -110,6 +110,10 @@ fn study(
         hostname: hostname(),
         server_token: setup.identity.server_token(),
         prefix: setup.prefix.clone(),
+        error_log: match setup.error_log.as_os_str().as_encoded_bytes() {
+            b"stderr" => LogTarget::Stderr,
+            _ => LogTarget::File(setup.error_log.clone()),
+        },
     };
     match compile(&model, &env) {
         Ok((plan, warnings)) => {

@@ -115,10 +115,9 @@ pub struct RootPlan {
     pub path: Expr,
     /// `alias`: replaces the location's text instead of standing before the URI.
     pub alias: bool,
-    /// With `alias`: how many bytes of the URI it replaces, those of the location it was written in.
-    pub strip: usize,
-    /// With `alias`: it was written in a location with a pattern, and so is the whole file name.
-    pub whole: bool,
+    /// With `alias`: how many bytes of the URI it replaces, those of the location it was written in;
+    /// none where that has a pattern, so that the path is the whole file name.
+    pub replaces: Option<usize>,
 }
 
 /// `try_files`.

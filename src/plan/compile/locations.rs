@@ -153,8 +153,7 @@ impl Compiler<'_> {
         RootPlan {
             path: self.expr(&root.path),
             alias: root.alias,
-            strip: root.replaces.unwrap_or(0),
-            whole: root.alias && root.replaces.is_none(),
+            replaces: root.replaces,
         }
     }
 

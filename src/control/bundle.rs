@@ -65,8 +65,6 @@ pub struct Bundle {
     pub names: Vec<(Vec<u8>, Vec<IpAddr>)>,
     /// Whom to become, when the parent is root.
     pub credentials: Option<Credentials>,
-    /// `worker_rlimit_nofile`.
-    pub nofile: Option<u64>,
     /// Log files by path; as many descriptors come first.
     pub logs: Vec<PathBuf>,
     /// Listening sockets; their descriptors come after the logs'.
@@ -204,7 +202,6 @@ impl Bundle {
             out.u32(who.gid);
             out.list(&who.groups, |out, group| out.u32(*group));
         });
-        out.option(self.nofile.as_ref(), |out, limit| out.u64(*limit));
         out.list(&self.logs, |out, path| out.path(path));
         out.list(&self.listeners, |out, slot| {
             out.bytes(slot.address.as_bytes());
@@ -234,7 +231,6 @@ impl Bundle {
                     groups: from.list(Reader::u32)?,
                 })
             })?,
-            nofile: from.option(Reader::u64)?,
             logs: from.list(Reader::path)?,
             listeners: from.list(|from| {
                 Ok(ListenerSlot {
@@ -399,7 +395,6 @@ mod tests {
                 gid: 33,
                 groups: vec![33, 4],
             }),
-            nofile: Some(1 << 40),
             logs: vec!["/var/log/nginx/access.log".into()],
             listeners: vec![ListenerSlot {
                 address: "0.0.0.0:80".to_owned(),

@@ -2,6 +2,7 @@
 //!
 //! Knows no configuration; what is sent is a [`super::bundle`]. Start at [`Worker::start`].
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -43,6 +44,15 @@ impl std::fmt::Display for End {
     }
 }
 
+/// How a worker is started.
+#[derive(Debug)]
+pub enum Way {
+    /// As a process with this environment.
+    Process(Vec<(OsString, OsString)>),
+    /// As a thread of the parent.
+    Thread,
+}
+
 /// What runs the shards.
 #[derive(Debug)]
 enum Body {
@@ -55,6 +65,8 @@ enum Body {
 /// A worker that was started and has not been seen to end.
 #[derive(Debug)]
 pub struct Worker {
+    /// Its number among the workers of this parent.
+    pub id: u64,
     body: Body,
     channel: Channel,
     /// Whether it has taken a bundle yet.
@@ -69,22 +81,28 @@ pub struct Worker {
 
 impl Worker {
     /// Starts a worker that waits for its first bundle.
-    pub fn start(identity: Identity, in_process: bool, since: u64) -> io::Result<Self> {
+    pub fn start(identity: Identity, way: Way, id: u64, since: u64) -> io::Result<Self> {
         let (ours, theirs) = Channel::pair()?;
-        let body = if in_process {
-            let thread = std::thread::Builder::new().name("worker".to_owned());
-            Body::Thread(Some(
-                thread.spawn(move || worker::serve(theirs, None, identity))?,
-            ))
-        } else {
-            // The running image, not the file of the same name: a package upgrade may have replaced that already.
-            let mut command = Command::new("/proc/self/exe");
-            command
-                .arg0(worker::title(identity))
-                .stdin(theirs.into_socket());
-            Body::Process(command.spawn()?)
+        let body = match way {
+            Way::Thread => {
+                let thread = std::thread::Builder::new().name("worker".to_owned());
+                Body::Thread(Some(
+                    thread.spawn(move || worker::serve(theirs, None, identity))?,
+                ))
+            }
+            Way::Process(environment) => {
+                // The running image, not the file of the same name: a package upgrade may have replaced that already.
+                let mut command = Command::new("/proc/self/exe");
+                command
+                    .arg0(worker::title(identity))
+                    .env_clear()
+                    .envs(environment)
+                    .stdin(theirs.into_socket());
+                Body::Process(command.spawn()?)
+            }
         };
         Ok(Self {
+            id,
             body,
             channel: ours,
             serving: false,

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::bundle::Bundle;
+use crate::plan::Plan;
 
 /// Log files by path.
 pub type Logs = HashMap<PathBuf, Arc<File>>;
@@ -32,8 +33,13 @@ pub struct Engine {
 
 impl Engine {
     /// Starts all shards.
-    pub fn start(bundle: &Bundle, logs: Logs, sockets: Vec<OwnedFd>) -> Result<Self, String> {
-        let _ = logs;
+    pub fn start(
+        bundle: &Bundle,
+        plan: Plan,
+        logs: &Logs,
+        sockets: Vec<OwnedFd>,
+    ) -> Result<Self, String> {
+        let _ = (logs, plan);
         let event = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)
             .map_err(|e| e.to_string())?;
         Ok(Self {
@@ -48,10 +54,11 @@ impl Engine {
     pub fn swap(
         &mut self,
         bundle: &Bundle,
-        logs: Logs,
+        plan: Plan,
+        logs: &Logs,
         sockets: Vec<OwnedFd>,
     ) -> Result<(), String> {
-        let _ = logs;
+        let _ = (logs, plan);
         self.sockets = sockets;
         self.tell(Event::Drained(self.generation));
         self.generation = bundle.generation;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::bundle::{Down, Up};
-use super::crew::{End, Worker};
+use super::crew::{End, Way, Worker};
 use super::journal::{Journal, Level, cause};
 use super::pid_file::PidFile;
 use super::setup::Setup;
@@ -39,8 +39,8 @@ enum Leaving {
 /// A configuration that a worker was asked to serve and has not yet answered about.
 struct Pending {
     site: Site,
-    /// The worker asked, by process id.
-    pid: u32,
+    /// The worker asked.
+    worker: u64,
 }
 
 struct Parent {
@@ -54,6 +54,8 @@ struct Parent {
     pending: Option<Pending>,
     /// The serving worker, older ones that drain, and a new one that starts; dozens at most.
     workers: Vec<Worker>,
+    /// The number of the worker started last.
+    last_id: u64,
     leaving: Leaving,
     /// A reload that came while another was pending.
     reload_again: bool,
@@ -84,6 +86,7 @@ pub fn run(
         site,
         pending: None,
         workers: Vec::new(),
+        last_id: 0,
         leaving: Leaving::No,
         reload_again: false,
         resting: false,
@@ -235,26 +238,30 @@ impl Parent {
             return;
         };
         site.bundle.generation = self.site.bundle.generation + 1;
+        let way = site.way();
         let current = self.workers.iter().position(|worker| !worker.leaving);
         let asked = match current {
             Some(index) if !site.needs_new_worker(&self.site) => Some(index),
-            _ => self.spawn(),
+            _ => self.spawn(way),
         };
         let Some(index) = asked else { return };
-        let worker = &self.workers[index];
+        let worker = &mut self.workers[index];
         match site.send_to(worker) {
             Ok(()) => {
                 self.pending = Some(Pending {
-                    pid: worker.pid(),
+                    worker: worker.id,
                     site,
                 })
             }
             Err(error) => {
                 let pid = worker.pid();
-                self.journal.emerg(&format!(
+                // A message that was sent in part leaves a channel that nothing can follow.
+                worker.kill();
+                let text = format!(
                     "cannot hand the configuration to worker process {pid} {}",
                     cause(&error)
-                ));
+                );
+                self.journal.emerg(&text);
             }
         }
     }
@@ -285,17 +292,17 @@ impl Parent {
     }
 
     fn answer(&mut self, index: usize, up: Up) {
-        let pid = self.workers[index].pid();
+        let (id, pid) = (self.workers[index].id, self.workers[index].pid());
         match up {
             Up::Accepted(_) => {
                 self.workers[index].serving = true;
-                if let Some(pending) = self.pending.take_if(|pending| pending.pid == pid) {
+                if let Some(pending) = self.pending.take_if(|pending| pending.worker == id) {
                     self.adopt(pending.site, index);
                 }
             }
             Up::Refused(_, reason) => {
                 self.journal.emerg(&reason);
-                self.pending.take_if(|pending| pending.pid == pid);
+                self.pending.take_if(|pending| pending.worker == id);
                 if !self.workers[index].serving {
                     self.workers[index].leaving = true;
                     self.workers[index].send(&Down::Stop, &[]).ok();
@@ -368,7 +375,12 @@ impl Parent {
 
     /// Starts a worker and gives it what is being served.
     fn start_worker(&mut self) {
-        let Some(index) = self.spawn() else { return };
+        let way = self.site.way();
+        let Some(index) = self.spawn(way) else {
+            self.deaths += 1;
+            self.respawn_later();
+            return;
+        };
         if let Err(error) = self.site.send_to(&self.workers[index]) {
             let pid = self.workers[index].pid();
             self.journal.log(
@@ -379,9 +391,9 @@ impl Parent {
         }
     }
 
-    fn spawn(&mut self) -> Option<usize> {
-        let in_process = self.site.in_process();
-        match Worker::start(self.setup.identity, in_process, clock::mono().0) {
+    fn spawn(&mut self, way: Way) -> Option<usize> {
+        self.last_id += 1;
+        match Worker::start(self.setup.identity, way, self.last_id, clock::mono().0) {
             Ok(worker) => {
                 self.journal
                     .notice(&format!("start worker process {}", worker.pid()));
@@ -393,8 +405,6 @@ impl Parent {
                     Level::Alert,
                     &format!("could not start a worker process {}", cause(&error)),
                 );
-                self.deaths += 1;
-                self.respawn_later();
                 None
             }
         }
@@ -419,7 +429,7 @@ impl Parent {
     }
 
     fn gone(&mut self, worker: &Worker, end: End) {
-        let pid = worker.pid();
+        let (id, pid) = (worker.id, worker.pid());
         let level = if matches!(end, End::Signal(..)) && !worker.leaving {
             Level::Alert
         } else {
@@ -427,7 +437,11 @@ impl Parent {
         };
         self.journal
             .log(level, &format!("worker process {pid} {end}"));
-        if self.pending.take_if(|pending| pending.pid == pid).is_some() {
+        if self
+            .pending
+            .take_if(|pending| pending.worker == id)
+            .is_some()
+        {
             self.journal.emerg(&format!(
                 "worker process {pid} ended while it took the new configuration; the old one stays"
             ));

@@ -120,7 +120,7 @@ fn scratch() -> io::Result<PathBuf> {
 
 /// A `listen` and a `server_name` from one `--from`.
 fn from(text: &str) -> Result<(String, Option<&str>), String> {
-    if let Ok(port) = text.trim_start_matches(':').parse::<u16>() {
+    if let Ok(port) = text.strip_prefix(':').unwrap_or(text).parse::<u16>() {
         return Ok((format!("{port}"), None));
     }
     if let Ok(address) = text.parse::<SocketAddr>() {
@@ -163,10 +163,10 @@ fn to(text: &str) -> Result<(String, &str), String> {
     }
     let rest = text.strip_prefix("http://").unwrap_or(text);
     let (host, uri) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    if let Ok(port) = host.trim_start_matches(':').parse::<u16>() {
+    if let Ok(port) = host.strip_prefix(':').unwrap_or(host).parse::<u16>() {
         return Ok((format!("127.0.0.1:{port}"), uri));
     }
-    if host.is_empty() || host.starts_with(':') || host.contains("://") {
+    if host.is_empty() || host.starts_with(':') || host.ends_with(':') {
         return Err(bad());
     }
     Ok((host.to_owned(), uri))

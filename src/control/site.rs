@@ -4,16 +4,18 @@
 //! the system. Errors are told to the journal where they occur; the caller only learns that there were some.
 
 use std::cell::RefCell;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::bundle::{Bundle, Credentials, Down, Found, ListenerSlot};
-use super::crew::Worker;
+use super::crew::{Way, Worker};
 use super::files::{Disk, Kept};
 use super::journal::{self, Journal, Level, Sink, cause};
 use super::setup::Setup;
@@ -21,14 +23,21 @@ use super::sockets::{self, Address, Bound, Purpose, Wanted};
 use crate::config::diag::{self, Diag};
 use bytes::Bytes;
 
-use crate::config::model::{ErrorLog, ListenOptions, LogSink, Main, SoKeepalive};
+use crate::config::model::{ListenOptions, LogLevel, Main, SoKeepalive};
 use crate::config::source::Source;
 use crate::config::{self, Loaded};
 use crate::net::listener::Options;
+use crate::net::runtime::DRIVER_ENV;
 use crate::net::stream::Keepalive;
 use crate::net::sys::process;
 use crate::plan::compile::{Env, compile};
 use crate::plan::{ListenAddr, ListenerPlan, LogTarget, Plan};
+
+/// Where the access log is when nothing says so, below the prefix.
+const ACCESS_LOG_DEFAULT: &str = "logs/access.log";
+
+/// Variables that a worker inherits without being told: the time zone, the choice of driver, how panics are told.
+const ENVIRONMENT_KEPT: [&str; 3] = ["TZ", DRIVER_ENV, "RUST_BACKTRACE"];
 
 /// Whom a worker becomes when the configuration of a root parent names nobody.
 const USER_DEFAULT: &str = "nobody";
@@ -116,13 +125,29 @@ fn study(
         },
     };
     match compile(&model, &env) {
-        Ok((plan, warnings)) => {
+        Ok((mut plan, warnings)) => {
             loaded.diags.extend(warnings);
+            move_default_logs(setup, &mut plan);
             (loaded, Some(plan))
         }
         Err(errors) => {
             loaded.diags.extend(errors);
             (loaded, None)
+        }
+    }
+}
+
+/// The access log of a configuration that names none lies below the prefix, as in a build of nginx from source; with
+/// the prefix of a package it lies where that has its logs.
+fn move_default_logs(setup: &Setup, plan: &mut Plan) {
+    if setup.prefix != Path::new(setup.identity.paths().prefix) {
+        return;
+    }
+    let default = setup.prefix.join(ACCESS_LOG_DEFAULT);
+    for target in plan.logs.iter_mut() {
+        if *target == LogTarget::File(default.clone()) {
+            *target =
+                LogTarget::File(format!("/var/log/{}/access.log", setup.identity.name()).into());
         }
     }
 }
@@ -246,7 +271,7 @@ pub struct Site {
     /// The pid file, and whether the configuration named it.
     pub pid: (PathBuf, bool),
     main: Main,
-    sinks: Vec<ErrorLog>,
+    error_logs: ErrorLogs,
 }
 
 /// How many shards a configuration asks for: a number, or as many as the process may use cores.
@@ -293,8 +318,9 @@ impl Site {
         let shards = shards(&plan.main);
         let credentials = credentials(&plan.main, &loaded, journal)?;
         make_folders(&folders(&plan), credentials.as_ref(), journal)?;
-        let sinks = error_logs(setup, &plan.main);
-        let logs = open_logs(&log_paths(&sinks, &plan), journal)?;
+        let paths = log_paths(&plan);
+        make_log_folder(&setup.prefix.join(ACCESS_LOG_DEFAULT), &paths);
+        let logs = open_logs(&paths, journal)?;
         let purpose = if test {
             Purpose::Test
         } else {
@@ -313,7 +339,6 @@ impl Site {
             files: found,
             names,
             credentials,
-            nofile: plan.main.worker_rlimit_nofile,
             logs: logs.iter().map(|(path, _)| path.clone()).collect(),
             listeners,
         };
@@ -323,8 +348,8 @@ impl Site {
             logs,
             bound,
             pid,
+            error_logs: error_logs(&plan),
             main: plan.main,
-            sinks,
         })
     }
 
@@ -340,6 +365,38 @@ impl Site {
         self.main.daemon
     }
 
+    /// How its worker is started.
+    #[must_use]
+    pub fn way(&self) -> Way {
+        if self.in_process() {
+            Way::Thread
+        } else {
+            Way::Process(self.environment())
+        }
+    }
+
+    /// The environment that a worker process gets: of the parent's only what it is known to need or the configuration
+    /// names, as with nginx.
+    fn environment(&self) -> Vec<(OsString, OsString)> {
+        let mut all: Vec<(OsString, OsString)> = Vec::new();
+        for name in ENVIRONMENT_KEPT {
+            all.extend(std::env::var_os(name).map(|value| (name.into(), value)));
+        }
+        for (name, value) in &self.main.env {
+            let name = OsStr::from_bytes(name).to_owned();
+            let value = value
+                .as_deref()
+                .map(|value| OsStr::from_bytes(value).to_owned());
+            all.retain(|(known, _)| *known != name);
+            all.extend(
+                value
+                    .or_else(|| std::env::var_os(&name))
+                    .map(|value| (name, value)),
+            );
+        }
+        all
+    }
+
     /// Whether no configuration came before this one.
     #[must_use]
     pub fn is_first(&self) -> bool {
@@ -351,7 +408,12 @@ impl Site {
     pub fn needs_new_worker(&self, old: &Self) -> bool {
         self.bundle.shards != old.bundle.shards
             || self.bundle.credentials != old.bundle.credentials
-            || self.bundle.nofile != old.bundle.nofile
+            || self.main.worker_rlimit_nofile != old.main.worker_rlimit_nofile
+            || self.main.worker_rlimit_core != old.main.worker_rlimit_core
+            || self.main.worker_priority != old.main.worker_priority
+            || self.main.worker_cpu_affinity != old.main.worker_cpu_affinity
+            || self.main.working_directory != old.main.working_directory
+            || self.main.env != old.main.env
             || self.in_process() != old.in_process()
     }
 
@@ -375,7 +437,7 @@ impl Site {
     /// The parent's log as this configuration wants it.
     #[must_use]
     pub fn journal(&self, before: &Journal) -> Journal {
-        let sinks = sinks(&self.sinks, |path| {
+        let sinks = sinks(&self.error_logs, |path| {
             self.logs
                 .iter()
                 .find(|(known, _)| known == path)
@@ -417,54 +479,54 @@ impl Site {
     }
 }
 
-/// Turns `error_log` lines into open sinks; a path without an open file is left out.
+/// Where the lines of the main error log go, as `error_log` says.
+pub type ErrorLogs = Vec<(LogTarget, LogLevel)>;
+
+/// The main error log of a plan.
 #[must_use]
-pub fn sinks(lines: &[ErrorLog], file: impl Fn(&Path) -> Option<Arc<File>>) -> Vec<Sink> {
-    let sink = |line: &ErrorLog| match &line.sink {
-        LogSink::File(path) => Some(Sink {
-            level: line.level,
+pub fn error_logs(plan: &Plan) -> ErrorLogs {
+    plan.error_logs
+        .iter()
+        .map(|(id, level)| (plan.logs[*id].clone(), *level))
+        .collect()
+}
+
+/// Turns log targets into open sinks; a path without an open file is left out.
+#[must_use]
+pub fn sinks(targets: &ErrorLogs, file: impl Fn(&Path) -> Option<Arc<File>>) -> Vec<Sink> {
+    let sink = |(target, level): &(LogTarget, LogLevel)| match target {
+        LogTarget::File(path) => Some(Sink {
+            level: *level,
             file: Some(file(path)?),
         }),
-        LogSink::Stderr => Some(Sink {
-            level: line.level,
+        LogTarget::Stderr => Some(Sink {
+            level: *level,
             file: None,
         }),
-        LogSink::Variable(_) | LogSink::Syslog(_) => None,
+        LogTarget::Syslog(_) | LogTarget::Memory(_) => None,
     };
-    lines.iter().filter_map(sink).collect()
+    targets.iter().filter_map(sink).collect()
 }
 
-/// The `error_log` lines in force; without any, the first log of the command line at level `error`.
-fn error_logs(setup: &Setup, main: &Main) -> Vec<ErrorLog> {
-    if !main.error_log.is_empty() {
-        return main.error_log.clone();
-    }
-    let sink = match setup.error_log.as_os_str() == "stderr" {
-        true => LogSink::Stderr,
-        false => LogSink::File(setup.error_log.clone()),
-    };
-    vec![ErrorLog {
-        sink,
-        level: Level::Error,
-    }]
-}
-
-fn log_paths(sinks: &[ErrorLog], plan: &Plan) -> Vec<PathBuf> {
-    let errors = sinks.iter().filter_map(|line| match &line.sink {
-        LogSink::File(path) => Some(path),
-        _ => None,
-    });
-    let planned = plan.logs.iter().filter_map(|target| match target {
-        LogTarget::File(path) => Some(path),
-        _ => None,
-    });
+/// The files that a plan logs to, each once.
+fn log_paths(plan: &Plan) -> Vec<PathBuf> {
     let mut paths = Vec::new();
-    for path in errors.chain(planned) {
-        if !paths.contains(path) {
+    for target in plan.logs.iter() {
+        if let LogTarget::File(path) = target
+            && !paths.contains(path)
+        {
             paths.push(path.clone());
         }
     }
     paths
+}
+
+/// Differs from nginx: nobody chose the folder of the default log, so nobody has to make it.
+fn make_log_folder(default: &PathBuf, paths: &[PathBuf]) {
+    if let Some(folder) = default.parent().filter(|_| paths.contains(default)) {
+        // Opening the log tells what is wrong, if anything is.
+        std::fs::create_dir_all(folder).ok();
+    }
 }
 
 fn open_logs(paths: &[PathBuf], journal: &Journal) -> Option<Vec<(PathBuf, Arc<File>)>> {
@@ -485,9 +547,21 @@ fn open_logs(paths: &[PathBuf], journal: &Journal) -> Option<Vec<(PathBuf, Arc<F
     Some(logs)
 }
 
+/// Where shards will write temporary files.
 fn folders(plan: &Plan) -> Vec<PathBuf> {
-    let _ = plan;
-    Vec::new()
+    let mut folders: Vec<PathBuf> = Vec::new();
+    for location in plan.locations.iter() {
+        let settings = &location.settings;
+        for folder in [
+            &settings.core.client_body_temp_path.path,
+            &settings.proxy.proxy_temp_path.path,
+        ] {
+            if !folders.contains(folder) {
+                folders.push(folder.clone());
+            }
+        }
+    }
+    folders
 }
 
 /// Makes the folders for temporary files, and gives them to whom the worker becomes.

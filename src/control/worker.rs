@@ -2,12 +2,10 @@
 //!
 //! Opens no file of a configuration; what it serves came down the channel. Start at [`serve`].
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -15,11 +13,13 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit};
 
 use super::bundle::{Bundle, Credentials, Down, Up};
-use super::engine::{Engine, Event};
+use super::engine::{Engine, Event, Logs};
 use super::identity::Identity;
 use super::journal::{Journal, Level, cause};
 use super::signals::{Signal, Signals};
+use super::site::{self, ErrorLogs};
 use super::wire::{Channel, Message};
+use crate::config::model::Main;
 use crate::net::sys::process::close_on_exec_from;
 
 /// The exit code that tells the parent not to try again.
@@ -91,7 +91,9 @@ pub fn serve(channel: Channel, signals: Option<Signals>, identity: Identity) -> 
         own_process,
         journal,
         engine: None,
+        error_logs: Vec::new(),
         leaving: false,
+        orphaned: false,
     };
     loop {
         if let Some(code) = worker.turn() {
@@ -106,7 +108,11 @@ struct Worker {
     own_process: bool,
     journal: Journal,
     engine: Option<Engine>,
+    /// The main error log of what is served.
+    error_logs: ErrorLogs,
     leaving: bool,
+    /// The parent's end of the channel is closed.
+    orphaned: bool,
 }
 
 impl Worker {
@@ -125,7 +131,7 @@ impl Worker {
                 return Some(code);
             }
         }
-        while !self.leaving || self.engine.is_some() {
+        while !self.orphaned {
             match self.channel.receive() {
                 Ok(Some(Message { kind, payload, fds })) => {
                     let Ok(order) = Down::decode(kind, &payload) else {
@@ -138,14 +144,23 @@ impl Worker {
                     }
                 }
                 Ok(None) => break,
-                Err(_) => return self.orphaned(),
+                Err(_) => {
+                    self.orphaned = true;
+                    if let Some(code) = self.mourn() {
+                        return Some(code);
+                    }
+                }
             }
         }
         self.events()
     }
 
     fn wait(&self) {
-        let mut fds = vec![PollFd::new(&self.channel, PollFlags::IN)];
+        let channel = (!self.orphaned).then_some(&self.channel);
+        let mut fds: Vec<PollFd<'_>> = channel
+            .iter()
+            .map(|channel| PollFd::new(*channel, PollFlags::IN))
+            .collect();
         fds.extend(
             self.signals
                 .iter()
@@ -160,25 +175,22 @@ impl Worker {
     }
 
     /// The parent has gone without a word: finish what is open and go too. Nobody can restart or reload us.
-    fn orphaned(&mut self) -> Option<i32> {
+    fn mourn(&mut self) -> Option<i32> {
         if !self.leaving {
             self.journal
                 .log(Level::Alert, "the parent process has gone, shutting down");
         }
-        self.order(Down::Quit, Vec::new())?;
-        None
+        self.order(Down::Quit, Vec::new())
     }
 
     fn order(&mut self, order: Down, fds: Vec<OwnedFd>) -> Option<i32> {
         match (order, &mut self.engine) {
             (Down::Bundle(bundle), _) => return self.take(&bundle, fds),
             (Down::Reopen(paths), Some(engine)) => {
-                let files = paths
-                    .into_iter()
-                    .zip(fds)
-                    .map(|(path, fd)| (path, Arc::new(File::from(fd))))
-                    .collect();
-                engine.reopen(&files);
+                let files = fds.into_iter().map(|fd| Arc::new(File::from(fd)));
+                let logs: Logs = paths.into_iter().zip(files).collect();
+                engine.reopen(&logs);
+                self.use_logs(&logs);
             }
             (Down::Quit, Some(engine)) if !self.leaving => {
                 self.journal.notice("gracefully shutting down");
@@ -216,28 +228,28 @@ impl Worker {
             return Err("descriptors are missing from the parent's bundle".to_owned());
         }
         let mut fds = fds.into_iter();
-        let logs: HashMap<PathBuf, Arc<File>> = bundle
-            .logs
-            .iter()
-            .cloned()
-            .zip(fds.by_ref().map(|fd| Arc::new(File::from(fd))))
-            .collect();
+        let files = fds.by_ref().map(|fd| Arc::new(File::from(fd)));
+        let logs: Logs = bundle.logs.iter().cloned().zip(files).collect();
         let sockets: Vec<OwnedFd> = fds.collect();
+        let plan = site::compile_bundle(bundle)?;
+        self.error_logs = site::error_logs(&plan);
+        let main = plan.main.clone();
         match &mut self.engine {
-            Some(engine) => engine.swap(bundle, logs, sockets),
+            Some(engine) => engine.swap(bundle, plan, &logs, sockets)?,
             None => {
                 if self.own_process {
-                    raise_limits(bundle.nofile).map_err(|error| {
-                        format!("setrlimit(RLIMIT_NOFILE) failed {}", cause(&error))
-                    })?;
-                    if let Some(who) = &bundle.credentials {
-                        become_user(who)?;
-                    }
+                    settle(&main, bundle.credentials.as_ref())?;
                 }
-                self.engine = Some(Engine::start(bundle, logs, sockets)?);
-                Ok(())
+                self.engine = Some(Engine::start(bundle, plan, &logs, sockets)?);
             }
         }
+        self.use_logs(&logs);
+        Ok(())
+    }
+
+    /// The worker's own lines go where the configuration's error log goes.
+    fn use_logs(&mut self, logs: &Logs) {
+        self.journal.sinks = site::sinks(&self.error_logs, |path| logs.get(path).cloned());
     }
 
     fn events(&mut self) -> Option<i32> {
@@ -261,20 +273,43 @@ impl Worker {
     }
 }
 
-/// As many descriptors as the configuration says, else as many as the system lets us have.
-fn raise_limits(wanted: Option<u64>) -> io::Result<()> {
+/// Makes the process what the configuration wants it to be, while it still may.
+fn settle(main: &Main, who: Option<&Credentials>) -> Result<(), String> {
+    let failed =
+        |what: &str, error: rustix::io::Errno| format!("{what} failed {}", cause(&error.into()));
     let now = getrlimit(Resource::Nofile);
-    let new = match wanted {
-        Some(count) => Rlimit {
-            current: Some(count),
-            maximum: Some(count),
+    // As many descriptors as the configuration says, else as many as the system lets us have.
+    let wanted = main.worker_rlimit_nofile.or(now.maximum);
+    let maximum = main.worker_rlimit_nofile.or(now.maximum);
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: wanted,
+            maximum,
         },
-        None => Rlimit {
-            current: now.maximum,
-            maximum: now.maximum,
-        },
-    };
-    setrlimit(Resource::Nofile, new)?;
+    )
+    .map_err(|error| failed("setrlimit(RLIMIT_NOFILE)", error))?;
+    if let Some(bytes) = main.worker_rlimit_core {
+        setrlimit(
+            Resource::Core,
+            Rlimit {
+                current: Some(bytes),
+                maximum: Some(bytes),
+            },
+        )
+        .map_err(|error| failed("setrlimit(RLIMIT_CORE)", error))?;
+    }
+    if main.worker_priority != 0 {
+        rustix::process::setpriority_process(None, main.worker_priority)
+            .map_err(|error| failed("setpriority()", error))?;
+    }
+    if let Some(who) = who {
+        become_user(who)?;
+    }
+    if let Some(folder) = &main.working_directory {
+        rustix::process::chdir(folder)
+            .map_err(|error| failed(&format!("chdir(\"{}\")", folder.display()), error))?;
+    }
     Ok(())
 }
 

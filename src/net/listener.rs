@@ -1,6 +1,7 @@
 //! Listening sockets: bound here or handed down by a parent process, and the accept loop of one shard, which never
 //! spins when descriptors run out and stops cleanly.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -137,7 +138,7 @@ pub struct Accepted {
 /// A listening socket that is registered with this thread's runtime.
 pub struct Listener {
     io: Duplex,
-    id: usize,
+    id: Cell<usize>,
 }
 
 /// How long accepting rests when descriptors ran out; nginx's accept_mutex_delay.
@@ -149,8 +150,13 @@ impl Listener {
         rustix::io::ioctl_fionbio(&fd, true)?;
         Ok(Self {
             io: Duplex::new(fd)?,
-            id,
+            id: Cell::new(id),
         })
+    }
+
+    /// Marks the connections that it accepts from now on.
+    pub fn set_id(&self, id: usize) {
+        self.id.set(id);
     }
 
     /// The address it listens on.
@@ -178,7 +184,7 @@ impl Listener {
                     return Ok(Some(Accepted {
                         stream,
                         peer,
-                        listener: self.id,
+                        listener: self.id.get(),
                     }));
                 }
                 Err(Errno::AGAIN) => return Ok(None),

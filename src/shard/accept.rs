@@ -1,0 +1,159 @@
+//! Listeners of a shard and the connections that come from them: accept loops that rest when descriptors run out,
+//! the limit on open sockets, and the tasks that serve and park.
+
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+
+use super::{After, Begin, Event, Open, Serve, Shard};
+use crate::mail::ListenSocket;
+use crate::net::join::{First, catch, race};
+use crate::net::listener::{Accepted, Listener, PAUSE, is_shortage};
+use crate::net::notify::Notify;
+use crate::net::runtime;
+
+/// Connections taken from one listener before other tasks have their turn.
+const BATCH_MAX: usize = 64;
+
+/// Connections taken from a listener that is about to close: what has completed its handshake is not thrown away.
+const LAST_MAX: usize = 4096;
+
+/// When sockets run short, at most this share of the idle connections is closed to make room, and at most so many;
+/// nginx's numbers.
+const RECLAIM_SHARE: usize = 8;
+const RECLAIM_MAX: usize = 32;
+
+impl<S: Serve> Shard<S> {
+    /// Accepts from exactly these sockets from now on: those that are open already go on undisturbed, others are
+    /// opened, and those not named are closed once their queues are empty.
+    pub fn set_listeners(self: &Rc<Self>, sockets: Vec<ListenSocket>) -> io::Result<()> {
+        let mut kept = Vec::with_capacity(sockets.len());
+        let mut fresh = Vec::new();
+        {
+            let mut open = self.listeners.borrow_mut();
+            for socket in sockets {
+                let id = socket.listener.0 as usize;
+                if let Some(at) = open.iter().position(|o| o.key == socket.key) {
+                    let listener = open.swap_remove(at);
+                    listener.listener.set_id(id);
+                    kept.push(listener);
+                } else if let Some(fd) = socket.fd {
+                    fresh.push((socket.key, Rc::new(Listener::new(fd, id)?)));
+                }
+            }
+            for closed in open.drain(..) {
+                closed.stop.notify();
+            }
+            for (key, listener) in &fresh {
+                let stop = Rc::new(Notify::new());
+                kept.push(Open {
+                    key: *key,
+                    listener: listener.clone(),
+                    stop,
+                });
+            }
+            *open = kept;
+        }
+        for open in self.listeners.borrow().iter() {
+            if fresh.iter().any(|(key, _)| *key == open.key) {
+                runtime::spawn(accept_from(
+                    self.clone(),
+                    open.listener.clone(),
+                    open.stop.clone(),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops accepting.
+    pub(super) fn close_listeners(&self) {
+        for open in self.listeners.borrow_mut().drain(..) {
+            open.stop.notify();
+        }
+    }
+
+    /// Makes room for one more socket if it can; false when there is none.
+    fn has_room(&self) -> bool {
+        let max = self.sockets_max.get();
+        if self.deadlines.len() <= max {
+            return true;
+        }
+        let share = (self.deadlines.idle_count() / RECLAIM_SHARE).clamp(1, RECLAIM_MAX);
+        // Those close within the next turns: this connection is let in for one of them.
+        self.deadlines.close_idle(share) > 0
+    }
+
+    fn admit(self: &Rc<Self>, accepted: Accepted) {
+        if !self.has_room() {
+            S::event(self, Event::Full);
+            return;
+        }
+        self.connections.set(self.connections.get() + 1);
+        self.accepted.set(self.accepted.get() + 1);
+        runtime::spawn(serve(self.clone(), Begin::Accepted(accepted)));
+    }
+}
+
+/// Serves one connection until it ends or idles.
+async fn serve<S: Serve>(shard: Rc<Shard<S>>, begin: Begin<S::Parked>) {
+    match catch(S::serve(shard.clone(), begin)).await {
+        Ok(After::Park(parked)) => {
+            runtime::spawn(park(shard, parked));
+            return;
+        }
+        Ok(After::Closed) => {}
+        Err(message) => S::event(&shard, Event::Panicked(&message)),
+    }
+    shard.connections.set(shard.connections.get() - 1);
+}
+
+/// Keeps a connection that has nothing to do. This task is all that it costs.
+async fn park<S: Serve>(shard: Rc<Shard<S>>, mut parked: S::Parked) {
+    S::wait(&mut parked).await;
+    respawn(shard, parked);
+}
+
+/// Apart from [`park`], so that the two kinds of task do not contain each other's type.
+fn respawn<S: Serve>(shard: Rc<Shard<S>>, parked: S::Parked) {
+    runtime::spawn(serve(shard, Begin::Parked(parked)));
+}
+
+async fn accept_from<S: Serve>(shard: Rc<Shard<S>>, listener: Rc<Listener>, stop: Rc<Notify>) {
+    let mut stopped = pin!(stop.wait());
+    loop {
+        let readable = pin!(listener.readable());
+        match race(stopped.as_mut(), readable).await {
+            First::Left(()) => break,
+            First::Right(Ok(())) => {}
+            First::Right(Err(e)) => {
+                S::event(&shard, Event::AcceptFailed(&e));
+                if let First::Left(()) = race(stopped.as_mut(), pin!(runtime::sleep(PAUSE))).await {
+                    break;
+                }
+            }
+        }
+        if let Err(e) = take(&shard, &listener, BATCH_MAX) {
+            let event = if is_shortage(&e) {
+                Event::Short(&e)
+            } else {
+                Event::AcceptFailed(&e)
+            };
+            S::event(&shard, event);
+            if let First::Left(()) = race(stopped.as_mut(), pin!(runtime::sleep(PAUSE))).await {
+                break;
+            }
+        }
+    }
+    let _ = take(&shard, &listener, LAST_MAX);
+}
+
+fn take<S: Serve>(shard: &Rc<Shard<S>>, listener: &Listener, max: usize) -> io::Result<()> {
+    for _ in 0..max {
+        match listener.try_accept(&shard.deadlines)? {
+            Some(accepted) => shard.admit(accepted),
+            None => break,
+        }
+    }
+    Ok(())
+}

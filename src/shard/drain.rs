@@ -1,0 +1,40 @@
+//! The end of a shard: nothing new, idle connections closed, the rest finished or, when time is up, cut.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{Event, Serve, Shard};
+use crate::net::clock;
+use crate::net::runtime;
+
+/// How often a drain looks for connections that became idle.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What a cut connection may take to notice.
+const CUT_WAIT: Duration = Duration::from_secs(1);
+
+/// Finishes what is open. Ends the shard.
+pub(super) async fn drain<S: Serve>(shard: Rc<Shard<S>>, within: Option<Duration>) {
+    shard.draining.set(true);
+    shard.close_listeners();
+    let mut until = within.map(|within| clock::mono().after(within));
+    let mut cut = false;
+    // Connections that were accepted in this turn have their tasks started first.
+    runtime::yield_now().await;
+    while shard.connections.get() > 0 {
+        shard.deadlines.close_idle(usize::MAX);
+        runtime::sleep(LOOK).await;
+        let now = clock::mono();
+        if until.is_none_or(|until| now < until) {
+            continue;
+        }
+        if cut {
+            break;
+        }
+        S::event(&shard, Event::Cut(shard.connections.get()));
+        shard.deadlines.cut_all();
+        cut = true;
+        until = Some(now.after(CUT_WAIT));
+    }
+    shard.ended.notify();
+}

@@ -5,9 +5,10 @@
 
 use super::client::Socket;
 use super::wire::{self, End, Message, Reader};
+use socket2::SockRef;
 use std::io::Write;
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,6 +20,8 @@ pub struct Conn {
     reader: Reader<Socket>,
     /// The connection's number in order of acceptance, from 0.
     pub number: usize,
+    /// The end of the script resets the connection.
+    resets: bool,
     shared: Arc<Shared>,
 }
 
@@ -31,7 +34,7 @@ struct Shared {
     /// Every byte received, by connection.
     bytes: Mutex<Vec<Vec<u8>>>,
     /// Second handles on the connections, to end them at drop.
-    sockets: Mutex<Vec<Socket>>,
+    sockets: Mutex<Vec<Option<Socket>>>,
     /// How many connections the proxy has closed.
     closed: Mutex<usize>,
 }
@@ -100,7 +103,8 @@ impl Conn {
     pub fn reset(&mut self) {
         self.reader.source().reset_on_close();
         // The second handle would keep the socket alive past the script's end.
-        self.shared.sockets.lock().unwrap().clear();
+        self.shared.sockets.lock().unwrap()[self.number] = None;
+        self.resets = true;
     }
 
     fn note_bytes(&mut self) {
@@ -114,6 +118,7 @@ impl Conn {
 pub struct Origin {
     shared: Arc<Shared>,
     place: Place,
+    listener: Arc<Listener>,
     acceptor: Option<JoinHandle<Vec<JoinHandle<()>>>>,
 }
 
@@ -125,12 +130,22 @@ enum Place {
 }
 
 /// Either kind of listening socket.
+#[derive(Debug)]
 enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
 impl Listener {
+    /// Wakes the thread that accepts and refuses all that come later.
+    fn shutdown(&self) {
+        let socket = match self {
+            Self::Tcp(l) => SockRef::from(l),
+            Self::Unix(l) => SockRef::from(l),
+        };
+        let _ = socket.shutdown(Shutdown::Both);
+    }
+
     fn accept(&self) -> std::io::Result<Socket> {
         match self {
             Self::Tcp(l) => l.accept().map(|(s, _)| Socket::Tcp(s)),
@@ -162,10 +177,12 @@ impl Origin {
         script: Arc<dyn Fn(&mut Conn) + Send + Sync>,
     ) -> Self {
         let shared = Arc::new(Shared::default());
+        let listener = Arc::new(listener);
+        let accepting = Arc::clone(&listener);
         let ours = Arc::clone(&shared);
         let acceptor = std::thread::spawn(move || {
             let mut threads = Vec::new();
-            while let Ok(socket) = listener.accept() {
+            while let Ok(socket) = accepting.accept() {
                 if ours.stopping.load(Ordering::SeqCst) {
                     break;
                 }
@@ -175,20 +192,19 @@ impl Origin {
                     bytes.push(Vec::new());
                     bytes.len() - 1
                 };
-                ours.sockets.lock().unwrap().push(socket.twin());
+                ours.sockets.lock().unwrap().push(Some(socket.twin()));
                 let script = Arc::clone(&script);
                 let shared = Arc::clone(&ours);
                 threads.push(std::thread::spawn(move || {
                     let mut conn = Conn {
                         reader: Reader::new(socket),
                         number,
+                        resets: false,
                         shared,
                     };
                     script(&mut conn);
-                    let ended = conn.reader.source().twin();
-                    let reset = conn.shared.sockets.lock().unwrap().is_empty();
-                    if !reset {
-                        ended.shutdown(Shutdown::Both);
+                    if !conn.resets {
+                        conn.reader.source().shutdown(Shutdown::Both);
                     }
                     *conn.shared.closed.lock().unwrap() += 1;
                 }));
@@ -198,6 +214,7 @@ impl Origin {
         Self {
             shared,
             place,
+            listener,
             acceptor: Some(acceptor),
         }
     }
@@ -312,12 +329,8 @@ impl Origin {
 impl Drop for Origin {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
-        // Wakes the acceptor.
-        match &self.place {
-            Place::Tcp(addr) => drop(TcpStream::connect(addr)),
-            Place::Unix(path) => drop(UnixStream::connect(path)),
-        }
-        for socket in self.shared.sockets.lock().unwrap().iter() {
+        self.listener.shutdown();
+        for socket in self.shared.sockets.lock().unwrap().iter().flatten() {
             socket.shutdown(Shutdown::Both);
         }
         let Some(acceptor) = self.acceptor.take() else {

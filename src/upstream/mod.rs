@@ -10,8 +10,10 @@ pub mod crc32;
 pub mod group;
 pub mod health;
 pub mod pool;
+pub mod resolve;
 pub mod retry;
 pub mod trouble;
 
 pub use group::Groups;
 pub use pool::Pool;
+pub use resolve::Resolvers;

@@ -1,1 +1,13 @@
-//! Log sinks, counters and histograms of each shard.
+//! What the operator sees: log lines, counters, latencies.
+//!
+//! Nothing here waits: shards append to buffers of their own, and one thread of the process ([`scribe`]) does the
+//! writing. Knows no requests; who logs brings the text. Start at [`log::Desk`] and [`counters::Counters`].
+
+pub mod counters;
+pub mod latency;
+pub mod log;
+pub mod scribe;
+
+pub use counters::{Counters, Totals};
+pub use log::{Desk, Logs};
+pub use scribe::Scribe;

@@ -413,7 +413,8 @@ impl Resolver {
             match self.ask(&current, flight).await {
                 Asked::Found(addresses, ttl) => {
                     let addresses: Rc<[IpAddr]> = addresses.into();
-                    let until = clock::mono().after(self.plan.valid.unwrap_or(ttl.min(least)));
+                    let until =
+                        clock::mono().after(self.plan.valid.unwrap_or_else(|| ttl.min(least)));
                     let known = Known {
                         addresses: Rc::clone(&addresses),
                         until,

@@ -1,0 +1,191 @@
+//! Counts of connections and requests: each shard writes its own, anybody reads all.
+//!
+//! One writer per number, so that counting is a plain load and store of memory that no other core writes. Start at
+//! [`Counters::shards`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What is counted up and never down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// Connections accepted.
+    Accepted,
+    /// Connections that were served; fewer when a limit refused some.
+    Handled,
+    /// Requests read.
+    Requests,
+    /// Exchanges that a panic ended.
+    Panics,
+    /// Requests with a 5xx answer.
+    Failed,
+}
+
+/// What goes up and down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gauge {
+    /// Connections that are open.
+    Active,
+    /// Connections whose request head is being read.
+    Reading,
+    /// Requests being answered.
+    Writing,
+}
+
+/// One shard's numbers, on cache lines of their own; two, because processors fetch them in pairs.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Block {
+    counts: [AtomicU64; 5],
+    gauges: [AtomicU64; 3],
+}
+
+/// The counters of one shard, with sight of all.
+#[derive(Clone, Debug)]
+pub struct Counters {
+    blocks: Arc<[Block]>,
+    mine: usize,
+}
+
+/// Sums over all shards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections that were served.
+    pub handled: u64,
+    /// Requests read.
+    pub requests: u64,
+    /// Exchanges that a panic ended.
+    pub panics: u64,
+    /// Requests with a 5xx answer.
+    pub failed: u64,
+    /// Connections that are open.
+    pub active: u64,
+    /// Connections whose request head is being read.
+    pub reading: u64,
+    /// Requests being answered.
+    pub writing: u64,
+}
+
+impl Totals {
+    /// Connections that wait for their next request.
+    pub fn waiting(&self) -> u64 {
+        self.active.saturating_sub(self.reading + self.writing)
+    }
+}
+
+impl Counters {
+    /// Counters for so many shards. They live as long as the process serves, over all reloads.
+    pub fn shards(count: usize) -> Vec<Self> {
+        let blocks: Arc<[Block]> = (0..count).map(|_| Block::default()).collect();
+        (0..count)
+            .map(|mine| Self {
+                blocks: Arc::clone(&blocks),
+                mine,
+            })
+            .collect()
+    }
+
+    /// Counts one.
+    pub fn count(&self, what: Count) {
+        change(&self.blocks[self.mine].counts[what as usize], 1);
+    }
+
+    /// One more.
+    pub fn raise(&self, what: Gauge) {
+        change(&self.blocks[self.mine].gauges[what as usize], 1);
+    }
+
+    /// One less.
+    pub fn lower(&self, what: Gauge) {
+        change(&self.blocks[self.mine].gauges[what as usize], -1);
+    }
+
+    /// Raises a gauge until the result is dropped.
+    pub fn hold(&self, what: Gauge) -> Held {
+        self.raise(what);
+        Held {
+            counters: self.clone(),
+            what,
+        }
+    }
+
+    /// Sums over all shards, a moment old at most.
+    pub fn totals(&self) -> Totals {
+        let sum = |number: &dyn Fn(&Block) -> u64| {
+            self.blocks.iter().map(number).fold(0, u64::wrapping_add)
+        };
+        let count = |what: Count| sum(&|block| block.counts[what as usize].load(Ordering::Relaxed));
+        let gauge = |what: Gauge| sum(&|block| block.gauges[what as usize].load(Ordering::Relaxed));
+        Totals {
+            accepted: count(Count::Accepted),
+            handled: count(Count::Handled),
+            requests: count(Count::Requests),
+            panics: count(Count::Panics),
+            failed: count(Count::Failed),
+            active: gauge(Gauge::Active),
+            reading: gauge(Gauge::Reading),
+            writing: gauge(Gauge::Writing),
+        }
+    }
+}
+
+/// The only writer is this shard, so a load and a store lose nothing and need no locked instruction.
+fn change(number: &AtomicU64, by: i64) {
+    number.store(
+        number.load(Ordering::Relaxed).wrapping_add_signed(by),
+        Ordering::Relaxed,
+    );
+}
+
+/// A raised gauge.
+#[derive(Debug)]
+pub struct Held {
+    counters: Counters,
+    what: Gauge,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.counters.lower(self.what);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_count_apart_and_are_read_together() {
+        let shards = Counters::shards(3);
+        std::thread::scope(|scope| {
+            for c in &shards {
+                scope.spawn(move || {
+                    for _ in 0..1000 {
+                        c.count(Count::Accepted);
+                        c.count(Count::Requests);
+                        drop(c.hold(Gauge::Writing));
+                    }
+                    c.raise(Gauge::Active);
+                });
+            }
+        });
+        let _held = shards[1].hold(Gauge::Reading);
+        let totals = shards[0].totals();
+        assert_eq!(
+            (totals.accepted, totals.requests, totals.handled),
+            (3000, 3000, 0)
+        );
+        assert_eq!(
+            (
+                totals.active,
+                totals.reading,
+                totals.writing,
+                totals.waiting()
+            ),
+            (3, 1, 0, 2)
+        );
+        assert_eq!(size_of::<Block>(), 128);
+    }
+}

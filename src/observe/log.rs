@@ -1,0 +1,636 @@
+//! Log lines on their way out of a shard: appended to a buffer, handed to the writer when the shard has a moment.
+//!
+//! The first line after a quiet tick leaves at once, so that an operator who watches sees it; lines of a busy shard
+//! leave together at the next tick. Knows no formats: lines come whole. Start at [`Desk`], which a shard owns, and
+//! [`Logs`], which a plan's exchanges write to.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
+use std::rc::Rc;
+
+use super::scribe::{Job, Kind, Scribe, SinkId, Table};
+use crate::base::time::{Mono, Unix, log_error, log_syslog};
+use crate::net::clock::{self, Clock};
+use crate::plan::LogId;
+use crate::plan::model::LogLevel;
+
+/// Bytes that a shard collects for one place before it hands them over.
+pub const BUFFER_MAX: usize = 64 << 10;
+
+/// Bytes that a shard keeps for one place while the writer is behind; lines beyond are dropped and counted.
+const BACKLOG_MAX: usize = 1 << 20;
+
+/// Longest line of the error log, its end included, as in nginx.
+const ERROR_LINE_MAX: usize = 2048;
+
+/// Longest datagram to a syslog server.
+const DATAGRAM_MAX: usize = 8192;
+
+/// Places by path with variables that one tick may write to.
+const PATHS_MAX: usize = 64;
+
+/// One place as a shard sees it.
+#[derive(Default)]
+struct Sink {
+    /// Lines, or datagrams each behind its length.
+    pending: Vec<u8>,
+    /// Waits to be looked at by [`Desk::flush`].
+    listed: bool,
+    /// When the first pending line came.
+    since: Mono,
+    /// The tick that last handed something over.
+    tick: u64,
+    /// For a log in memory.
+    memory: VecDeque<u8>,
+}
+
+/// A shard's end of all logs.
+pub struct Desk {
+    scribe: Scribe,
+    clock: Clock,
+    /// Process and thread as the error log prints them.
+    process: String,
+    sinks: RefCell<Vec<Sink>>,
+    /// Sinks with something pending.
+    listed: RefCell<Vec<(SinkId, Kind)>>,
+    /// Lines for paths that came out of requests.
+    paths: RefCell<Vec<(Vec<u8>, Vec<u8>)>>,
+    now: Cell<Mono>,
+    tick: Cell<u64>,
+    dropped: Cell<u64>,
+    line: RefCell<Vec<u8>>,
+}
+
+impl Desk {
+    /// A desk for the calling thread.
+    pub fn new(scribe: Scribe, clock: Clock) -> Rc<Self> {
+        let process = rustix::process::getpid().as_raw_nonzero();
+        let thread = rustix::thread::gettid().as_raw_nonzero();
+        Rc::new(Self {
+            scribe,
+            clock,
+            process: format!("{process}#{thread}: "),
+            sinks: RefCell::default(),
+            listed: RefCell::default(),
+            paths: RefCell::default(),
+            now: Cell::new(clock::mono()),
+            tick: Cell::new(1),
+            dropped: Cell::new(0),
+            line: RefCell::default(),
+        })
+    }
+
+    /// Lines that were dropped because the writer was behind.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.get()
+    }
+
+    /// Hands over what is due. Call it at each tick of the deadline sweep.
+    pub fn flush(&self, now: Mono) {
+        self.now.set(now);
+        self.tick.set(self.tick.get() + 1);
+        self.give_away(false);
+    }
+
+    /// Hands over everything, also what `buffer=` holds back: at the end, and before files are reopened.
+    pub fn flush_all(&self) {
+        self.give_away(true);
+    }
+
+    fn give_away(&self, all: bool) {
+        for (path, bytes) in self.paths.borrow_mut().drain(..) {
+            if let Err(Job::WriteAt { bytes, .. }) = self.scribe.offer(Job::WriteAt { path, bytes })
+            {
+                self.drop_lines(&bytes);
+            }
+        }
+        let mut listed = self.listed.borrow_mut();
+        let mut sinks = self.sinks.borrow_mut();
+        listed.retain(|(id, kind)| {
+            let sink = &mut sinks[id.0 as usize];
+            if all || self.is_due(sink, kind) {
+                self.hand_over(sink, *id, kind);
+            }
+            sink.listed = !sink.pending.is_empty();
+            sink.listed
+        });
+    }
+
+    /// Whether pending lines need wait no longer.
+    fn is_due(&self, sink: &Sink, kind: &Kind) -> bool {
+        match kind {
+            Kind::Stream {
+                buffer: 1.., flush, ..
+            } => !flush.is_zero() && self.now.get().since(sink.since) >= *flush,
+            _ => true,
+        }
+    }
+
+    fn hand_over(&self, sink: &mut Sink, id: SinkId, kind: &Kind) {
+        if sink.pending.is_empty() {
+            return;
+        }
+        let bytes = std::mem::take(&mut sink.pending);
+        let capacity = bytes.capacity().min(BUFFER_MAX);
+        let job = match kind {
+            Kind::Stream { gzip, .. } => Job::Write {
+                sink: id,
+                bytes,
+                gzip: *gzip,
+            },
+            Kind::Syslog { .. } => Job::Send {
+                sink: id,
+                datagrams: bytes,
+            },
+            Kind::Memory(_) => return,
+        };
+        match self.scribe.offer(job) {
+            Ok(()) => {
+                sink.tick = self.tick.get();
+                sink.pending = Vec::with_capacity(capacity);
+            }
+            Err(
+                Job::Write { bytes, .. }
+                | Job::Send {
+                    datagrams: bytes, ..
+                },
+            ) => sink.pending = bytes,
+            Err(_) => {}
+        }
+    }
+
+    fn drop_lines(&self, bytes: &[u8]) {
+        let lines = memchr::memchr_iter(b'\n', bytes).count().max(1);
+        self.dropped.set(self.dropped.get() + lines as u64);
+    }
+
+    /// Appends a whole line, its end included.
+    fn line(&self, id: SinkId, kind: &Kind, line: &[u8]) {
+        self.with_sink(id, |sink| match kind {
+            Kind::Stream { buffer, .. } => {
+                let limit = if *buffer == 0 { BUFFER_MAX } else { *buffer };
+                if sink.pending.len() + line.len() > limit {
+                    self.hand_over(sink, id, kind);
+                }
+                self.append(
+                    sink,
+                    id,
+                    kind,
+                    |pending| pending.extend_from_slice(line),
+                    line.len(),
+                );
+                if line.len() >= limit {
+                    self.hand_over(sink, id, kind);
+                }
+            }
+            Kind::Syslog { severity, .. } => self.datagram(sink, id, kind, *severity, line),
+            Kind::Memory(size) => {
+                sink.memory.extend(line);
+                let over = sink.memory.len().saturating_sub(*size);
+                sink.memory.drain(..over);
+            }
+        });
+    }
+
+    /// Appends one datagram: header, then the line without its end.
+    fn datagram(&self, sink: &mut Sink, id: SinkId, kind: &Kind, severity: u8, line: &[u8]) {
+        let Kind::Syslog {
+            facility, label, ..
+        } = kind
+        else {
+            return;
+        };
+        let unix = self.clock.unix();
+        let stamp = log_syslog(unix.secs, self.clock.offset(unix));
+        let text = line.strip_suffix(b"\n").unwrap_or(line);
+        let put = |pending: &mut Vec<u8>| {
+            let begin = pending.len();
+            pending.extend_from_slice(&[0; 2]);
+            // Writing to a Vec cannot fail.
+            let _ = write!(pending, "<{}>", u16::from(*facility) + u16::from(severity));
+            pending.extend_from_slice(&stamp);
+            pending.extend_from_slice(label);
+            let room = DATAGRAM_MAX.saturating_sub(pending.len() - begin);
+            pending.extend_from_slice(&text[..text.len().min(room)]);
+            let length = u16::try_from(pending.len() - begin - 2).unwrap_or(u16::MAX);
+            pending[begin..begin + 2].copy_from_slice(&length.to_be_bytes());
+        };
+        self.append(sink, id, kind, put, line.len());
+    }
+
+    /// Adds to what is pending, unless the writer is hopelessly behind; the first after a quiet tick goes at once.
+    fn append(
+        &self,
+        sink: &mut Sink,
+        id: SinkId,
+        kind: &Kind,
+        put: impl FnOnce(&mut Vec<u8>),
+        length: usize,
+    ) {
+        if sink.pending.len() + length > BACKLOG_MAX.max(buffer_of(kind)) {
+            self.dropped.set(self.dropped.get() + 1);
+            return;
+        }
+        if sink.pending.is_empty() {
+            sink.since = self.now.get();
+        }
+        put(&mut sink.pending);
+        let held = buffer_of(kind) > 0;
+        if !held && sink.tick != self.tick.get() && !sink.listed {
+            self.hand_over(sink, id, kind);
+        }
+        if !sink.listed && !sink.pending.is_empty() {
+            sink.listed = true;
+            self.listed.borrow_mut().push((id, kind.clone()));
+        }
+    }
+
+    fn with_sink<R>(&self, id: SinkId, f: impl FnOnce(&mut Sink) -> R) -> R {
+        let mut sinks = self.sinks.borrow_mut();
+        let index = id.0 as usize;
+        if sinks.len() <= index {
+            sinks.resize_with(index + 1, Sink::default);
+        }
+        f(&mut sinks[index])
+    }
+
+    /// Appends whole lines to a file whose path came out of a request.
+    fn line_at(&self, path: &[u8], line: &[u8]) {
+        let mut paths = self.paths.borrow_mut();
+        if let Some((_, lines)) = paths.iter_mut().find(|(known, _)| known == path) {
+            if lines.len() < BUFFER_MAX {
+                lines.extend_from_slice(line);
+                return;
+            }
+        } else if paths.len() < PATHS_MAX {
+            paths.push((path.to_vec(), line.to_vec()));
+            return;
+        }
+        self.dropped.set(self.dropped.get() + 1);
+    }
+
+    /// Builds a line of the error log and appends it.
+    fn error(&self, id: SinkId, kind: &Kind, level: LogLevel, text: fmt::Arguments<'_>) {
+        let unix = self.clock.unix();
+        let mut line = self.line.take();
+        line.clear();
+        self.begin(&mut line, unix, level);
+        let _ = Limited(&mut line).write_fmt(text);
+        line.push(b'\n');
+        if let Kind::Syslog { .. } = kind {
+            let severity = (level as u8).min(7);
+            self.with_sink(id, |sink| self.datagram(sink, id, kind, severity, &line));
+        } else {
+            self.line(id, kind, &line);
+        }
+        *self.line.borrow_mut() = line;
+    }
+
+    fn begin(&self, line: &mut Vec<u8>, unix: Unix, level: LogLevel) {
+        line.extend_from_slice(&log_error(unix.secs, self.clock.offset(unix)));
+        let word = LogLevel::WORDS
+            .iter()
+            .find(|(_, each)| *each == level)
+            .map_or("", |(word, _)| word);
+        let _ = write!(line, " [{word}] {}", self.process);
+    }
+
+    /// What a log in memory holds.
+    pub fn memory(&self, id: SinkId) -> Vec<u8> {
+        self.with_sink(id, |sink| sink.memory.iter().copied().collect())
+    }
+}
+
+fn buffer_of(kind: &Kind) -> usize {
+    match kind {
+        Kind::Stream { buffer, .. } => *buffer,
+        _ => 0,
+    }
+}
+
+/// Takes text up to the longest line; bytes that would begin another line, or end it early, are shown escaped.
+struct Limited<'a>(&'a mut Vec<u8>);
+
+impl fmt::Write for Limited<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for piece in text.split_inclusive(['\n', '\r', '\0']) {
+            let (plain, last) = match piece.as_bytes() {
+                [plain @ .., last @ (b'\n' | b'\r' | 0)] => (plain, Some(*last)),
+                plain => (plain, None),
+            };
+            let room = (ERROR_LINE_MAX - 1).saturating_sub(self.0.len());
+            self.0.extend_from_slice(&plain[..plain.len().min(room)]);
+            if let Some(byte) = last
+                && self.0.len() + 4 < ERROR_LINE_MAX
+            {
+                // Writing to a Vec cannot fail.
+                let _ = write!(self.0, "\\x{byte:02X}");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The logs of one plan on one shard. Each plan has its own, because ids belong to a plan.
+pub struct Logs {
+    desk: Rc<Desk>,
+    table: Table,
+}
+
+impl Logs {
+    /// Joins a shard's desk and a plan's table.
+    pub fn new(desk: Rc<Desk>, table: Table) -> Self {
+        Self { desk, table }
+    }
+
+    /// Appends a line of an access log, its end included.
+    pub fn access(&self, log: LogId, line: &[u8]) {
+        if let Some((id, kind)) = self.table.sinks.get(log) {
+            self.desk.line(*id, kind, line);
+        }
+    }
+
+    /// Appends a line to the file of a path that has variables.
+    pub fn access_at(&self, path: &[u8], line: &[u8]) {
+        self.desk.line_at(path, line);
+    }
+
+    /// Appends a line to an error log: `YYYY/MM/DD HH:MM:SS [level] PID#TID: text`. The caller has compared levels;
+    /// a text about a connection begins with `*NUMBER `.
+    pub fn error(&self, log: LogId, level: LogLevel, text: fmt::Arguments<'_>) {
+        if let Some((id, kind)) = self.table.sinks.get(log) {
+            self.desk.error(*id, kind, level, text);
+        }
+    }
+
+    /// Appends a line to every error log of a list that takes the level.
+    pub fn error_all(&self, logs: &[(LogId, LogLevel)], level: LogLevel, text: fmt::Arguments<'_>) {
+        for (log, most) in logs {
+            if level <= *most {
+                self.error(*log, level, text);
+            }
+        }
+    }
+
+    /// The shard's desk.
+    pub fn desk(&self) -> &Rc<Desk> {
+        &self.desk
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests may wait")]
+mod tests {
+    use super::*;
+    use crate::base::ids::IdVec;
+    use crate::observe::scribe::Files;
+    use crate::plan::LogTarget;
+    use std::io::Read as _;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    struct Bench {
+        scribe: Scribe,
+        desk: Rc<Desk>,
+        dir: tempfile::TempDir,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let scribe = Scribe::start().unwrap();
+            let desk = Desk::new(scribe.clone(), Clock::new());
+            Self {
+                scribe,
+                desk,
+                dir: tempfile::tempdir().unwrap(),
+            }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.dir.path().join(name)
+        }
+
+        fn logs(&self, kinds: &[(&str, Kind)]) -> Logs {
+            let sinks = kinds.iter().map(|(name, kind)| {
+                let path = self.path(name);
+                let file = std::fs::File::options()
+                    .append(true)
+                    .create(true)
+                    .open(&path)
+                    .unwrap();
+                let files = Files::from([(path.clone(), Arc::new(file))]);
+                (
+                    self.scribe.number_of(&LogTarget::File(path), &files),
+                    kind.clone(),
+                )
+            });
+            let sinks: IdVec<LogId, _> = sinks.collect();
+            Logs::new(
+                Rc::clone(&self.desk),
+                Table {
+                    sinks: Arc::new(sinks),
+                },
+            )
+        }
+
+        fn read(&self, name: &str) -> String {
+            self.scribe.sync();
+            std::fs::read_to_string(self.path(name)).unwrap()
+        }
+    }
+
+    fn plain() -> Kind {
+        Kind::Stream {
+            buffer: 0,
+            flush: Duration::ZERO,
+            gzip: 0,
+        }
+    }
+
+    #[test]
+    fn the_first_line_leaves_at_once_and_others_at_the_tick() {
+        let bench = Bench::new();
+        let logs = bench.logs(&[("a", plain())]);
+        logs.access(LogId(0), b"1\n");
+        assert_eq!(bench.read("a"), "1\n");
+        logs.access(LogId(0), b"2\n");
+        logs.access(LogId(0), b"3\n");
+        assert_eq!(bench.read("a"), "1\n");
+        bench.desk.flush(Mono(20));
+        assert_eq!(bench.read("a"), "1\n2\n3\n");
+    }
+
+    #[test]
+    fn buffered_logs_wait_for_size_or_time() {
+        let bench = Bench::new();
+        let kind = |flush| Kind::Stream {
+            buffer: 10,
+            flush: Duration::from_millis(flush),
+            gzip: 0,
+        };
+        let logs = bench.logs(&[("size", kind(0)), ("time", kind(100))]);
+        logs.access(LogId(0), b"1234\n");
+        logs.access(LogId(0), b"5678\n");
+        bench.desk.flush(Mono(u64::MAX));
+        assert_eq!(bench.read("size"), "");
+        logs.access(LogId(0), b"9\n");
+        assert_eq!(bench.read("size"), "1234\n5678\n");
+        logs.access(LogId(0), b"longer than the buffer\n");
+        assert_eq!(
+            bench.read("size"),
+            "1234\n5678\n9\nlonger than the buffer\n"
+        );
+        bench.desk.flush(Mono(1000));
+        logs.access(LogId(1), b"late\n");
+        bench.desk.flush(Mono(1099));
+        assert_eq!(bench.read("time"), "");
+        bench.desk.flush(Mono(1100));
+        assert_eq!(bench.read("time"), "late\n");
+        logs.access(LogId(0), b"end\n");
+        bench.desk.flush_all();
+        assert!(bench.read("size").ends_with("\nend\n"));
+    }
+
+    #[test]
+    fn compressed_logs_are_readable_members() {
+        let bench = Bench::new();
+        let logs = bench.logs(&[(
+            "z",
+            Kind::Stream {
+                buffer: 1 << 20,
+                flush: Duration::ZERO,
+                gzip: 1,
+            },
+        )]);
+        for _ in 0..2 {
+            logs.access(LogId(0), b"hello\n");
+            bench.desk.flush_all();
+        }
+        bench.scribe.sync();
+        let mut text = String::new();
+        let file = std::fs::File::open(bench.path("z")).unwrap();
+        flate2::read::MultiGzDecoder::new(file)
+            .read_to_string(&mut text)
+            .unwrap();
+        assert_eq!(text, "hello\nhello\n");
+    }
+
+    #[test]
+    fn paths_from_requests_are_appended_to() {
+        let bench = Bench::new();
+        let logs = bench.logs(&[]);
+        let path = bench.path("by-host");
+        let path = path.as_os_str().as_encoded_bytes();
+        logs.access_at(path, b"1\n");
+        logs.access_at(path, b"2\n");
+        logs.access_at(b"/nonexistent/dir/file", b"lost\n");
+        bench.desk.flush(Mono(20));
+        assert_eq!(bench.read("by-host"), "1\n2\n");
+    }
+
+    #[test]
+    fn error_lines_have_nginxs_form_and_stay_one_line() {
+        let bench = Bench::new();
+        let logs = bench.logs(&[("e", plain())]);
+        let message = "open() \"/x\" failed (2: No such file or directory), client: 127.0.0.1";
+        logs.error(LogId(0), LogLevel::Error, format_args!("*7 {message}"));
+        logs.error(
+            LogId(0),
+            LogLevel::Warn,
+            format_args!("evil\nline\r\0{}", "y".repeat(5000)),
+        );
+        logs.error_all(
+            &[(LogId(0), LogLevel::Error)],
+            LogLevel::Info,
+            format_args!("filtered"),
+        );
+        bench.desk.flush_all();
+        let text = bench.read("e");
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        let pid = std::process::id();
+        let (stamp, rest) = lines[0].split_at(19);
+        assert!(
+            stamp
+                .bytes()
+                .zip(b"0000/00/00 00:00:00")
+                .all(|(a, b)| a.is_ascii_digit() == b.is_ascii_digit())
+        );
+        assert!(rest.starts_with(&format!(" [error] {pid}#")), "{rest}");
+        assert!(rest.ends_with(&format!(": *7 {message}")), "{rest}");
+        assert!(lines[1].contains("[warn]") && lines[1].contains("evil\\x0Aline\\x0D\\x00yyy"));
+        assert_eq!(lines[1].len() + 1, ERROR_LINE_MAX);
+    }
+
+    #[test]
+    fn syslog_datagrams_have_a_header_each() {
+        let bench = Bench::new();
+        let server = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        server
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
+        let syslog = crate::plan::model::Syslog {
+            server: server.local_addr().unwrap().to_string(),
+            facility: 23,
+            severity: 6,
+            tag: "nginx".to_owned(),
+            nohostname: false,
+        };
+        let sink = bench
+            .scribe
+            .number_of(&LogTarget::Syslog(syslog), &Files::new());
+        let kind = Kind::Syslog {
+            facility: 23 * 8,
+            severity: 6,
+            label: b" host nginx: ".to_vec(),
+        };
+        let sinks: IdVec<LogId, _> = vec![(sink, kind)].into();
+        let logs = Logs::new(
+            Rc::clone(&bench.desk),
+            Table {
+                sinks: Arc::new(sinks),
+            },
+        );
+        logs.access(LogId(0), b"/a:404\n");
+        logs.access(LogId(0), b"/b:404\n");
+        logs.error(LogId(0), LogLevel::Error, format_args!("broken"));
+        bench.desk.flush(Mono(20));
+        let mut bytes = [0; 4096];
+        let mut next = || {
+            let n = server.recv(&mut bytes).unwrap();
+            String::from_utf8(bytes[..n].to_vec()).unwrap()
+        };
+        let first = next();
+        assert!(
+            first.starts_with("<190>") && first.ends_with(" host nginx: /a:404"),
+            "{first}"
+        );
+        assert!(next().ends_with(" host nginx: /b:404"));
+        let error = next();
+        assert!(
+            error.starts_with("<187>") && error.ends_with(": broken"),
+            "{error}"
+        );
+        assert!(
+            error.contains(" host nginx: 2"),
+            "the error log's own date follows: {error}"
+        );
+    }
+
+    #[test]
+    fn memory_keeps_the_end() {
+        let bench = Bench::new();
+        let sinks: IdVec<LogId, _> = vec![(SinkId(5), Kind::Memory(6))].into();
+        let logs = Logs::new(
+            Rc::clone(&bench.desk),
+            Table {
+                sinks: Arc::new(sinks),
+            },
+        );
+        (0..5).for_each(|i| logs.access(LogId(0), format!("{i}\n").as_bytes()));
+        assert_eq!(bench.desk.memory(SinkId(5)), b"2\n3\n4\n");
+    }
+}

@@ -120,15 +120,14 @@ impl Compiler<'_> {
                     );
                 }
             }
-            if !regexes.contains_key(&server) {
-                let compiled = own.iter().filter_map(|name| match name.kind {
+            let compiled = regexes.entry(server).or_insert_with(|| {
+                let patterns = own.iter().filter_map(|name| match name.kind {
                     NameKind::Regex { caseless } => self.regex(&name.text, caseless).map(Arc::new),
                     _ => None,
                 });
-                let compiled: Vec<Arc<Regex>> = compiled.collect();
-                regexes.insert(server, compiled);
-            }
-            for regex in &regexes[&server] {
+                patterns.collect()
+            });
+            for regex in compiled {
                 names.add_regex(Arc::clone(regex), server);
             }
         }

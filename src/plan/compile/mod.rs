@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
@@ -105,7 +106,14 @@ struct Compiler<'a> {
     formats: IdVec<FormatId, LogFormat>,
     resolvers: IdVec<ResolverId, ResolverPlan>,
     caches: edits::Caches,
+    /// Patterns compiled so far.
+    patterns: usize,
+    /// 0 and 1 in turn, from plan to plan.
+    bank: usize,
 }
+
+/// Counts compilations.
+static PLANS: AtomicUsize = AtomicUsize::new(0);
 
 impl<'a> Compiler<'a> {
     fn new(env: &'a Env<'a>) -> Self {
@@ -123,6 +131,8 @@ impl<'a> Compiler<'a> {
             formats: IdVec::new(),
             resolvers: IdVec::new(),
             caches: edits::Caches::default(),
+            patterns: 0,
+            bank: PLANS.fetch_add(1, Ordering::Relaxed) % 2,
         }
     }
 
@@ -186,6 +196,9 @@ impl<'a> Compiler<'a> {
             }
         }
         regex.bind(slots.into());
+        // Neighbouring plans use different seats, because both serve while one drains.
+        regex.sit(self.patterns * 2 + self.bank);
+        self.patterns += 1;
         Some(regex)
     }
 }

@@ -125,8 +125,7 @@ fn study(
         },
     };
     match compile(&model, &env) {
-        Ok((mut plan, warnings)) => {
-            loaded.diags.extend(warnings);
+        Ok(mut plan) => {
             move_default_logs(setup, &mut plan);
             (loaded, Some(plan))
         }

@@ -12,7 +12,13 @@ mod proxy;
 mod scripts;
 mod servers;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod upstreams;
+
+#[cfg(test)]
+#[expect(unused_imports, reason = "for the tests of modules above")]
+pub(crate) use tests::from_text;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -52,8 +58,8 @@ pub struct Env<'a> {
     pub error_log: LogTarget,
 }
 
-/// Compiles a model. Warnings come back beside the plan; all errors of a model are told at once.
-pub fn compile(model: &Model, env: &Env<'_>) -> Result<(Plan, Vec<Diag>), Vec<Diag>> {
+/// Compiles a model. All errors of a model are told at once, in the order of the file.
+pub fn compile(model: &Model, env: &Env<'_>) -> Result<Plan, Vec<Diag>> {
     let mut compiler = Compiler::new(env);
     compiler.main_logs(&model.main);
     let absent = Http::default();
@@ -64,11 +70,14 @@ pub fn compile(model: &Model, env: &Env<'_>) -> Result<(Plan, Vec<Diag>), Vec<Di
     compiler.upstreams(http);
     compiler.servers(http);
     compiler.listeners(http);
-    if compiler.diags.iter().any(|diag| diag.level == Level::Emerg) {
+    if !compiler.diags.is_empty() {
+        compiler
+            .diags
+            .sort_by_key(|diag| (diag.span.file, diag.span.start));
         return Err(compiler.diags);
     }
     let (slots, family_names) = compiler.registry.finish();
-    let plan = Plan {
+    Ok(Plan {
         main: model.main.clone(),
         listeners: compiler.listeners,
         servers: compiler.servers,
@@ -86,8 +95,7 @@ pub fn compile(model: &Model, env: &Env<'_>) -> Result<(Plan, Vec<Diag>), Vec<Di
         hostname: env.hostname.clone(),
         server_token: env.server_token.clone(),
         prefix: env.prefix.clone(),
-    };
-    Ok((plan, compiler.diags))
+    })
 }
 
 /// One compilation in progress.
@@ -139,11 +147,6 @@ impl<'a> Compiler<'a> {
     fn error(&mut self, message: impl Into<String>, span: Span) {
         self.diags
             .push(Diag::at(Level::Emerg, message, span, self.env.files));
-    }
-
-    fn warn(&mut self, message: impl Into<String>, span: Span) {
-        self.diags
-            .push(Diag::at(Level::Warn, message, span, self.env.files));
     }
 
     /// Compiles a value; one that is wrong is reported and comes back empty.

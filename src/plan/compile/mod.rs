@@ -16,10 +16,6 @@ mod tables;
 mod tests;
 mod upstreams;
 
-#[cfg(test)]
-#[expect(unused_imports, reason = "for the tests of modules above")]
-pub(crate) use tests::from_text;
-
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -38,9 +34,8 @@ use super::{
     LogTarget, Plan, ResolverId, ResolverPlan, ServerId, ServerToken,
 };
 use crate::base::ids::IdVec;
-use crate::config::diag::{Diag, Level};
+use crate::config::diag::{Diag, Level, SourceFile, Span};
 use crate::config::model::{Http, LogLevel, Model, Text};
-use crate::config::tree::{SourceFile, Span};
 
 /// What compiling needs to know of the world.
 pub struct Env<'a> {
@@ -209,4 +204,46 @@ impl<'a> Compiler<'a> {
 /// The bytes of a model's value as the plan keeps them.
 fn bytes_of(bytes: &[u8]) -> Bytes {
     Bytes::copy_from_slice(bytes)
+}
+
+/// Plans for tests, here and in the modules above.
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::config::model;
+
+    /// Compiles a configuration text; `events` may be left out. Warnings are in the second half.
+    ///
+    /// `one.test` resolves to one address, `two.test` to two, every other name to none.
+    pub(crate) fn from_text(text: &str) -> Result<(Plan, Vec<Diag>), Vec<Diag>> {
+        let mut loaded = model::load_text(text);
+        let Some(model) = loaded.model.take() else {
+            return Err(loaded.diags);
+        };
+        let resolve = |host: &str, port: u16| {
+            let count = match host {
+                "one.test" => 1,
+                "two.test" => 2,
+                _ => return None,
+            };
+            let addr = |n| SocketAddr::from((Ipv4Addr::new(127, 0, 0, n), port));
+            Some((1..=count).map(addr).collect())
+        };
+        let env = Env {
+            resolve: &resolve,
+            files: &loaded.tree.files,
+            hostname: Bytes::from_static(b"host.test"),
+            server_token: ServerToken {
+                short: Bytes::from_static(b"ringx"),
+                full: Bytes::from_static(b"ringx/0"),
+                build: Bytes::from_static(b"ringx/0"),
+            },
+            prefix: PathBuf::from("/etc/ringx"),
+            error_log: LogTarget::Stderr,
+        };
+        let plan = compile(&model, &env)?;
+        Ok((plan, loaded.diags))
+    }
 }

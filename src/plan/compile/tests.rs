@@ -1,62 +1,12 @@
 //! Whole configurations compiled from text, and what a request would meet in them.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use bytes::Bytes;
-
-use super::{Env, compile};
+use super::testing::from_text;
 use crate::config::diag::{Diag, Level};
-use crate::config::source::Memory;
-use crate::config::{Identity, load};
 use crate::plan::location::*;
 use crate::plan::regex::Captures;
 use crate::plan::script::Op;
 use crate::plan::*;
 use crate::proto::tokens::Token;
-
-/// Compiles a configuration text; `events` may be left out. Warnings are in the second half.
-///
-/// `one.test` resolves to one address, `two.test` to two, every other name to none.
-pub(crate) fn from_text(text: &str) -> Result<(Plan, Vec<Diag>), Vec<Diag>> {
-    let file = PathBuf::from("/etc/ringx/test.conf");
-    let mut source = Memory::default();
-    source.0.insert(file.clone(), Arc::from(text.as_bytes()));
-    let mut loaded = load(
-        &source,
-        &file,
-        Path::new("/etc/ringx"),
-        None,
-        Identity::Ringx,
-    );
-    let Some(model) = loaded.model.take() else {
-        return Err(loaded.diags);
-    };
-    let resolve = |host: &str, port: u16| {
-        let count = match host {
-            "one.test" => 1,
-            "two.test" => 2,
-            _ => return None,
-        };
-        let addr = |n| SocketAddr::from((Ipv4Addr::new(127, 0, 0, n), port));
-        Some((1..=count).map(addr).collect())
-    };
-    let env = Env {
-        resolve: &resolve,
-        files: &loaded.tree.files,
-        hostname: Bytes::from_static(b"host.test"),
-        server_token: ServerToken {
-            short: Bytes::from_static(b"ringx"),
-            full: Bytes::from_static(b"ringx/0"),
-            build: Bytes::from_static(b"ringx/0"),
-        },
-        prefix: PathBuf::from("/etc/ringx"),
-        error_log: LogTarget::Stderr,
-    };
-    let plan = compile(&model, &env)?;
-    Ok((plan, loaded.diags))
-}
 
 fn plan(http: &str) -> Plan {
     match from_text(&format!("http {{\n{http}\n}}")) {

@@ -1,5 +1,6 @@
 //! What std could have had: pooled buffers, dense ids, CIDR sets, sizes, times. Knows no HTTP.
 
+pub mod base64;
 pub mod buf;
 pub mod cidr;
 pub mod escape;

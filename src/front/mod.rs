@@ -1,1 +1,58 @@
-//! Downstream connections: accept, then the HTTP/1 driver that yields requests. Calls nobody above.
+//! Downstream connections: what a client sends becomes a head and a body to read, what it gets is queued and sent.
+//!
+//! A connection *yields* requests; nobody above is called from here. Knows the plan's limits and no location, no
+//! upstream, no log. Start at [`h1::Conn`].
+
+pub mod accept;
+pub mod h1;
+pub mod stream;
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use crate::base::time::Mono;
+use crate::net::Addr;
+use crate::plan::ListenerId;
+use crate::proto::h1::parse::RequestError;
+use crate::proto::proxy_protocol::ProxyHeader;
+
+pub use stream::{BodyLength, BodyRead, ClientFault, HeadView, Stream};
+
+/// Facts of one client connection; they outlive its exchanges' views of them.
+pub struct ConnInfo {
+    /// `$connection`: serial number, unique in the process.
+    pub number: u64,
+    /// The client: the other end of the socket.
+    pub remote: Addr,
+    /// Our end, as the client addressed it.
+    pub local: Addr,
+    /// The listener that accepted it, in the plan of that moment.
+    pub listener: ListenerId,
+    /// What a PROXY protocol header said, with its bytes for the TLVs.
+    pub proxy: Option<Rc<ProxyFacts>>,
+    /// When it was accepted.
+    pub accepted: Mono,
+    /// `$connection_requests`: requests begun, this one included.
+    pub requests: Cell<u64>,
+    /// `$pipe`: the current request was pipelined.
+    pub pipelined: Cell<bool>,
+}
+
+/// Why a request never became one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The head broke a rule: its status is answered, the connection closed.
+    Bad(RequestError),
+    /// The head did not arrive in time: 408 in the log, no answer.
+    TimedOut,
+    /// The client closed in the middle of the head: 400 in the log, no answer.
+    Aborted,
+}
+
+/// A PROXY protocol header as received.
+pub struct ProxyFacts {
+    /// The decoded header.
+    pub header: ProxyHeader,
+    /// Its bytes, which the TLVs point into.
+    pub bytes: Box<[u8]>,
+}

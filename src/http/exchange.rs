@@ -7,11 +7,14 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::filter::userid;
+use crate::base::buf::BufPool;
 use crate::base::time::{Mono, Unix};
 use crate::front::{ConnInfo, Stream};
 use crate::net::file::File;
-use crate::plan::{LocationId, PeerId, GroupId, ServerId};
-use crate::proto::head::{Fields, Method, RequestHead};
+use crate::plan::regex::Captures;
+use crate::plan::{GroupId, LocationId, PeerId, ServerId};
+use crate::proto::head::{Fields, Method, RequestHead, ResponseHead};
 use crate::upstream::origin::Origin;
 
 /// One request being served.
@@ -32,12 +35,20 @@ pub struct Exchange {
     pub args: Vec<u8>,
     /// `$host`: lower-case, without port; empty when the request named none.
     pub host: Vec<u8>,
+    /// The port that the request's host named; 0 when none.
+    pub host_port: u16,
     /// The method that rules see; `error_page` and `X-Accel-Redirect` make it GET.
     pub method: Method,
     /// `uri` and `args` still are what the client sent: `proxy_pass` may forward the raw target.
     pub target_unchanged: bool,
     /// Reached by an internal redirect: `internal` locations may serve it.
     pub internal: bool,
+    /// `rewrite … break` changed `uri`: it no longer begins with the location's text, so `alias` cannot be used.
+    pub rewritten_in_place: bool,
+    /// `try_files` found a file below an `alias` of a pattern location: `uri` is its name there.
+    pub uri_is_below_alias: bool,
+    /// The request body is of no interest any more: nothing may ask for it, and its length is not judged again.
+    pub discard_body: bool,
     /// Returns to the route stage left; at none the request fails with 500. nginx allows ten.
     pub reroutes_left: u8,
     /// An error page is being made: no second one unless `recursive_error_pages`.
@@ -50,12 +61,20 @@ pub struct Exchange {
     pub response: Response,
     /// The request's body, once it was read.
     pub body: RequestBody,
+    /// URL of the attempt in progress (`http://127.0.0.1:81/path`), for the error log; empty when there is none.
+    pub upstream_url: Vec<u8>,
     /// Attempts on upstream peers, for `$upstream_*` and the log.
     pub attempts: Vec<Attempt>,
     /// Head fields of the last upstream response, for `$upstream_http_*`.
     pub upstream_fields: Fields,
     /// Trailer fields of the last upstream response.
     pub upstream_trailers: Fields,
+    /// Storage of upstream heads, lent to the origin that reads one.
+    pub upstream_head: ResponseHead,
+    /// What goes to the upstream as a body.
+    pub upstream_body: UpstreamBody,
+    /// An internal redirect came after the last attempt: the next one is joined with ` : `.
+    pub upstream_redirected: bool,
     /// Values of variables, evaluated lazily.
     pub vars: VarCache,
     /// When its first byte was read.
@@ -64,8 +83,18 @@ pub struct Exchange {
     pub started_unix: Unix,
     /// Request bytes read, head and body: `$request_length`.
     pub request_length: u64,
-    /// What `limit_rate` resolves to, bytes per second; `X-Accel-Limit-Rate` and `set $limit_rate` change it.
+    /// Bytes per second, where `X-Accel-Limit-Rate` or `set $limit_rate` overrule `limit_rate`; 0 is no limit.
     pub limit_rate: Option<u64>,
+    /// `$proxy_host` of a `proxy_pass` with variables, once it was evaluated; empty otherwise.
+    pub proxy_host: Vec<u8>,
+    /// `$proxy_port` of a `proxy_pass` with variables.
+    pub proxy_port: Vec<u8>,
+    /// The response is read ahead of the client: `proxy_buffering`, as `X-Accel-Buffering` left it.
+    pub buffering: bool,
+    /// The client was too slow; `reset_timedout_connection` applies.
+    pub client_timed_out: bool,
+    /// The `userid` cookie of this client.
+    pub uids: userid::Ids,
 }
 
 /// What the client will get: fields that are edited by filters, then a body.
@@ -90,8 +119,10 @@ pub struct Response {
     pub etag: Vec<u8>,
     /// Length of the body when known before it is sent.
     pub content_length: Option<u64>,
-    /// Trailer fields that follow the body (`add_trailer`, upstream trailers).
+    /// Trailer fields that follow the body; `filter::trailers` adds those of `add_trailer` when the body was sent.
     pub trailers: Fields,
+    /// Trailers are expected, so that the body goes out chunked although its length may be known.
+    pub expect_trailers: bool,
     /// Where the body comes from.
     pub body: Body,
     /// The head went out.
@@ -102,7 +133,7 @@ pub struct Response {
     pub body_bytes_sent: u64,
     /// The body was cut short: the connection is closed so that the client can see it.
     pub truncated: bool,
-    /// `expires` of the backend was overridden by X-Accel or `expires`; kept for `Cache-Control` handling.
+    /// Comes from an origin: conditions of the request are the origin's business.
     pub upstream: bool,
 }
 
@@ -112,8 +143,10 @@ pub enum Body {
     /// No body.
     #[default]
     Empty,
-    /// In memory.
-    Bytes(Bytes),
+    /// Constant bytes of the program.
+    Static(&'static [u8]),
+    /// A pooled buffer; goes back to the pool when it was sent.
+    Buffer(Vec<u8>),
     /// A regular file, opened; the range to send.
     File {
         /// The open file.
@@ -146,6 +179,18 @@ pub enum RequestBody {
     },
     /// Taken by an upstream as it arrived, or thrown away.
     Gone,
+}
+
+/// What goes to an upstream as a body: `$proxy_internal_body_length` and `$proxy_internal_chunked`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamBody {
+    /// Nothing, and no field that announces one.
+    #[default]
+    None,
+    /// So many bytes.
+    Length(u64),
+    /// Chunks, as they come from the client.
+    Chunked,
 }
 
 /// One attempt on one peer: what `$upstream_addr` and its siblings print.
@@ -182,17 +227,179 @@ pub struct Attempt {
 pub struct VarCache {
     /// Storage of all cached values.
     pub arena: Vec<u8>,
-    /// Values of settable variables, by `SlotId`.
+    /// Values of settable variables, by `SlotId`; may be shorter than the plan's list.
     pub slots: Vec<Option<(u32, u32)>>,
-    /// Results of `map`s that are not `volatile`, by `MapId`.
-    pub maps: Vec<Option<(u32, u32)>>,
+    /// Results of `map`, `geo` and `split_clients`, in this order; may be shorter than there are.
+    pub tables: Vec<Option<(u32, u32)>>,
     /// The subject of the latest regex match.
     pub subject: Vec<u8>,
     /// `$0` … `$9` as ranges of `subject`; `captures_count` of them are valid.
-    pub captures: [(u32, u32); 10],
+    pub captures: Captures,
     /// How many of `captures` are valid.
     pub captures_count: u8,
     /// `$request_id`, once made.
     pub request_id: Option<[u8; 32]>,
+    /// Tables that are being evaluated, one inside the other.
+    pub depth: u8,
 }
 
+impl VarCache {
+    /// Copies a value into the arena.
+    pub fn keep(&mut self, value: &[u8]) -> (u32, u32) {
+        let start = self.arena.len() as u32;
+        self.arena.extend_from_slice(value);
+        (start, self.arena.len() as u32)
+    }
+
+    /// Forgets all values and keeps the allocations.
+    pub fn clear(&mut self) {
+        self.arena.clear();
+        self.slots.clear();
+        self.tables.clear();
+        self.subject.clear();
+        self.captures_count = 0;
+        self.request_id = None;
+        self.depth = 0;
+    }
+}
+
+impl Response {
+    /// Forgets the answer and keeps the allocations. A pooled body must have been taken out.
+    pub fn clear(&mut self) {
+        let mut reason = std::mem::take(&mut self.reason);
+        let mut content_type = std::mem::take(&mut self.content_type);
+        let mut location = std::mem::take(&mut self.location);
+        let mut etag = std::mem::take(&mut self.etag);
+        let mut fields = std::mem::take(&mut self.fields);
+        let mut trailers = std::mem::take(&mut self.trailers);
+        for text in [&mut reason, &mut content_type, &mut location, &mut etag] {
+            text.clear();
+        }
+        fields.clear();
+        trailers.clear();
+        *self = Self {
+            reason,
+            content_type,
+            location,
+            etag,
+            fields,
+            trailers,
+            ..Self::default()
+        };
+    }
+}
+
+impl Exchange {
+    /// An exchange for a pool: of nobody, and empty.
+    #[must_use]
+    pub fn new(conn: Rc<ConnInfo>) -> Self {
+        Self {
+            conn,
+            stream: Stream::None,
+            head: RequestHead::default(),
+            server: ServerId(0),
+            location: LocationId(0),
+            uri: Vec::new(),
+            args: Vec::new(),
+            host: Vec::new(),
+            host_port: 0,
+            method: Method::Other,
+            target_unchanged: true,
+            internal: false,
+            rewritten_in_place: false,
+            uri_is_below_alias: false,
+            discard_body: false,
+            reroutes_left: 0,
+            error_page: false,
+            status_override: 0,
+            close: false,
+            response: Response::default(),
+            body: RequestBody::Unread,
+            upstream_url: Vec::new(),
+            attempts: Vec::new(),
+            upstream_fields: Fields::new(),
+            upstream_trailers: Fields::new(),
+            upstream_head: ResponseHead::default(),
+            upstream_body: UpstreamBody::None,
+            upstream_redirected: false,
+            vars: VarCache::default(),
+            started: Mono::default(),
+            started_unix: Unix::default(),
+            request_length: 0,
+            limit_rate: None,
+            proxy_host: Vec::new(),
+            proxy_port: Vec::new(),
+            buffering: false,
+            client_timed_out: false,
+            uids: userid::Ids::default(),
+        }
+    }
+
+    /// Takes over a request that was read: its connection, stream, head and when it began.
+    pub fn begin(
+        &mut self,
+        conn: Rc<ConnInfo>,
+        stream: Stream,
+        head: RequestHead,
+        started: (Mono, Unix),
+    ) {
+        self.conn = conn;
+        self.stream = stream;
+        self.request_length = head.wire_len.into();
+        self.head = head;
+        (self.started, self.started_unix) = started;
+    }
+
+    /// What follows is fetched with GET, or HEAD if that was asked for: error pages and `X-Accel-Redirect`.
+    pub fn become_get(&mut self) {
+        if self.method != Method::Head {
+            self.method = Method::Get;
+        }
+    }
+
+    /// Lets go of a request that is over and of everything that belongs to it; keeps the allocations.
+    /// What the next request of the connection needs is handed back.
+    pub fn end(&mut self, buffers: &BufPool) -> (Stream, RequestHead) {
+        if let RequestBody::Memory(body) = std::mem::take(&mut self.body) {
+            buffers.give(body);
+        }
+        if let Body::Buffer(body) = std::mem::take(&mut self.response.body) {
+            buffers.give(body);
+        }
+        self.response.clear();
+        self.vars.clear();
+        for text in [
+            &mut self.uri,
+            &mut self.args,
+            &mut self.host,
+            &mut self.upstream_url,
+            &mut self.proxy_host,
+            &mut self.proxy_port,
+        ] {
+            text.clear();
+        }
+        self.attempts.clear();
+        self.upstream_fields.clear();
+        self.upstream_trailers.clear();
+        self.upstream_head.clear();
+        self.upstream_body = UpstreamBody::None;
+        self.upstream_redirected = false;
+        self.host_port = 0;
+        self.method = Method::Other;
+        self.target_unchanged = true;
+        self.internal = false;
+        self.rewritten_in_place = false;
+        self.uri_is_below_alias = false;
+        self.discard_body = false;
+        self.error_page = false;
+        self.status_override = 0;
+        self.close = false;
+        self.request_length = 0;
+        self.limit_rate = None;
+        self.buffering = false;
+        self.client_timed_out = false;
+        self.uids = userid::Ids::default();
+        let stream = std::mem::take(&mut self.stream);
+        (stream, std::mem::take(&mut self.head))
+    }
+}

@@ -6,7 +6,7 @@ use super::exchange::Exchange;
 use super::local::{Cx, Generation, Local};
 use super::{access, content, error, filter, log, rewrite, route, transfer};
 use crate::plan::LocationId;
-use crate::proto::h1::parse::BadRequest;
+use crate::proto::h1::parse::RequestError;
 
 /// What a stage decided. nginx's OK, DECLINED and AGAIN, with the waiting left to `await`.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,44 +38,44 @@ pub enum Reroute {
 /// the error answer and the log line are made.
 pub async fn serve(
     mut exchange: Box<Exchange>,
-    refused: Option<BadRequest>,
+    refused: Option<RequestError>,
     generation: Rc<Generation>,
     local: Rc<Local>,
 ) -> Box<Exchange> {
     let cx = Cx::new(&generation, &local);
     let ex = &mut *exchange;
-    let mut flow = match refused {
-        None => route::server(ex, cx),
-        Some(bad) => route::refuse(ex, cx, &bad),
-    };
-    loop {
-        flow = match flow {
-            Flow::Next => in_location(ex, cx).await,
-            Flow::Reroute(to) => match route::reroute(ex, cx, to) {
-                Flow::Next => in_location(ex, cx).await,
-                other => other,
-            },
-            Flow::Error(status) => error::answer(ex, cx, status),
-            Flow::Answer => match filter::head(ex, cx) {
-                Flow::Answer => {
-                    transfer::send(ex, cx).await;
-                    break;
-                }
-                other => other,
-            },
-            Flow::Close => {
-                ex.close = true;
-                break;
-            }
-        };
+    if settle(ex, refused, cx).await {
+        transfer::send(ex, cx).await;
+    } else {
+        ex.close = true;
     }
     log::line(ex, cx);
     exchange
 }
 
+/// Stages 3 to 7: `exchange.response` is what will be sent; false when the connection ends without an answer.
+pub async fn settle(ex: &mut Exchange, refused: Option<RequestError>, cx: Cx<'_>) -> bool {
+    let mut flow = match refused {
+        None => route::begin(ex, cx).await,
+        Some(why) => route::refuse(ex, cx, why),
+    };
+    loop {
+        flow = match flow {
+            Flow::Next => in_location(ex, cx).await,
+            Flow::Reroute(to) => route::reroute(ex, cx, to).await,
+            Flow::Error(status) => error::answer(ex, cx, status),
+            Flow::Answer => match filter::head(ex, cx) {
+                Flow::Answer => return true,
+                other => other,
+            },
+            Flow::Close => return false,
+        };
+    }
+}
+
 /// Stages 4 to 6, in the location that was just found.
 async fn in_location(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
-    match rewrite::location(ex, cx) {
+    match rewrite::location(ex, cx).await {
         Flow::Next => {}
         other => return other,
     }

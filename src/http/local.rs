@@ -3,11 +3,14 @@
 //! `http` never imports `shard`: a shard builds one [`Local`] and lends it, and a test builds one in
 //! a few lines.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::filter::userid::Sequence;
 use crate::base::buf::BufPool;
+use crate::base::rng::Rng;
+use crate::base::time::HTTP_DATE_LEN;
 use crate::net::clock::Clock;
 use crate::net::deadline::Deadlines;
 use crate::observe::{Counters, Logs};
@@ -40,8 +43,35 @@ pub struct Local {
     pub counters: Counters,
     /// Log sinks: access and error.
     pub logs: Logs,
-    /// Random words for balancing and `$request_id`.
-    pub random: Cell<u64>,
+    rng: RefCell<Rng>,
+    /// Numbers of `userid` cookies.
+    pub uids: Sequence,
+    /// The `Date` field's text, and the Unix second that it is for.
+    pub date: Cell<(i64, [u8; HTTP_DATE_LEN])>,
+}
+
+impl Local {
+    /// A shard's belongings; `seed` must differ between shards and between processes.
+    #[must_use]
+    pub fn new(clock: Clock, deadlines: Rc<Deadlines>, counters: Counters, logs: Logs, seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let uids = Sequence::new(rng.word() as u32);
+        Self {
+            buffers: BufPool::new(),
+            clock,
+            deadlines,
+            counters,
+            logs,
+            rng: RefCell::new(rng),
+            uids,
+            date: Cell::new((i64::MIN, [0; HTTP_DATE_LEN])),
+        }
+    }
+
+    /// A random word, for balancing and `$request_id`.
+    pub fn random(&self) -> u64 {
+        self.rng.borrow_mut().word()
+    }
 }
 
 /// What every stage is handed besides the exchange: copyable references.

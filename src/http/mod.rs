@@ -1,1 +1,19 @@
-//! One exchange from head to log line: the stages. Start at `flow`.
+//! One exchange from head to log line: the stages. Knows every stage and no socket of the client's version.
+//! Start at [`flow::serve`].
+
+pub mod access;
+pub mod body;
+pub mod content;
+pub mod error;
+pub mod exchange;
+pub mod filter;
+pub mod flow;
+pub mod local;
+pub mod log;
+pub mod pace;
+pub mod rewrite;
+pub mod route;
+pub mod spool;
+pub mod transfer;
+pub mod tunnel;
+pub mod vars;

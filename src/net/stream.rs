@@ -385,6 +385,11 @@ impl RecvHalf {
     pub fn expired(&self) -> Option<Expired> {
         self.0.expired()
     }
+
+    /// See [`Stream::cut`].
+    pub fn cut(&self) -> bool {
+        self.0.deadlines.cut(self.0.slot)
+    }
 }
 
 impl AsFd for RecvHalf {
@@ -480,6 +485,18 @@ impl SendHalf {
         buf: Vec<u8>,
     ) -> (io::Result<()>, Vec<u8>) {
         let out = self.send_steps(buf, 0, Some(within)).await;
+        self.disarm();
+        out
+    }
+
+    /// [`SendHalf::send_all_within`] from an offset on.
+    pub async fn send_from_within(
+        &mut self,
+        within: Duration,
+        buf: Vec<u8>,
+        from: usize,
+    ) -> (io::Result<()>, Vec<u8>) {
+        let out = self.send_steps(buf, from, Some(within)).await;
         self.disarm();
         out
     }

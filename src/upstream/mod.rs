@@ -9,6 +9,7 @@ pub mod connect;
 pub mod crc32;
 pub mod group;
 pub mod health;
+pub mod origin;
 pub mod pool;
 pub mod resolve;
 pub mod retry;

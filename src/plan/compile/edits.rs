@@ -13,14 +13,7 @@ use crate::proto::tokens::Token;
 /// Compiled values that many locations inherit unchanged.
 #[derive(Default)]
 pub(super) struct Caches {
-    types: Vec<CachedTypes>,
-}
-
-/// A compiled `types` list under what it was compiled from.
-struct CachedTypes {
-    list: model::List<model::MimeType>,
-    default: Arc<[u8]>,
-    plan: Arc<TypesPlan>,
+    types: Vec<(model::List<model::MimeType>, Arc<[u8]>, Arc<TypesPlan>)>,
 }
 
 impl Compiler<'_> {
@@ -65,11 +58,11 @@ impl Compiler<'_> {
 
     /// Content types. Lists that were inherited are compiled once.
     pub(super) fn types(&mut self, core: &Core) -> Arc<TypesPlan> {
-        let cached = self.caches.types.iter().find(|cached| {
-            Arc::ptr_eq(&cached.list, &core.types) && cached.default == core.default_type
+        let cached = self.caches.types.iter().find(|(list, default, _)| {
+            Arc::ptr_eq(list, &core.types) && *default == core.default_type
         });
-        if let Some(cached) = cached {
-            return Arc::clone(&cached.plan);
+        if let Some((_, _, plan)) = cached {
+            return Arc::clone(plan);
         }
         let mut by_extension: Vec<(Bytes, Bytes)> = core
             .types
@@ -84,11 +77,11 @@ impl Compiler<'_> {
             by_extension,
             default: bytes_of(&core.default_type),
         });
-        self.caches.types.push(CachedTypes {
-            list: Arc::clone(&core.types),
-            default: Arc::clone(&core.default_type),
-            plan: Arc::clone(&plan),
-        });
+        self.caches.types.push((
+            Arc::clone(&core.types),
+            Arc::clone(&core.default_type),
+            Arc::clone(&plan),
+        ));
         plan
     }
 }

@@ -30,10 +30,13 @@ impl Compiler<'_> {
         for op in ops {
             match op {
                 model::Op::Set { variable, value } => {
-                    // A name that may not be set was reported when the names were collected.
-                    if let Ok(target) = self.registry.define_slot(&variable.bytes) {
-                        let value = self.expr(value);
-                        out.push(Op::Set { target, value });
+                    match self.registry.define_slot(&variable.bytes) {
+                        Ok(target) => out.push(Op::Set {
+                            target,
+                            value: self.expr(value),
+                        }),
+                        // Reported when the names were collected.
+                        Err(_) => {}
                     }
                 }
                 model::Op::Rewrite(rewrite) => {

@@ -64,9 +64,7 @@ impl Compiler<'_> {
             );
         }
         let proxies = Cidrs(geo.proxies.iter().map(cidr).collect());
-        let mut plan = builder.build(proxies, geo.proxy_recursive);
-        plan.volatile = geo.volatile;
-        plan
+        builder.build(proxies, geo.proxy_recursive)
     }
 
     fn split(&mut self, split: &model::SplitClients) -> SplitPlan {

@@ -144,9 +144,15 @@ pub fn field_number(out: &mut Vec<u8>, token: Token, value: u64) {
 pub fn value(out: &mut Vec<u8>, value: &[u8]) {
     let start = out.len();
     out.extend_from_slice(value);
+    clean(&mut out[start..]);
+}
+
+/// Makes CR, LF and NUL in a value that was written in place spaces.
+#[inline]
+pub fn clean(value: &mut [u8]) {
     // One branch for all bytes, so that the usual clean value costs a vector pass.
     if value.iter().fold(false, |bad, &b| bad | breaks_line(b)) {
-        for byte in &mut out[start..] {
+        for byte in value {
             if breaks_line(*byte) {
                 *byte = b' ';
             }

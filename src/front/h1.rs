@@ -1,0 +1,712 @@
+//! The HTTP/1 side of one client connection: heads in, bodies in, framed responses out, and what happens between
+//! two requests.
+//!
+//! Drives `proto::h1`'s codecs over a socket and decides nothing that a codec can decide. A connection that waits
+//! for its next request holds no buffer. Start at [`Conn::read_head`].
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::stream::{BodyLength, BodyRead, ClientFault, HeadView};
+use super::{ConnInfo, Refusal};
+use crate::base::buf::BufPool;
+use crate::net::Stream as Socket;
+use crate::net::file::{self, File};
+use crate::net::stream::{How, Idle};
+use crate::proto::h1::body::{BodyDecoder, BodyStep, ChunkedDecoder, LengthBody};
+use crate::proto::h1::encode;
+use crate::proto::h1::parse::{HeadLimits, Parsed, RequestParser};
+use crate::proto::head::{Fields, RequestHead, Version};
+use crate::proto::head::Method;
+use crate::proto::tokens::Token;
+
+/// First buffer of an output queue: a usual response head with a small body.
+const OUT_BYTES: usize = 4 << 10;
+
+/// Body pieces up to this size are copied behind what is queued: cheaper than one more send.
+const COPY_BYTES_MAX: usize = 16 << 10;
+
+/// Room for one receive of a request body.
+const BODY_RECV_BYTES: usize = 16 << 10;
+
+/// How the response body is framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Framing {
+    /// As it is: by length, or until the connection closes.
+    Plain,
+    /// `Transfer-Encoding: chunked`.
+    Chunked,
+    /// No body follows: HEAD, 1xx, 204, 304.
+    HeadOnly,
+}
+
+/// One HTTP/1 client connection.
+pub struct Conn {
+    socket: Socket,
+    /// Facts that variables and logs ask for.
+    pub info: Rc<ConnInfo>,
+    parser: RequestParser,
+    decoder: BodyDecoder,
+    /// Bytes received; those before `at` are consumed. Without capacity while idle.
+    input: Vec<u8>,
+    at: usize,
+    /// Bytes to send. Without capacity while idle.
+    out: Vec<u8>,
+    framing: Framing,
+    version: Version,
+    method: Method,
+    /// The client asked for keep-alive and nothing has spoken against it yet.
+    keep_alive: bool,
+    /// `100 Continue` is still owed.
+    expects_continue: bool,
+    /// The last chunk's CR LF is still owed.
+    chunk_open: bool,
+    /// A body framing error was seen: nothing on this connection can be trusted any more.
+    broken: bool,
+    body_done: bool,
+    sent: u64,
+    body_received: u64,
+}
+
+/// What waiting for a request brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decoded {
+    /// A head, complete and valid.
+    Request,
+    /// Something that gets an error answer or only a log line.
+    Refused(Refusal),
+    /// The connection ended between requests.
+    Closed,
+}
+
+/// How a connection ends its exchange.
+#[derive(Clone, Copy, Debug)]
+pub struct Ending {
+    /// `lingering_close`: read on before closing when the client may still be sending.
+    pub linger: bool,
+    /// `lingering_close always`.
+    pub linger_always: bool,
+    /// `lingering_time`.
+    pub linger_time: Duration,
+    /// `lingering_timeout`.
+    pub linger_timeout: Duration,
+    /// `reset_timedout_connection` applies: close by reset.
+    pub reset: bool,
+}
+
+impl Conn {
+    /// Takes over an accepted socket; `input` holds bytes that were read ahead, behind a PROXY protocol header.
+    #[must_use]
+    pub fn new(socket: Socket, info: Rc<ConnInfo>, input: Vec<u8>, at: usize) -> Self {
+        Self {
+            socket,
+            info,
+            parser: RequestParser::new(),
+            decoder: BodyDecoder::Empty,
+            input,
+            at,
+            out: Vec::new(),
+            framing: Framing::Plain,
+            version: Version::Http11,
+            method: Method::Get,
+            keep_alive: false,
+            expects_continue: false,
+            chunk_open: false,
+            broken: false,
+            body_done: true,
+            sent: 0,
+            body_received: 0,
+        }
+    }
+
+    /// The socket, for options, tunnels and facts.
+    #[must_use]
+    pub fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// The socket's halves, for a tunnel.
+    pub fn socket_mut(&mut self) -> &mut Socket {
+        &mut self.socket
+    }
+
+    /// Bytes received and not consumed: what a tunnel sends first.
+    #[must_use]
+    pub fn take_unread(&mut self) -> Vec<u8> {
+        let mut rest = std::mem::take(&mut self.input);
+        rest.drain(..self.at);
+        self.at = 0;
+        rest
+    }
+
+    /// Waits for the first byte of the next request, `within` at most. False when the connection is over.
+    /// Holds no buffer while it waits.
+    pub async fn wait(&mut self, within: Duration) -> bool {
+        if self.at < self.input.len() {
+            return true;
+        }
+        matches!(self.socket.rx.wait_idle(Some(within)).await, Ok(Idle::Ready))
+    }
+
+    /// Reads one head, `within` in all. Pipelined bytes behind it stay for the body and the next request.
+    pub async fn read_head(
+        &mut self,
+        head: &mut RequestHead,
+        limits: &HeadLimits,
+        within: Duration,
+        buffers: &BufPool,
+    ) -> Decoded {
+        self.begin();
+        self.info.pipelined.set(self.at < self.input.len());
+        let mut armed = false;
+        loop {
+            match self.parser.parse(&self.input[self.at..], limits, head) {
+                Ok(Parsed::Complete(len)) => {
+                    if armed {
+                        self.socket.rx.disarm();
+                    }
+                    self.at += len;
+                    self.accept_head(head);
+                    return Decoded::Request;
+                }
+                Ok(Parsed::Incomplete) => {}
+                Err(error) => {
+                    self.version = head.version;
+                    self.broken = true;
+                    return Decoded::Refused(Refusal::Bad(error));
+                }
+            }
+            if !armed {
+                self.socket.rx.arm(within);
+                armed = true;
+            }
+            self.compact();
+            self.make_room(limits, buffers);
+            let (result, input) = self.socket.rx.recv(std::mem::take(&mut self.input)).await;
+            self.input = input;
+            if !matches!(result, Ok(n) if n > 0) {
+                self.broken = true;
+                return self.ended_in_head();
+            }
+        }
+    }
+
+    /// Forgets the previous request.
+    fn begin(&mut self) {
+        self.parser.reset();
+        self.decoder = BodyDecoder::Empty;
+        self.framing = Framing::Plain;
+        self.keep_alive = false;
+        self.expects_continue = false;
+        self.chunk_open = false;
+        self.body_done = true;
+        self.sent = 0;
+        self.body_received = 0;
+        self.info.requests.set(self.info.requests.get() + 1);
+    }
+
+    fn accept_head(&mut self, head: &RequestHead) {
+        self.version = head.version;
+        self.method = head.method;
+        self.keep_alive = head.wants_keep_alive();
+        self.expects_continue = head.expect_100 && head.version >= Version::Http11;
+        self.decoder = if head.chunked {
+            BodyDecoder::Chunked(Box::new(ChunkedDecoder::new()))
+        } else {
+            match head.content_length {
+                Some(n) if n > 0 => BodyDecoder::Length(LengthBody::new(n)),
+                _ => BodyDecoder::Empty,
+            }
+        };
+        self.body_done = self.decoder.is_done();
+    }
+
+    /// Room for the rest of a head: the first buffer as configured, then as large as a head may become.
+    fn make_room(&mut self, limits: &HeadLimits, buffers: &BufPool) {
+        let unread = self.input.len() - self.at;
+        if self.input.capacity() == 0 {
+            self.input = buffers.take(limits.first_buffer);
+        } else if unread + 256 > self.input.capacity() {
+            let room = (unread * 2).clamp(limits.large_size, limits.bytes_max() + 1);
+            buffers.grow(&mut self.input, room.max(unread + 1));
+        }
+    }
+
+    fn compact(&mut self) {
+        if self.at > 0 {
+            self.input.drain(..self.at);
+            self.at = 0;
+        }
+    }
+
+    fn ended_in_head(&self) -> Decoded {
+        if !self.parser.started() {
+            Decoded::Closed
+        } else if self.socket.expired().is_some() {
+            Decoded::Refused(Refusal::TimedOut)
+        } else {
+            Decoded::Refused(Refusal::Aborted)
+        }
+    }
+
+    /// What is known of the request body.
+    #[must_use]
+    pub fn body_length(&self) -> BodyLength {
+        match &self.decoder {
+            BodyDecoder::Length(body) => BodyLength::Known(body.remaining() + self.body_received),
+            BodyDecoder::Chunked(_) => BodyLength::Chunked,
+            BodyDecoder::Empty | BodyDecoder::UntilClose => BodyLength::None,
+        }
+    }
+
+    /// Whether the request body was read to its end.
+    #[must_use]
+    pub fn body_done(&self) -> bool {
+        self.body_done
+    }
+
+    /// Request body bytes read so far, without framing.
+    #[must_use]
+    pub fn body_received(&self) -> u64 {
+        self.body_received
+    }
+
+    /// See [`super::Stream::read_body`].
+    pub async fn read_body(
+        &mut self,
+        out: &mut Vec<u8>,
+        within: Duration,
+        buffers: &BufPool,
+    ) -> Result<BodyRead, ClientFault> {
+        if self.body_done {
+            return Ok(BodyRead::End);
+        }
+        self.send_continue(within, buffers).await?;
+        loop {
+            match self.step_body(out)? {
+                Some(read) => return Ok(read),
+                None => self.receive_body(out, within, buffers).await?,
+            }
+        }
+    }
+
+    /// Moves what is already here into `out`. `None` asks for more bytes.
+    fn step_body(&mut self, out: &mut Vec<u8>) -> Result<Option<BodyRead>, ClientFault> {
+        let before = out.len();
+        loop {
+            match self.decoder.step(&self.input[self.at..]) {
+                Ok(BodyStep::Data { from, to }) => {
+                    out.extend_from_slice(&self.input[self.at + from..self.at + to]);
+                    self.at += to;
+                }
+                Ok(BodyStep::Done(len)) => {
+                    self.at += len;
+                    self.body_done = true;
+                    break;
+                }
+                Ok(BodyStep::More) => {
+                    self.at = self.input.len();
+                    break;
+                }
+                Err(error) => {
+                    self.broken = true;
+                    return Err(ClientFault::Framing(error));
+                }
+            }
+        }
+        let read = out.len() - before;
+        self.body_received += read as u64;
+        Ok(match read {
+            0 if self.body_done => Some(BodyRead::End),
+            0 => None,
+            n => Some(BodyRead::Data(n)),
+        })
+    }
+
+    /// Receives more of the body. A body of known length goes straight to `out`; what follows it is put back.
+    async fn receive_body(
+        &mut self,
+        out: &mut Vec<u8>,
+        within: Duration,
+        buffers: &BufPool,
+    ) -> Result<(), ClientFault> {
+        self.compact();
+        if self.input.capacity() == 0 {
+            self.input = buffers.take(BODY_RECV_BYTES);
+        }
+        let _ = out;
+        let (result, input) = self.socket.rx.recv_within(within, std::mem::take(&mut self.input)).await;
+        self.input = input;
+        match result {
+            Ok(0) => Err(self.receive_fault()),
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.fault(&error)),
+        }
+    }
+
+    fn receive_fault(&mut self) -> ClientFault {
+        self.broken = true;
+        if self.socket.expired().is_some() { ClientFault::TimedOut } else { ClientFault::Gone }
+    }
+
+    fn fault(&mut self, error: &io::Error) -> ClientFault {
+        self.broken = true;
+        if error.kind() == io::ErrorKind::TimedOut || self.socket.expired().is_some() {
+            ClientFault::TimedOut
+        } else {
+            ClientFault::Gone
+        }
+    }
+
+    /// RFC 9110 10.1.1: the interim answer precedes the first read of the body.
+    async fn send_continue(&mut self, within: Duration, buffers: &BufPool) -> Result<(), ClientFault> {
+        if !std::mem::take(&mut self.expects_continue) {
+            return Ok(());
+        }
+        self.room(0, buffers);
+        self.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        self.flush(within, buffers).await
+    }
+
+    /// Trailer fields of a chunked request body.
+    #[must_use]
+    pub fn body_trailers(&self) -> Option<&Fields> {
+        self.decoder.trailers()
+    }
+
+    fn room(&mut self, more: usize, buffers: &BufPool) {
+        if self.out.capacity() == 0 {
+            self.out = buffers.take(OUT_BYTES.max(more));
+        } else {
+            let need = self.out.len() + more;
+            buffers.grow(&mut self.out, need);
+        }
+    }
+
+    /// See [`super::Stream::queue_head`]. The order of lines is nginx's.
+    pub fn queue_head(&mut self, head: &HeadView<'_>, buffers: &BufPool) {
+        self.fix_framing(head);
+        if self.version < Version::Http10 {
+            return;
+        }
+        self.room(512 + head.fields.buf().len() + 4 * head.fields.len(), buffers);
+        let out = &mut self.out;
+        if head.status_line.is_empty() {
+            encode::status_line(out, head.status);
+        } else {
+            encode::status_line_with(out, head.status_line);
+        }
+        let lines = [
+            (Token::SERVER, head.server),
+            (Token::DATE, head.date),
+            (Token::CONTENT_TYPE, head.content_type),
+        ];
+        for (token, value) in lines {
+            if !value.is_empty() {
+                encode::field_token(out, token, value);
+            }
+        }
+        if let (Some(length), false) = (head.content_length, self.framing == Framing::Chunked)
+            && head.status != 204
+            && head.status >= 200
+        {
+            encode::field_number(out, Token::CONTENT_LENGTH, length);
+        }
+        for (token, value) in [(Token::LAST_MODIFIED, head.last_modified), (Token::LOCATION, head.location)] {
+            if !value.is_empty() {
+                encode::field_token(out, token, value);
+            }
+        }
+        if self.framing == Framing::Chunked {
+            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        }
+        if head.status == 101 {
+            out.extend_from_slice(b"Connection: upgrade\r\n");
+        } else if self.keep_alive {
+            out.extend_from_slice(b"Connection: keep-alive\r\n");
+            if head.keepalive_header > 0 {
+                out.extend_from_slice(b"Keep-Alive: timeout=");
+                out.extend_from_slice(itoa::Buffer::new().format(head.keepalive_header).as_bytes());
+                out.extend_from_slice(b"\r\n");
+            }
+        } else {
+            out.extend_from_slice(b"Connection: close\r\n");
+        }
+        for field in head.fields.iter() {
+            encode::field(out, field.name, field.value);
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// nginx's chunked filter: which framing the body gets, and whether the connection survives it.
+    fn fix_framing(&mut self, head: &HeadView<'_>) {
+        let head_only = self.method == Method::Head || matches!(head.status, 100..=199 | 204 | 304);
+        if head.status == 101 {
+            self.framing = Framing::Plain;
+        } else if head_only {
+            self.framing = Framing::HeadOnly;
+        } else if head.content_length.is_some() && !(head.trailers && self.version >= Version::Http11) {
+            self.framing = Framing::Plain;
+        } else if self.version >= Version::Http11 && head.chunked_allowed {
+            self.framing = Framing::Chunked;
+        } else {
+            self.framing = Framing::Plain;
+            if head.content_length.is_none() {
+                self.keep_alive = false;
+            }
+        }
+    }
+
+    /// See [`super::Stream::queue_interim`].
+    pub fn queue_interim(&mut self, status: u16, fields: &Fields, buffers: &BufPool) {
+        if self.version < Version::Http11 {
+            return;
+        }
+        self.room(128 + fields.buf().len() + 4 * fields.len(), buffers);
+        encode::status_line(&mut self.out, status);
+        for field in fields.iter() {
+            encode::field(&mut self.out, field.name, field.value);
+        }
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// See [`super::Stream::queue`].
+    pub fn queue(&mut self, data: &[u8], buffers: &BufPool) {
+        if data.is_empty() || self.framing == Framing::HeadOnly {
+            return;
+        }
+        self.room(data.len() + 32, buffers);
+        self.open_chunk(data.len());
+        self.out.extend_from_slice(data);
+    }
+
+    fn open_chunk(&mut self, len: usize) {
+        if self.framing == Framing::Chunked {
+            if self.chunk_open {
+                self.out.extend_from_slice(b"\r\n");
+            }
+            encode::chunk_head(&mut self.out, len);
+            self.chunk_open = true;
+        }
+    }
+
+    /// Bytes queued and not yet sent.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.out.len()
+    }
+
+    /// See [`super::Stream::queue_end`].
+    pub fn queue_end(&mut self, trailers: &Fields, buffers: &BufPool) {
+        if self.framing != Framing::Chunked {
+            return;
+        }
+        self.room(64 + trailers.buf().len() + 4 * trailers.len(), buffers);
+        if std::mem::take(&mut self.chunk_open) {
+            self.out.extend_from_slice(b"\r\n");
+        }
+        self.out.extend_from_slice(b"0\r\n");
+        for field in trailers.iter() {
+            encode::field(&mut self.out, field.name, field.value);
+        }
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// See [`super::Stream::flush`].
+    pub async fn flush(&mut self, within: Duration, buffers: &BufPool) -> Result<(), ClientFault> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let len = self.out.len() as u64;
+        let (result, out) = self.socket.tx.send_all_within(within, std::mem::take(&mut self.out)).await;
+        buffers.give(out);
+        match result {
+            Ok(()) => {
+                self.sent += len;
+                Ok(())
+            }
+            Err(error) => Err(self.fault(&error)),
+        }
+    }
+
+    /// See [`super::Stream::try_flush`].
+    pub fn try_flush(&mut self, buffers: &BufPool) -> Result<bool, ClientFault> {
+        if self.out.is_empty() {
+            return Ok(true);
+        }
+        match self.socket.tx.try_send(&self.out) {
+            Ok(sent) => {
+                let n = sent.unwrap_or(0);
+                self.sent += n as u64;
+                if n == self.out.len() {
+                    buffers.give(std::mem::take(&mut self.out));
+                    return Ok(true);
+                }
+                self.out.drain(..n);
+                Ok(false)
+            }
+            Err(error) => Err(self.fault(&error)),
+        }
+    }
+
+    /// See [`super::Stream::send`].
+    pub async fn send(
+        &mut self,
+        data: Vec<u8>,
+        from: usize,
+        within: Duration,
+        buffers: &BufPool,
+    ) -> (Result<(), ClientFault>, Vec<u8>) {
+        let len = data.len() - from;
+        if len == 0 || self.framing == Framing::HeadOnly {
+            return (self.flush(within, buffers).await, data);
+        }
+        if len <= COPY_BYTES_MAX {
+            self.queue(&data[from..], buffers);
+            return (self.flush(within, buffers).await, data);
+        }
+        self.room(32, buffers);
+        self.open_chunk(len);
+        if let Err(fault) = self.flush(within, buffers).await {
+            return (Err(fault), data);
+        }
+        let (result, data) = self.socket.tx.send_from_within(within, data, from).await;
+        match result {
+            Ok(()) => {
+                self.sent += len as u64;
+                (Ok(()), data)
+            }
+            Err(error) => (Err(self.fault(&error)), data),
+        }
+    }
+
+    /// See [`super::Stream::send_file`].
+    pub async fn send_file(
+        &mut self,
+        file: &File,
+        offset: u64,
+        length: u64,
+        within: Duration,
+    ) -> Result<(), ClientFault> {
+        let (result, sent) = file::send(&mut self.socket.tx, file, offset, length, Some(within)).await;
+        self.sent += sent;
+        result.map_err(|error| self.fault(&error))
+    }
+
+    /// Whether this response has a body at all.
+    #[must_use]
+    pub fn wants_body(&self) -> bool {
+        self.framing != Framing::HeadOnly
+    }
+
+    /// Whether the body is framed in chunks.
+    #[must_use]
+    pub fn is_chunked(&self) -> bool {
+        self.framing == Framing::Chunked
+    }
+
+    /// Bytes sent for this exchange.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Counts bytes that a tunnel sent.
+    pub fn count_sent(&mut self, bytes: u64) {
+        self.sent += bytes;
+    }
+
+    /// The connection ends after this exchange.
+    pub fn set_close(&mut self) {
+        self.keep_alive = false;
+    }
+
+    /// Whether another request may follow.
+    #[must_use]
+    pub fn keeps_alive(&self) -> bool {
+        self.keep_alive && !self.broken
+    }
+
+    /// Ends an exchange: reads what is left of the request, or closes as nginx does. True when another request may
+    /// follow on this connection.
+    pub async fn finish(&mut self, ending: &Ending, buffers: &BufPool) -> bool {
+        self.give_out(buffers);
+        if self.keeps_alive() && !self.body_done {
+            self.discard_body(ending, buffers).await;
+        }
+        if self.keeps_alive() && self.body_done {
+            if self.at == self.input.len() {
+                self.give_input(buffers);
+            }
+            return true;
+        }
+        if ending.reset {
+            // A socket that cannot be reset is about to be closed anyway.
+            let _ = self.socket.set_reset_on_close();
+        } else if ending.linger_always || (ending.linger && self.may_still_send()) {
+            self.linger(ending, buffers).await;
+        }
+        self.give_input(buffers);
+        false
+    }
+
+    /// Closing now could reset the connection before the client has read the answer.
+    fn may_still_send(&self) -> bool {
+        self.socket.expired().is_none()
+            && (!self.body_done || self.broken || self.at < self.input.len() || self.info.pipelined.get())
+    }
+
+    /// Reads the rest of an unwanted request body, within the time for lingering.
+    async fn discard_body(&mut self, ending: &Ending, buffers: &BufPool) {
+        let mut sink = buffers.take(BODY_RECV_BYTES);
+        let mut left = ending.linger_time;
+        self.expects_continue = false;
+        while !self.body_done && !left.is_zero() {
+            let before = self.socket.deadlines().now();
+            sink.clear();
+            if self.read_body(&mut sink, ending.linger_timeout.min(left), buffers).await.is_err() {
+                break;
+            }
+            left = left.saturating_sub(self.socket.deadlines().now().since(before));
+        }
+        buffers.give(sink);
+    }
+
+    /// Sends the FIN and throws away what still comes, so that the kernel does not reset the connection while the
+    /// client reads the answer.
+    async fn linger(&mut self, ending: &Ending, buffers: &BufPool) {
+        if self.socket.shutdown(How::Write).is_err() {
+            return;
+        }
+        if self.input.capacity() == 0 {
+            self.input = buffers.take(BODY_RECV_BYTES);
+        }
+        let mut left = ending.linger_time;
+        while !left.is_zero() {
+            let before = self.socket.deadlines().now();
+            self.input.clear();
+            self.at = 0;
+            let within = ending.linger_timeout.min(left);
+            let (result, input) = self.socket.rx.recv_within(within, std::mem::take(&mut self.input)).await;
+            self.input = input;
+            if !matches!(result, Ok(n) if n > 0) {
+                break;
+            }
+            left = left.saturating_sub(self.socket.deadlines().now().since(before));
+        }
+    }
+
+    fn give_out(&mut self, buffers: &BufPool) {
+        if self.out.capacity() > 0 {
+            buffers.give(std::mem::take(&mut self.out));
+        }
+    }
+
+    fn give_input(&mut self, buffers: &BufPool) {
+        self.at = 0;
+        if self.input.capacity() > 0 {
+            buffers.give(std::mem::take(&mut self.input));
+        }
+    }
+}

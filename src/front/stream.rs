@@ -1,0 +1,219 @@
+//! An exchange's handle on its client, the same for every HTTP version: request body in, response out.
+//!
+//! One enum and no trait, so that `http` is compiled once. Output is queued and leaves with
+//! [`Stream::flush`]: a small response costs one send, head and body together.
+
+use std::time::Duration;
+
+use super::h1;
+use crate::base::buf::BufPool;
+use crate::net::file::File;
+use crate::proto::h1::body::BodyError;
+use crate::proto::head::Fields;
+
+/// A client's half-done exchange.
+#[derive(Default)]
+pub enum Stream {
+    /// No client: an exchange that waits in its pool.
+    #[default]
+    None,
+    /// HTTP/1.
+    H1(Box<h1::Conn>),
+}
+
+/// What is known of a request body before it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyLength {
+    /// There is none.
+    None,
+    /// So many bytes.
+    Known(u64),
+    /// Until its last chunk.
+    Chunked,
+}
+
+/// What one look at the request body brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyRead {
+    /// So many bytes were appended.
+    Data(usize),
+    /// The body is over.
+    End,
+}
+
+/// Why a client's bytes ended early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientFault {
+    /// It closed, or the connection broke.
+    Gone,
+    /// It was too slow: 408.
+    TimedOut,
+    /// Its framing is wrong: 400.
+    Framing(BodyError),
+}
+
+/// A response head, ready to be encoded. Every slice is already clean of line ends or gets cleaned by the encoder.
+pub struct HeadView<'a> {
+    /// Status code.
+    pub status: u16,
+    /// An origin's status and reason (`404 Nope`), passed on as they are; empty for the standard ones.
+    pub status_line: &'a [u8],
+    /// `Server` value; empty when an origin's own is among `fields`.
+    pub server: &'a [u8],
+    /// `Date` value; empty when an origin's own is among `fields`.
+    pub date: &'a [u8],
+    /// `Content-Type`; empty when none.
+    pub content_type: &'a [u8],
+    /// Length of the body when known; decides framing.
+    pub content_length: Option<u64>,
+    /// `Last-Modified`, formatted; empty when none.
+    pub last_modified: &'a [u8],
+    /// `Location`, absolute; empty when none or among `fields`.
+    pub location: &'a [u8],
+    /// Everything else, in order.
+    pub fields: &'a Fields,
+    /// Trailers will follow a chunked body.
+    pub trailers: bool,
+    /// `chunked_transfer_encoding`.
+    pub chunked_allowed: bool,
+    /// Seconds of `Keep-Alive: timeout=`; 0 sends none.
+    pub keepalive_header: u64,
+}
+
+/// Stands in every method where an exchange without a client would be a bug of ours.
+const NO_CLIENT: &str = "invariant: an exchange that is served has a client";
+
+impl Stream {
+    /// The HTTP/1 connection under this stream.
+    #[must_use]
+    pub fn h1(&self) -> &h1::Conn {
+        match self {
+            Self::H1(conn) => conn,
+            Self::None => unreachable!("{NO_CLIENT}"),
+        }
+    }
+
+    /// The HTTP/1 connection under this stream.
+    pub fn h1_mut(&mut self) -> &mut h1::Conn {
+        match self {
+            Self::H1(conn) => conn,
+            Self::None => unreachable!("{NO_CLIENT}"),
+        }
+    }
+
+    /// What is known of the request body.
+    #[must_use]
+    pub fn body_length(&self) -> BodyLength {
+        self.h1().body_length()
+    }
+
+    /// Whether the whole request body was read.
+    #[must_use]
+    pub fn body_done(&self) -> bool {
+        self.h1().body_done()
+    }
+
+    /// Appends the next piece of the request body to `out`, waiting `within` at most. Answers a pending
+    /// `Expect: 100-continue` first.
+    pub async fn read_body(
+        &mut self,
+        out: &mut Vec<u8>,
+        within: Duration,
+        buffers: &BufPool,
+    ) -> Result<BodyRead, ClientFault> {
+        self.h1_mut().read_body(out, within, buffers).await
+    }
+
+    /// Trailer fields of a chunked request body that is done.
+    #[must_use]
+    pub fn body_trailers(&self) -> Option<&Fields> {
+        self.h1().body_trailers()
+    }
+
+    /// Queues a response head and fixes the body's framing.
+    pub fn queue_head(&mut self, head: &HeadView<'_>, buffers: &BufPool) {
+        self.h1_mut().queue_head(head, buffers);
+    }
+
+    /// Queues an interim response (103) with these fields.
+    pub fn queue_interim(&mut self, status: u16, fields: &Fields, buffers: &BufPool) {
+        self.h1_mut().queue_interim(status, fields, buffers);
+    }
+
+    /// Queues a piece of the body: framed, copied. Use it for small pieces.
+    pub fn queue(&mut self, data: &[u8], buffers: &BufPool) {
+        self.h1_mut().queue(data, buffers);
+    }
+
+    /// Bytes queued and not yet sent.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.h1().queued()
+    }
+
+    /// Sends what is queued. Each step must make progress `within` the time.
+    pub async fn flush(&mut self, within: Duration, buffers: &BufPool) -> Result<(), ClientFault> {
+        self.h1_mut().flush(within, buffers).await
+    }
+
+    /// Sends what the socket takes at once. False when something is left in the queue.
+    pub fn try_flush(&mut self, buffers: &BufPool) -> Result<bool, ClientFault> {
+        self.h1_mut().try_flush(buffers)
+    }
+
+    /// Sends what is queued and then this piece of the body, `data[from..]`, without copying it. Gives the buffer back.
+    pub async fn send(
+        &mut self,
+        data: Vec<u8>,
+        from: usize,
+        within: Duration,
+        buffers: &BufPool,
+    ) -> (Result<(), ClientFault>, Vec<u8>) {
+        self.h1_mut().send(data, from, within, buffers).await
+    }
+
+    /// Sends a stretch of a file without copying it. Only for a plain body, with nothing queued.
+    pub async fn send_file(
+        &mut self,
+        file: &File,
+        offset: u64,
+        length: u64,
+        within: Duration,
+    ) -> Result<(), ClientFault> {
+        self.h1_mut().send_file(file, offset, length, within).await
+    }
+
+    /// Queues the end of the body, trailers included; nothing for a body of known length.
+    pub fn queue_end(&mut self, trailers: &Fields, buffers: &BufPool) {
+        self.h1_mut().queue_end(trailers, buffers);
+    }
+
+    /// Whether the response may have a body at all (not for HEAD, 1xx, 204, 304).
+    #[must_use]
+    pub fn wants_body(&self) -> bool {
+        self.h1().wants_body()
+    }
+
+    /// Whether the body goes out as it is, without chunk framing: what `sendfile` and splicing need.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        !self.h1().is_chunked()
+    }
+
+    /// Bytes given to the kernel for this exchange, head and framing included.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.h1().sent()
+    }
+
+    /// The connection must not be used again after this exchange.
+    pub fn set_close(&mut self) {
+        self.h1_mut().set_close();
+    }
+
+    /// Whether the connection will be kept for another request, as far as is known now.
+    #[must_use]
+    pub fn keeps_alive(&self) -> bool {
+        self.h1().keeps_alive()
+    }
+}

@@ -1,0 +1,135 @@
+//! The request body: read whole (memory, then a temporary file) before an upstream is asked, or handed on as it
+//! arrives.
+
+use std::os::unix::ffi::OsStrExt;
+
+use super::exchange::{Exchange, RequestBody};
+use super::flow::Flow;
+use super::local::Cx;
+use super::log;
+use crate::front::{BodyLength, BodyRead, ClientFault};
+use crate::net::file;
+use crate::plan::model::{BodyInFile, LogLevel};
+
+/// Bytes written to a temporary file at a time.
+const WRITE_BYTES: usize = 32 << 10;
+
+/// Reads the whole body into `ex.body`. `Next` when it is there; bodies of known length were measured before.
+pub async fn read_all(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
+    if !matches!(ex.body, RequestBody::Unread) {
+        return Flow::Next;
+    }
+    let core = &cx.location(ex.location).settings.core;
+    let in_file = core.client_body_in_file_only != BodyInFile::Off;
+    let length = match ex.stream.body_length() {
+        BodyLength::None if !in_file => return Flow::Next,
+        BodyLength::None => 0,
+        BodyLength::Known(length) => length,
+        BodyLength::Chunked => 0,
+    };
+    let memory_max = core.client_body_buffer_size;
+    if in_file || length > memory_max as u64 {
+        return to_file(ex, cx, Vec::new()).await;
+    }
+    let mut memory = cx.local.buffers.take((length as usize).max(1));
+    loop {
+        match ex.stream.read_body(&mut memory, core.client_body_timeout, &cx.local.buffers).await {
+            Ok(BodyRead::End) => break,
+            Ok(BodyRead::Data(_)) if too_large(ex, cx, memory.len() as u64) => return refuse(ex, cx, memory),
+            Ok(BodyRead::Data(_)) if memory.len() > memory_max => return to_file(ex, cx, memory).await,
+            Ok(BodyRead::Data(_)) => {}
+            Err(fault) => {
+                cx.local.buffers.give(memory);
+                return client_fault(ex, cx, fault);
+            }
+        }
+    }
+    ex.request_length += ex.stream.h1().body_received();
+    ex.body = RequestBody::Memory(memory);
+    Flow::Next
+}
+
+/// Goes on in a temporary file; `pending` is what was read so far.
+async fn to_file(ex: &mut Exchange, cx: Cx<'_>, pending: Vec<u8>) -> Flow {
+    let core = &cx.location(ex.location).settings.core;
+    let temp = &core.client_body_temp_path;
+    let file = match file::temporary(temp.path.as_os_str().as_bytes()) {
+        Ok(file) => file,
+        Err(error) => {
+            let text = format_args!("client request body: temporary file in \"{}\" failed ({error})", temp.path.display());
+            log::error(ex, cx, LogLevel::Crit, text);
+            return Flow::Error(500);
+        }
+    };
+    log::error(ex, cx, LogLevel::Warn, format_args!("a client request body is buffered to a temporary file"));
+    let mut buf = pending;
+    let mut length = 0u64;
+    loop {
+        let read = ex.stream.read_body(&mut buf, core.client_body_timeout, &cx.local.buffers).await;
+        let end = match read {
+            Ok(BodyRead::End) => true,
+            Ok(BodyRead::Data(_)) => false,
+            Err(fault) => {
+                cx.local.buffers.give(buf);
+                return client_fault(ex, cx, fault);
+            }
+        };
+        if too_large(ex, cx, length + buf.len() as u64) {
+            return refuse(ex, cx, buf);
+        }
+        if buf.len() >= WRITE_BYTES || (end && !buf.is_empty()) {
+            let len = buf.len() as u64;
+            let (result, back) = file.write_all_at(buf, length).await;
+            buf = back;
+            if let Err(error) = result {
+                log::error(ex, cx, LogLevel::Crit, format_args!("client request body: write() failed ({error})"));
+                cx.local.buffers.give(buf);
+                return Flow::Error(500);
+            }
+            length += len;
+            buf.clear();
+        }
+        if end {
+            break;
+        }
+    }
+    cx.local.buffers.give(buf);
+    ex.request_length += length;
+    ex.body = RequestBody::File { file, length };
+    Flow::Next
+}
+
+/// Whether a body of unknown length has passed `client_max_body_size`.
+pub fn too_large(ex: &Exchange, cx: Cx<'_>, length: u64) -> bool {
+    let max = cx.location(ex.location).settings.core.client_max_body_size;
+    max != 0 && length > max
+}
+
+fn refuse(ex: &mut Exchange, cx: Cx<'_>, buf: Vec<u8>) -> Flow {
+    let length = buf.len();
+    cx.local.buffers.give(buf);
+    log::error(ex, cx, LogLevel::Error, format_args!("client intended to send too large chunked body: {length} bytes"));
+    Flow::Error(413)
+}
+
+/// What a client's fault means for its request.
+pub fn client_fault(ex: &mut Exchange, cx: Cx<'_>, fault: ClientFault) -> Flow {
+    ex.close = true;
+    match fault {
+        ClientFault::Gone => {
+            log::error(ex, cx, LogLevel::Info, format_args!("client prematurely closed connection"));
+            ex.response.status = 400;
+            Flow::Close
+        }
+        ClientFault::TimedOut => {
+            log::error(ex, cx, LogLevel::Info, format_args!("client timed out (110: Connection timed out)"));
+            ex.client_timed_out = true;
+            ex.response.status = 408;
+            Flow::Close
+        }
+        ClientFault::Framing(_) => {
+            log::error(ex, cx, LogLevel::Error, format_args!("client sent invalid chunked body"));
+            Flow::Error(400)
+        }
+    }
+}

@@ -1,0 +1,557 @@
+//! `proxy_pass`: one request goes to peers of a group until one answers, and its answer becomes the exchange's.
+//!
+//! The request is built once and sent as often as the retry policy allows. Knows no wire format (`upstream::origin`)
+//! and no balancing (`upstream::group`). Start at [`run`].
+
+mod redirect;
+mod request;
+mod response;
+mod send;
+mod target;
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use super::super::exchange::{Attempt, Body, Exchange, RequestBody, UpstreamBody};
+use super::super::flow::Flow;
+use super::super::local::Cx;
+use super::super::{body, error, log, vars};
+use crate::front::BodyLength;
+use crate::net::connect::Options;
+use crate::net::stream::Keepalive;
+use crate::plan::location::{ProxyPlan, ProxyTarget};
+use crate::plan::model::{HttpVersion, LogLevel};
+use crate::proto::h1::parse::ResponseError;
+use crate::proto::head::Method;
+use crate::proto::tokens::Token;
+use crate::upstream::connect::{Dial, acquire};
+use crate::upstream::group::{Outcome, Selection};
+use crate::upstream::origin::{Asked, Fault, Origin};
+use crate::upstream::retry::{self, Cause, Policy, Verdict};
+use crate::upstream::trouble::{Action, Trouble};
+
+/// What all attempts of one request share.
+struct Request {
+    /// Head, and the body when that is small and in memory.
+    bytes: Vec<u8>,
+    /// Where the request target is in `bytes`.
+    target: (usize, usize),
+    /// The body follows `bytes` from elsewhere.
+    rest: Rest,
+    asked: Asked,
+    idempotent: bool,
+    /// A byte was handed to a connection.
+    sent: bool,
+    /// Body bytes were taken from the client for good.
+    body_taken: bool,
+}
+
+/// Where the request body is that `Request::bytes` does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    /// There is none.
+    None,
+    /// In `ex.body`.
+    Held,
+    /// Still to be read from the client; framed in chunks or not.
+    Streamed {
+        /// `Transfer-Encoding: chunked` towards the origin.
+        chunked: bool,
+    },
+}
+
+/// Why an attempt failed.
+enum Failure {
+    /// The peer's fault: another one may be asked.
+    Peer(Fault, Action),
+    /// The client's: the request ends with this.
+    Client(Flow),
+}
+
+/// Serves a request by proxying it.
+pub async fn run(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Flow {
+    let settings = &cx.location(ex.location).settings.proxy;
+    ex.buffering = settings.proxy_buffering;
+    let streamed = streams_body(ex, cx, plan);
+    if !streamed {
+        match body::read_all(ex, cx).await {
+            Flow::Next => {}
+            other => return other,
+        }
+    }
+    let dynamic = match &plan.target {
+        ProxyTarget::Group(_) => None,
+        ProxyTarget::Dynamic { url } => match target::evaluate(ex, cx, url) {
+            Ok(dynamic) => Some(dynamic),
+            Err(status) => return Flow::Error(status),
+        },
+    };
+    ex.proxy_host.clear();
+    ex.proxy_port.clear();
+    if let Some(dynamic) = &dynamic {
+        ex.proxy_host.extend_from_slice(if dynamic.is_unix() { b"localhost" } else { dynamic.authority() });
+    }
+    let mut request = match build(ex, cx, plan, dynamic.as_ref(), streamed) {
+        Ok(request) => request,
+        Err(flow) => return flow,
+    };
+    let selection = target::select(ex, cx, &plan.target, dynamic.as_ref()).await;
+    let flow = match selection {
+        Ok(selection) => attempts(ex, cx, plan, &mut request, selection).await,
+        Err(status) => {
+            ex.attempts.push(Attempt {
+                addr: bytes::Bytes::copy_from_slice(&ex.proxy_host),
+                status,
+                started: cx.local.clock.mono(),
+                after_redirect: std::mem::take(&mut ex.upstream_redirected),
+                ..Attempt::default()
+            });
+            Flow::Error(status)
+        }
+    };
+    cx.local.buffers.give(request.bytes);
+    flow
+}
+
+/// Whether the body is handed on as it arrives.
+fn streams_body(ex: &Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> bool {
+    let settings = &cx.location(ex.location).settings.proxy;
+    if settings.proxy_request_buffering || !settings.proxy_pass_request_body || plan.body.is_some() {
+        return false;
+    }
+    if !matches!(ex.body, RequestBody::Unread) {
+        return false;
+    }
+    match ex.stream.body_length() {
+        BodyLength::None => false,
+        BodyLength::Known(_) => true,
+        // HTTP/1.0 has no way to send a body of unknown length.
+        BodyLength::Chunked => settings.proxy_http_version != HttpVersion::Http10,
+    }
+}
+
+/// Builds the request's bytes and says where its body comes from.
+fn build(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    plan: &ProxyPlan,
+    dynamic: Option<&target::Dynamic>,
+    streamed: bool,
+) -> Result<Request, Flow> {
+    let settings = &cx.location(ex.location).settings.proxy;
+    let chunked = streamed && ex.stream.body_length() == BodyLength::Chunked;
+    ex.upstream_body = match (&ex.body, ex.stream.body_length()) {
+        _ if chunked => UpstreamBody::Chunked,
+        (RequestBody::Memory(bytes), _) => UpstreamBody::Length(bytes.len() as u64),
+        (RequestBody::File { length, .. }, _) => UpstreamBody::Length(*length),
+        (_, BodyLength::Known(length)) if streamed => UpstreamBody::Length(length),
+        _ if ex.head.content_length == Some(0) => UpstreamBody::Length(0),
+        _ => UpstreamBody::None,
+    };
+    let mut bytes = cx.local.buffers.take(2048);
+    if let Err(why) = request::build(ex, cx, plan, dynamic, &mut bytes) {
+        cx.local.buffers.give(bytes);
+        let text = match why {
+            request::Unbuildable::EmptyUri => "zero length URI to proxy",
+            request::Unbuildable::Method => "invalid method in \"proxy_method\"",
+        };
+        log::error(ex, cx, LogLevel::Error, format_args!("{text}"));
+        return Err(Flow::Error(500));
+    }
+    let passes_body = settings.proxy_pass_request_body && plan.body.is_none();
+    let rest = match &ex.body {
+        _ if streamed => Rest::Streamed { chunked },
+        RequestBody::Memory(body) if passes_body && body.len() <= send::JOIN_BYTES_MAX => {
+            cx.local.buffers.grow(&mut bytes, 0);
+            bytes.extend_from_slice(body);
+            Rest::None
+        }
+        RequestBody::Memory(_) | RequestBody::File { .. } if passes_body => Rest::Held,
+        _ => Rest::None,
+    };
+    let method_len = memchr::memchr(b' ', &bytes).unwrap_or(0);
+    let target_len = memchr::memchr(b' ', &bytes[method_len + 1..]).unwrap_or(0);
+    let method = &bytes[..method_len];
+    Ok(Request {
+        target: (method_len + 1, method_len + 1 + target_len),
+        asked: Asked {
+            head: method.eq_ignore_ascii_case(b"HEAD"),
+            upgrade: ex.head.upgrade,
+        },
+        idempotent: !ex.method.is_non_idempotent(),
+        sent: false,
+        body_taken: false,
+        rest,
+        bytes,
+    })
+}
+
+/// Asks one peer after the other.
+async fn attempts(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    plan: &ProxyPlan,
+    request: &mut Request,
+    mut selection: Selection,
+) -> Flow {
+    let options = dial_options(ex, cx, plan);
+    loop {
+        let now = cx.local.clock.mono();
+        let dial = Dial {
+            options: &options,
+            location: ex.location,
+            deadlines: &cx.local.deadlines,
+            now,
+            random: cx.local.random(),
+        };
+        let acquired = acquire(&mut selection, &cx.generation.pool, &dial).await;
+        begin_attempt(ex, cx, &selection, request, now);
+        let conn = match acquired {
+            Ok(conn) => conn,
+            Err(unreached) => {
+                let facts = facts(request, unreached.cause(), false, false);
+                let trouble = unreached.into_trouble();
+                tell(ex, cx, &trouble, Action::Connecting);
+                match give_up_or_next(ex, cx, &facts, &mut selection) {
+                    ControlFlow::Continue(()) => continue,
+                    ControlFlow::Break(flow) => return flow,
+                }
+            }
+        };
+        let reused = conn.reused;
+        if let Some(attempt) = ex.attempts.last_mut() {
+            attempt.connect_ms = Some(cx.local.clock.mono().ms_since(attempt.started));
+        }
+        let storage = std::mem::take(&mut ex.upstream_head);
+        let mut origin = Box::new(Origin::new(conn, selection, storage, request.asked));
+        let watched = !cx.location(ex.location).settings.proxy.proxy_ignore_client_abort;
+        if watched {
+            ex.stream.h1().socket().watch(Some(&origin.conn.stream));
+        }
+        let result = send::exchange(ex, cx, request, &mut origin).await;
+        if watched {
+            ex.stream.h1().socket().unwatch();
+        }
+        match result {
+            Ok(()) => match judge(ex, cx, plan, request, origin) {
+                ControlFlow::Break(flow) => return flow,
+                ControlFlow::Continue(back) => selection = back,
+            },
+            Err(Failure::Client(flow)) => {
+                abandon(ex, cx, origin);
+                return flow;
+            }
+            Err(Failure::Peer(Fault::Cut, _)) => return client_gone(ex, cx, origin),
+            Err(Failure::Peer(fault, action)) => {
+                let reset = matches!(&fault, Fault::Io(_));
+                let taken = origin.sent();
+                let untouched = reused && origin.inbound.received() == 0 && origin.conn.untouched(taken, reset);
+                let facts = facts(request, cause(&fault), reused, untouched);
+                end_attempt(ex, cx, &origin, facts.cause.status());
+                let (_, back, head) = origin.finish(&cx.local.buffers);
+                ex.upstream_head = head;
+                selection = back;
+                if !(untouched && facts.cause == Cause::Error && !request.body_taken) {
+                    tell(ex, cx, &trouble(fault, action), action);
+                }
+                match give_up_or_next(ex, cx, &facts, &mut selection) {
+                    ControlFlow::Continue(()) => {}
+                    ControlFlow::Break(flow) => return flow,
+                }
+            }
+        }
+    }
+}
+
+fn dial_options(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Options {
+    let settings = &cx.location(ex.location).settings.proxy;
+    let bind = plan.bind.as_ref().and_then(|bind| {
+        let mut text = Vec::new();
+        vars::eval(bind, ex, cx, &mut text);
+        let text = String::from_utf8(text).ok()?;
+        text.parse::<SocketAddr>().ok().or_else(|| text.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 0)))
+    });
+    Options {
+        within: Some(settings.proxy_connect_timeout),
+        bind,
+        transparent: plan.bind_transparent,
+        keepalive: settings.proxy_socket_keepalive.then(Keepalive::default),
+        nodelay: true,
+        sndbuf: settings.proxy_socket_sndbuf,
+        rcvbuf: settings.proxy_socket_rcvbuf,
+    }
+}
+
+fn begin_attempt(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    selection: &Selection,
+    request: &Request,
+    now: crate::base::time::Mono,
+) {
+    let group = selection.group();
+    let addr = match selection.current() {
+        Some(peer) => group.target(peer).name.clone(),
+        None => group.name.clone(),
+    };
+    ex.upstream_url.clear();
+    ex.upstream_url.extend_from_slice(b"http://");
+    ex.upstream_url.extend_from_slice(&addr);
+    if addr.starts_with(b"unix:") {
+        ex.upstream_url.push(b':');
+    }
+    ex.upstream_url.extend_from_slice(&request.bytes[request.target.0..request.target.1]);
+    let _ = cx;
+    ex.attempts.push(Attempt {
+        group: group.id,
+        peer: selection.current(),
+        addr,
+        started: now,
+        after_redirect: std::mem::take(&mut ex.upstream_redirected),
+        ..Attempt::default()
+    });
+}
+
+fn facts(request: &Request, cause: Cause, reused: bool, untouched: bool) -> retry::Facts {
+    retry::Facts {
+        cause,
+        idempotent: request.idempotent,
+        sent: request.sent,
+        streamed: matches!(request.rest, Rest::Streamed { .. }),
+        body_taken: request.body_taken,
+        reused,
+        untouched,
+    }
+}
+
+fn policy(ex: &Exchange, cx: Cx<'_>) -> Policy {
+    let settings = &cx.location(ex.location).settings.proxy;
+    Policy { conditions: settings.proxy_next_upstream, timeout: settings.proxy_next_upstream_timeout }
+}
+
+/// Books a failed attempt: `Continue` to the next one, or `Break` with the answer.
+fn give_up_or_next(ex: &mut Exchange, cx: Cx<'_>, facts: &retry::Facts, selection: &mut Selection) -> ControlFlow<Flow> {
+    let now = cx.local.clock.mono();
+    let (verdict, disabled) = retry::decide(facts, policy(ex, cx), selection, now);
+    if let Some(attempt) = ex.attempts.last_mut() {
+        attempt.status = facts.cause.status();
+        attempt.response_ms.get_or_insert(now.ms_since(attempt.started));
+    }
+    if disabled {
+        tell(ex, cx, &Trouble::Disabled, Action::Connecting);
+    }
+    match verdict {
+        Verdict::Again => {
+            // Nobody saw the request: the attempt that follows takes this one's place.
+            ex.attempts.pop();
+            ControlFlow::Continue(())
+        }
+        Verdict::Next => ControlFlow::Continue(()),
+        Verdict::GiveUp(status) => ControlFlow::Break(Flow::Error(status)),
+    }
+}
+
+/// A response head came: passed on, replaced by an error page, or thrown away for another peer's.
+fn judge(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    plan: &ProxyPlan,
+    request: &Request,
+    mut origin: Box<Origin>,
+) -> ControlFlow<Flow, Selection> {
+    let now = cx.local.clock.mono();
+    let status = origin.inbound.head.status;
+    if let Some(attempt) = ex.attempts.last_mut() {
+        attempt.status = status;
+        attempt.header_ms = Some(now.ms_since(attempt.started));
+    }
+    let settings = &cx.location(ex.location).settings.proxy;
+    if status >= 300 {
+        let facts = facts(request, Cause::Status(status), origin.conn.reused, false);
+        if retry::rejects(&facts, policy(ex, cx), &origin.selection, now) {
+            end_attempt(ex, cx, &origin, status);
+            let (_, mut selection, head) = origin.finish(&cx.local.buffers);
+            ex.upstream_head = head;
+            return match give_up_or_next(ex, cx, &facts, &mut selection) {
+                ControlFlow::Continue(()) => ControlFlow::Continue(selection),
+                ControlFlow::Break(flow) => ControlFlow::Break(flow),
+            };
+        }
+        if settings.proxy_intercept_errors && error::has_page(ex, cx, status) {
+            keep_fields(ex, &origin);
+            if status == 401
+                && let Some(value) = origin.inbound.head.fields.get(Token::WWW_AUTHENTICATE)
+            {
+                ex.response.fields.push_token(Token::WWW_AUTHENTICATE, value);
+            }
+            finish_unread(ex, cx, origin);
+            return ControlFlow::Break(Flow::Error(status));
+        }
+    }
+    keep_fields(ex, &origin);
+    let head = std::mem::take(&mut origin.inbound.head);
+    let taken = response::take_head(ex, cx, plan, &head);
+    origin.inbound.head = head;
+    if let ControlFlow::Break(flow) = taken {
+        ex.upstream_redirected = true;
+        finish_unread(ex, cx, origin);
+        return ControlFlow::Break(flow);
+    }
+    ex.response.content_length = origin.inbound.content_length();
+    if ex.method == Method::Head || matches!(status, 204 | 304) {
+        // The length of a body that is not sent is still the origin's to tell.
+        ex.response.content_length = origin.inbound.head.content_length;
+    }
+    if settings.proxy_pass_trailers && origin.inbound.head.chunked {
+        ex.response.expect_trailers = origin.inbound.head.fields.has(Token::TRAILER);
+    }
+    ex.response.body = if status == 101 { Body::Tunnel(origin) } else { Body::Origin(origin) };
+    ControlFlow::Break(Flow::Answer)
+}
+
+/// `$upstream_http_*` read the fields until the exchange ends.
+fn keep_fields(ex: &mut Exchange, origin: &Origin) {
+    ex.upstream_fields.clone_from(&origin.inbound.head.fields);
+}
+
+/// The response was received (or is not wanted further): books it, and pools the connection if it can be used again.
+pub fn finish(ex: &mut Exchange, cx: Cx<'_>, origin: Box<Origin>) {
+    let now = cx.local.clock.mono();
+    let status = origin.inbound.head.status;
+    end_attempt(ex, cx, &origin, status);
+    if cx.location(ex.location).settings.proxy.proxy_pass_trailers
+        && let Some(trailers) = origin.inbound.trailers()
+    {
+        for field in trailers.iter() {
+            ex.response.trailers.push_with(field.token, field.name, field.value);
+        }
+    }
+    if let Some(trailers) = origin.inbound.trailers() {
+        ex.upstream_trailers.clone_from(trailers);
+    }
+    if !origin.inbound.surplus().is_empty() && status != 101 {
+        let text = format_args!("upstream sent more data than specified in \"Content-Length\" header while reading upstream");
+        log::error(ex, cx, LogLevel::Warn, text);
+    }
+    let reusable = origin.is_reusable();
+    let location = ex.location;
+    let (conn, mut selection, head) = origin.finish(&cx.local.buffers);
+    selection.report(Outcome::Ok, now);
+    ex.upstream_head = head;
+    if reusable {
+        cx.generation.pool.put(conn, location, now);
+    }
+}
+
+/// Ends an exchange whose body is not wanted: the connection is only kept when the body is already over.
+fn finish_unread(ex: &mut Exchange, cx: Cx<'_>, mut origin: Box<Origin>) {
+    // A fault here spoils the connection, which is all that matters of it.
+    let _ = origin.inbound.step();
+    finish_quietly(ex, cx, origin);
+}
+
+/// [`finish`] without complaints about bytes that nobody asked for.
+fn finish_quietly(ex: &mut Exchange, cx: Cx<'_>, origin: Box<Origin>) {
+    let now = cx.local.clock.mono();
+    end_attempt(ex, cx, &origin, origin.inbound.head.status);
+    let reusable = origin.is_reusable();
+    let location = ex.location;
+    let (conn, mut selection, head) = origin.finish(&cx.local.buffers);
+    selection.report(Outcome::Ok, now);
+    ex.upstream_head = head;
+    if reusable {
+        cx.generation.pool.put(conn, location, now);
+    }
+}
+
+/// The client's side failed: the connection to the origin goes with it, and the origin is not to blame.
+pub fn abandon(ex: &mut Exchange, cx: Cx<'_>, origin: Box<Origin>) {
+    let status = origin.inbound.head.status;
+    end_attempt(ex, cx, &origin, status);
+    let (_, mut selection, head) = origin.finish(&cx.local.buffers);
+    selection.report(Outcome::Ok, cx.local.clock.mono());
+    ex.upstream_head = head;
+}
+
+/// The origin failed in the middle of its body.
+pub fn cut(ex: &mut Exchange, cx: Cx<'_>, origin: Box<Origin>, fault: &Fault) {
+    let status = origin.inbound.head.status;
+    end_attempt(ex, cx, &origin, status);
+    let (_, mut selection, head) = origin.finish(&cx.local.buffers);
+    selection.report(Outcome::Failed, cx.local.clock.mono());
+    ex.upstream_head = head;
+    let text = match fault {
+        Fault::Closed => Trouble::Closed,
+        Fault::TimedOut => Trouble::TimedOut,
+        Fault::Body(_) => Trouble::InvalidBody,
+        Fault::Io(error) => Trouble::Recv(std::io::Error::from(error.kind())),
+        Fault::Cut => return,
+        Fault::Local(error) => {
+            log::error(ex, cx, LogLevel::Crit, format_args!("temporary file failed ({error}) while reading upstream"));
+            return;
+        }
+        Fault::Head(_) | Fault::Unsolicited => Trouble::InvalidHeader,
+    };
+    tell(ex, cx, &text, Action::ReadingBody);
+}
+
+fn end_attempt(ex: &mut Exchange, cx: Cx<'_>, origin: &Origin, status: u16) {
+    let now = cx.local.clock.mono();
+    if let Some(attempt) = ex.attempts.last_mut() {
+        attempt.status = status;
+        attempt.response_ms = Some(now.ms_since(attempt.started));
+        attempt.response_length = origin.inbound.body_received();
+        attempt.bytes_received = origin.inbound.received();
+        attempt.bytes_sent = origin.sent();
+    }
+}
+
+/// The sweep saw the client leave while its upstream was working: 499.
+fn client_gone(ex: &mut Exchange, cx: Cx<'_>, origin: Box<Origin>) -> Flow {
+    let text = format_args!(
+        "client prematurely closed connection, so upstream connection is closed too while sending request to upstream"
+    );
+    log::error(ex, cx, LogLevel::Info, text);
+    end_attempt(ex, cx, &origin, 0);
+    let (_, mut selection, head) = origin.finish(&cx.local.buffers);
+    selection.report(Outcome::Ok, cx.local.clock.mono());
+    ex.upstream_head = head;
+    ex.close = true;
+    Flow::Error(499)
+}
+
+fn cause(fault: &Fault) -> Cause {
+    match fault {
+        Fault::TimedOut => Cause::Timeout,
+        Fault::Head(_) | Fault::Unsolicited | Fault::Body(_) => Cause::InvalidHeader,
+        Fault::Closed | Fault::Io(_) | Fault::Cut | Fault::Local(_) => Cause::Error,
+    }
+}
+
+fn trouble(fault: Fault, action: Action) -> Trouble {
+    match fault {
+        Fault::Closed | Fault::Cut => Trouble::Closed,
+        Fault::Io(error) if action == Action::Sending => Trouble::Send(error),
+        Fault::Io(error) | Fault::Local(error) => Trouble::Recv(error),
+        Fault::TimedOut => Trouble::TimedOut,
+        Fault::Head(ResponseError::TooBig) => Trouble::BigHeader,
+        Fault::Head(_) => Trouble::InvalidHeader,
+        Fault::Unsolicited => Trouble::UnexpectedUpgrade,
+        Fault::Body(_) => Trouble::InvalidBody,
+    }
+}
+
+/// Logs what went wrong with an upstream.
+fn tell(ex: &mut Exchange, cx: Cx<'_>, trouble: &Trouble, action: Action) {
+    let mut text = Vec::new();
+    trouble.write(action, &mut text);
+    log::error(ex, cx, trouble.level(), format_args!("{}", log::Text(&text)));
+}
+
+/// Time for one step of sending to or reading from the origin.
+#[derive(Clone, Copy, Debug)]
+struct Steps {
+    send: Duration,
+    read: Duration,
+}

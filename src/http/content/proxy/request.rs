@@ -1,0 +1,174 @@
+//! The head of the request to an origin: method, target, the fields that the configuration writes and those of the
+//! client that may pass.
+//!
+//! Builds bytes into one buffer and evaluates variables on the way; knows no sockets. Start at [`build`].
+
+use super::super::super::exchange::{Exchange, UpstreamBody};
+use super::super::super::local::Cx;
+use super::super::super::vars;
+use super::target::Dynamic;
+use crate::base::escape::{self, Place};
+use crate::plan::location::{ProxyPlan, SetHeader, UriRule};
+use crate::plan::model::HttpVersion;
+use crate::proto::h1::encode;
+use crate::proto::head::{Method, RequestHead};
+use crate::proto::tokens::Token;
+
+/// Why a request cannot be made: 500.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unbuildable {
+    /// `zero length URI to proxy`.
+    EmptyUri,
+    /// `proxy_method` is no token.
+    Method,
+}
+
+/// Appends the request head, and the body of `proxy_set_body`, to `out`. Returns the length of the head.
+pub fn build(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    plan: &ProxyPlan,
+    dynamic: Option<&Dynamic>,
+    out: &mut Vec<u8>,
+) -> Result<usize, Unbuildable> {
+    let settings = &cx.location(ex.location).settings.proxy;
+    if let Some(body) = &plan.body {
+        // Evaluated first: its length goes into the head.
+        let mut text = cx.local.buffers.take(0);
+        vars::eval(body, ex, cx, &mut text);
+        ex.upstream_body = UpstreamBody::Length(text.len() as u64);
+        let result = head(ex, cx, plan, dynamic, settings.proxy_http_version, out);
+        out.extend_from_slice(&text);
+        let head_len = out.len() - text.len();
+        cx.local.buffers.give(text);
+        return result.map(|()| head_len);
+    }
+    head(ex, cx, plan, dynamic, settings.proxy_http_version, out)?;
+    Ok(out.len())
+}
+
+fn head(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    plan: &ProxyPlan,
+    dynamic: Option<&Dynamic>,
+    version: HttpVersion,
+    out: &mut Vec<u8>,
+) -> Result<(), Unbuildable> {
+    method(ex, cx, plan, out)?;
+    out.push(b' ');
+    let start = out.len();
+    target(ex, plan, dynamic, out);
+    if out.len() == start {
+        return Err(Unbuildable::EmptyUri);
+    }
+    let http11 = version != HttpVersion::Http10;
+    out.extend_from_slice(if http11 { b" HTTP/1.1\r\n" } else { b" HTTP/1.0\r\n" });
+    for header in &plan.set_headers {
+        set_header(ex, cx, plan, header, http11, out);
+    }
+    match ex.upstream_body {
+        UpstreamBody::None => {}
+        UpstreamBody::Length(length) => encode::field_number(out, Token::CONTENT_LENGTH, length),
+        UpstreamBody::Chunked => encode::field_token(out, Token::TRANSFER_ENCODING, b"chunked"),
+    }
+    if cx.location(ex.location).settings.proxy.proxy_pass_request_headers {
+        client_fields(&ex.head, plan, out);
+    }
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
+fn method(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan, out: &mut Vec<u8>) -> Result<(), Unbuildable> {
+    let start = out.len();
+    if let Some(method) = &plan.method {
+        vars::eval(method, ex, cx, out);
+        return if encode::is_token(&out[start..]) { Ok(()) } else { Err(Unbuildable::Method) };
+    }
+    match ex.method {
+        Method::Other => out.extend_from_slice(ex.head.method_bytes()),
+        known => out.extend_from_slice(known.name().as_bytes()),
+    }
+    Ok(())
+}
+
+/// The request target by the rules of `proxy_pass` (SEMANTICS of nginx's `proxy_pass` with and without a URI).
+fn target(ex: &Exchange, plan: &ProxyPlan, dynamic: Option<&Dynamic>, out: &mut Vec<u8>) {
+    if let Some(uri) = dynamic.and_then(Dynamic::uri) {
+        encode::target(out, uri);
+        return;
+    }
+    let (with, strip): (&[u8], usize) = match &plan.uri {
+        UriRule::Original | UriRule::Dynamic if ex.target_unchanged => return original(&ex.head, out),
+        UriRule::Replace { with, strip } if !ex.rewritten_in_place => (with, (*strip).min(ex.uri.len())),
+        UriRule::Original | UriRule::Dynamic | UriRule::Replace { .. } => (b"", 0),
+    };
+    encode::target(out, with);
+    let rest = &ex.uri[strip..];
+    if ex.head.quoted || ex.internal {
+        escape::uri(out, rest, Place::Uri);
+    } else {
+        encode::target(out, rest);
+    }
+    if !ex.args.is_empty() {
+        out.push(b'?');
+        encode::target(out, &ex.args);
+    }
+}
+
+/// The client's own target, byte for byte; an absolute form loses scheme and authority (RFC 9112 3.2.2).
+fn original(head: &RequestHead, out: &mut Vec<u8>) {
+    if head.empty_path {
+        out.push(b'/');
+        if !head.has_args {
+            return;
+        }
+        out.push(b'?');
+        out.extend_from_slice(head.bytes(head.args));
+        return;
+    }
+    out.extend_from_slice(head.bytes(head.uri));
+}
+
+/// One configured field; nothing is written when its value comes out empty.
+fn set_header(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan, header: &SetHeader, http11: bool, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(&header.name);
+    out.extend_from_slice(b": ");
+    let value = out.len();
+    vars::eval(&header.value, ex, cx, out);
+    if out.len() == value && header.token == Token::HOST && http11 {
+        // An HTTP/1.1 request always has a Host (nginx 1.31.4).
+        vars::eval(&plan.host, ex, cx, out);
+    }
+    if out.len() == value {
+        out.truncate(start);
+        return;
+    }
+    encode::clean(&mut out[value..]);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The client's fields, in order and case, less those that are set above, that belong to one connection, or that
+/// its `Connection` field names.
+///
+/// Differs from nginx: fields named in `Connection` are dropped (RFC 9110 7.6.1).
+fn client_fields(head: &RequestHead, plan: &ProxyPlan, out: &mut Vec<u8>) {
+    let named = head.fields.has(Token::CONNECTION) && names_others(head);
+    for field in head.fields.iter() {
+        if plan.replaced.contains(field.token, field.name) || (named && head.connection_names(field.name)) {
+            continue;
+        }
+        out.extend_from_slice(field.name);
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(field.value);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Whether `Connection` names anything but the usual words.
+fn names_others(head: &RequestHead) -> bool {
+    head.fields.get_all(Token::CONNECTION).flat_map(crate::proto::head::list_items).any(|item| {
+        ![&b"close"[..], b"keep-alive", b"upgrade"].iter().any(|usual| item.eq_ignore_ascii_case(usual))
+    })
+}

@@ -1,0 +1,149 @@
+//! An origin's response head becomes the exchange's: hidden and hop-by-hop fields fall away, `X-Accel-*` steers us,
+//! redirects and cookies are rewritten.
+
+use std::ops::ControlFlow;
+
+use super::super::super::exchange::Exchange;
+use super::super::super::flow::{Flow, Reroute};
+use super::super::super::local::Cx;
+use super::super::super::log::{self, Text};
+use super::redirect;
+use crate::base::size;
+use crate::plan::location::ProxyPlan;
+use crate::plan::model::{IgnoreHeaders, LogLevel};
+use crate::proto::head::{FieldRef, Method, ResponseHead};
+use crate::proto::tokens::Token;
+use crate::proto::uri;
+
+/// Fields that survive an `X-Accel-Redirect`.
+const KEPT_ON_REDIRECT: [Token; 6] = [
+    Token::CONTENT_TYPE,
+    Token::SET_COOKIE,
+    Token::CONTENT_DISPOSITION,
+    Token::CACHE_CONTROL,
+    Token::EXPIRES,
+    Token::ACCEPT_RANGES,
+];
+
+/// Takes the head over into `ex.response`. `Break` when `X-Accel-Redirect` sends the request elsewhere: the origin's
+/// body is not wanted then.
+pub fn take_head(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan, head: &ResponseHead) -> ControlFlow<Flow> {
+    let ignored = cx.location(ex.location).settings.proxy.proxy_ignore_headers;
+    steer(ex, head, ignored);
+    if !ignored.has(IgnoreHeaders::X_ACCEL_REDIRECT)
+        && let Some(target) = head.fields.get(Token::X_ACCEL_REDIRECT)
+    {
+        return ControlFlow::Break(accel_redirect(ex, cx, plan, head, target));
+    }
+    ex.response.status = head.status;
+    ex.response.reason.clear();
+    ex.response.reason.extend_from_slice(head.bytes(head.status_line));
+    ex.response.upstream = true;
+    let named = head.fields.has(Token::CONNECTION);
+    for field in head.fields.iter() {
+        if is_connection_field(field, head.status) || plan.hidden.contains(field.token, field.name) {
+            continue;
+        }
+        // Differs from nginx: fields named in the origin's Connection are dropped (RFC 9110 7.6.1).
+        if named && field.token != Token::UPGRADE && connection_names(head, field.name) {
+            continue;
+        }
+        take_field(ex, cx, plan, field);
+    }
+    ControlFlow::Continue(())
+}
+
+/// Fields that belong to the origin's connection or its framing.
+fn is_connection_field(field: FieldRef<'_>, status: u16) -> bool {
+    matches!(
+        field.token,
+        Token::CONNECTION | Token::KEEP_ALIVE | Token::TRANSFER_ENCODING | Token::CONTENT_LENGTH | Token::TRAILER
+    ) || (field.token == Token::PROXY_CONNECTION)
+        || (field.token == Token::UPGRADE && status != 101)
+}
+
+fn connection_names(head: &ResponseHead, name: &[u8]) -> bool {
+    head.fields.get_all(Token::CONNECTION).any(|list| crate::proto::head::list_has(list, name))
+}
+
+fn take_field(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan, field: FieldRef<'_>) {
+    match field.token {
+        Token::CONTENT_TYPE => {
+            ex.response.content_type.clear();
+            ex.response.content_type.extend_from_slice(field.value);
+        }
+        Token::LOCATION if !plan.redirects.is_empty() => match redirect::location(ex, cx, plan, field.value) {
+            Some(new) if new.starts_with(b"/") => {
+                ex.response.location = new;
+                ex.response.location_is_path = true;
+            }
+            Some(new) => ex.response.fields.push_with(field.token, field.name, &new),
+            None => ex.response.fields.push_with(field.token, field.name, field.value),
+        },
+        Token::REFRESH if !plan.redirects.is_empty() => {
+            let new = redirect::refresh(ex, cx, plan, field.value);
+            let value = new.as_deref().unwrap_or(field.value);
+            ex.response.fields.push_with(field.token, field.name, value);
+        }
+        Token::SET_COOKIE if redirect::has_cookie_rules(plan) => {
+            let new = redirect::cookie(ex, cx, plan, field.value);
+            let value = new.as_deref().unwrap_or(field.value);
+            ex.response.fields.push_with(field.token, field.name, value);
+        }
+        Token::ACCEPT_RANGES if cx.location(ex.location).settings.proxy.proxy_force_ranges => {}
+        token => ex.response.fields.push_with(token, field.name, field.value),
+    }
+}
+
+/// `X-Accel-Buffering` and `X-Accel-Limit-Rate`.
+fn steer(ex: &mut Exchange, head: &ResponseHead, ignored: IgnoreHeaders) {
+    if !ignored.has(IgnoreHeaders::X_ACCEL_BUFFERING)
+        && let Some(value) = head.fields.get(Token::X_ACCEL_BUFFERING)
+    {
+        if value.eq_ignore_ascii_case(b"no") {
+            ex.buffering = false;
+        } else if value.eq_ignore_ascii_case(b"yes") {
+            ex.buffering = true;
+        }
+    }
+    if !ignored.has(IgnoreHeaders::X_ACCEL_LIMIT_RATE)
+        && let Some(value) = head.fields.get(Token::X_ACCEL_LIMIT_RATE)
+        && let Some(rate) = size::parse_size(value)
+    {
+        ex.limit_rate = Some(rate);
+    }
+}
+
+fn accel_redirect(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan, head: &ResponseHead, target: &[u8]) -> Flow {
+    for field in head.fields.iter() {
+        if KEPT_ON_REDIRECT.contains(&field.token) && !plan.hidden.contains(field.token, field.name) {
+            take_field(ex, cx, plan, field);
+        }
+    }
+    if ex.method != Method::Head {
+        ex.method = Method::Get;
+    }
+    if target.starts_with(b"@") {
+        let named = &cx.plan.servers[ex.server].named;
+        return match named.iter().find(|(name, _)| name == target) {
+            Some(&(_, id)) => Flow::Reroute(Reroute::Named(id)),
+            None => {
+                let text = format_args!("could not find named location \"{}\"", Text(target));
+                log::error(ex, cx, LogLevel::Error, text);
+                Flow::Error(500)
+            }
+        };
+    }
+    match uri::parse_unsafe(target) {
+        Some((path, args)) => {
+            ex.uri = path;
+            ex.args = args;
+            ex.target_unchanged = false;
+            Flow::Reroute(Reroute::Redirect)
+        }
+        None => {
+            log::error(ex, cx, LogLevel::Error, format_args!("unsafe URI \"{}\" was detected", Text(target)));
+            Flow::Error(404)
+        }
+    }
+}

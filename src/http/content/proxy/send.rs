@@ -1,0 +1,266 @@
+//! One attempt on the wire: the request goes out, the response's head comes in, and where the body is large or
+//! still arriving both happen at once.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use super::super::super::exchange::{Exchange, RequestBody};
+use super::super::super::local::Cx;
+use super::super::super::{body, vars};
+use super::{Failure, Request, Rest, Steps};
+use crate::base::buf::BufPool;
+use crate::front::{BodyRead, Stream};
+use crate::net::join::{First, race};
+use crate::net::stream::SendHalf;
+use crate::proto::h1::encode;
+use crate::upstream::origin::{Fault, HeadRead, Origin};
+use crate::upstream::trouble::Action;
+
+/// Bodies up to this size are copied behind the head: one send, and nothing to wait for meanwhile.
+pub const JOIN_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of a body that are read (from the client, or back from a file) and sent at a time.
+const PIECE_BYTES: usize = 32 << 10;
+
+/// Sends the request on `origin` and reads the response's head. Interim heads are dropped or relayed.
+pub(super) async fn exchange(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    request: &mut Request,
+    origin: &mut Origin,
+) -> Result<(), Failure> {
+    let settings = &cx.location(ex.location).settings.proxy;
+    let steps = Steps { send: settings.proxy_send_timeout, read: settings.proxy_read_timeout };
+    request.sent = true;
+    let (result, bytes) = origin.send(std::mem::take(&mut request.bytes), steps.send).await;
+    request.bytes = bytes;
+    if let Err(fault) = result {
+        return Err(Failure::Peer(fault, Action::Sending));
+    }
+    match request.rest {
+        Rest::None => {
+            origin.request_sent();
+            head(ex, cx, origin, steps.read).await
+        }
+        Rest::Held => with_body(ex, cx, request, origin, steps, false).await,
+        Rest::Streamed { chunked } => with_body(ex, cx, request, origin, steps, chunked).await,
+    }
+}
+
+/// Reads heads until the final one.
+async fn head(ex: &mut Exchange, cx: Cx<'_>, origin: &mut Origin, within: Duration) -> Result<(), Failure> {
+    let bytes_max = cx.location(ex.location).settings.proxy.proxy_buffer_size;
+    loop {
+        match origin.read_head(bytes_max, within, &cx.local.buffers).await {
+            Ok(HeadRead::Final) => return Ok(()),
+            Ok(HeadRead::Interim) => interim(ex, cx, origin).await?,
+            Err(fault) => return Err(Failure::Peer(fault, Action::ReadingHead)),
+        }
+    }
+}
+
+/// 103 is relayed where `early_hints` says so; every other interim head ends here.
+async fn interim(ex: &mut Exchange, cx: Cx<'_>, origin: &mut Origin) -> Result<(), Failure> {
+    let location = cx.location(ex.location);
+    let core = &location.settings.core;
+    if origin.inbound.head.status == 103 && vars::any_true(&location.early_hints, ex, cx) {
+        ex.stream.queue_interim(103, &origin.inbound.head.fields, &cx.local.buffers);
+        let sent = ex.stream.flush(core.send_timeout, &cx.local.buffers).await;
+        sent.map_err(|fault| Failure::Client(body::client_fault(ex, cx, fault)))?;
+    }
+    origin.inbound.head.clear();
+    Ok(())
+}
+
+/// How sending a body ended early.
+enum Stopped {
+    /// The client's side.
+    Client(crate::front::ClientFault),
+    /// It is larger than allowed.
+    TooLarge,
+    /// The origin's side.
+    Origin(Fault),
+}
+
+/// Sends the body while looking for the response: an origin may answer, and stop reading, before it has everything.
+async fn with_body(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    request: &mut Request,
+    origin: &mut Origin,
+    steps: Steps,
+    chunked: bool,
+) -> Result<(), Failure> {
+    let settings = &cx.location(ex.location).settings;
+    let bytes_max = settings.proxy.proxy_buffer_size;
+    let source = Source {
+        within: settings.core.client_body_timeout,
+        body_max: settings.core.client_max_body_size,
+        chunked,
+        step: steps.send,
+        buffers: &cx.local.buffers,
+    };
+    let mut sent = 0;
+    let mut taken = false;
+    let (ended, head) = {
+        let net = &mut origin.conn.stream;
+        let inbound = &mut origin.inbound;
+        let mut sending = pin!(async {
+            match &ex.body {
+                RequestBody::Unread => source.stream(&mut ex.stream, &mut net.tx, &mut sent, &mut taken).await,
+                held => source.held(held, &mut net.tx, &mut sent).await,
+            }
+        });
+        let rx = &mut net.rx;
+        let mut reading = pin!(async {
+            loop {
+                match inbound.read_head(rx, bytes_max, steps.read, &cx.local.buffers).await {
+                    Ok(HeadRead::Interim) => inbound.head.clear(),
+                    other => return other.map(|_| ()),
+                }
+            }
+        });
+        match race(sending.as_mut(), reading.as_mut()).await {
+            First::Right(head) => (None, Some(head)),
+            // An origin that stopped reading may have said why.
+            First::Left(Err(Stopped::Origin(fault))) => match reading.await {
+                Ok(()) => (None, Some(Ok(()))),
+                Err(_) => (Some(Err(Stopped::Origin(fault))), None),
+            },
+            First::Left(Ok(())) => (Some(Ok(())), Some(reading.await)),
+            First::Left(Err(stopped)) => (Some(Err(stopped)), None),
+        }
+    };
+    origin.count_sent(sent);
+    request.body_taken |= taken;
+    ex.request_length += if taken { sent } else { 0 };
+    let whole = matches!(ended, Some(Ok(())));
+    if whole {
+        origin.request_sent();
+    } else if taken {
+        // What the pump had in its hands is lost: the rest of the body cannot be told from the next request.
+        ex.close = true;
+    }
+    if matches!(ex.body, RequestBody::Unread) && taken && whole {
+        ex.body = RequestBody::Gone;
+    }
+    match (ended, head) {
+        (Some(Err(Stopped::Client(fault))), _) => Err(Failure::Client(body::client_fault(ex, cx, fault))),
+        (Some(Err(Stopped::TooLarge)), _) => Err(Failure::Client(super::super::super::flow::Flow::Error(413))),
+        (Some(Err(Stopped::Origin(fault))), _) => Err(Failure::Peer(fault, Action::Sending)),
+        (_, Some(Err(fault))) => Err(Failure::Peer(fault, Action::ReadingHead)),
+        (_, Some(Ok(())) | None) => Ok(()),
+    }
+}
+
+/// How a body is sent.
+struct Source<'a> {
+    /// Longest gap between two reads from the client.
+    within: Duration,
+    /// `client_max_body_size`, for bodies of unknown length.
+    body_max: u64,
+    chunked: bool,
+    /// Longest gap between two writes to the origin.
+    step: Duration,
+    buffers: &'a BufPool,
+}
+
+impl Source<'_> {
+    /// From the client, as it arrives.
+    async fn stream(
+        &self,
+        client: &mut Stream,
+        tx: &mut SendHalf,
+        sent: &mut u64,
+        taken: &mut bool,
+    ) -> Result<(), Stopped> {
+        let mut received = 0u64;
+        loop {
+            let mut piece = self.buffers.take(PIECE_BYTES + 32);
+            let read = client.read_body(&mut piece, self.within, self.buffers).await;
+            let end = match read {
+                Ok(BodyRead::End) => true,
+                Ok(BodyRead::Data(n)) => {
+                    *taken = true;
+                    received += n as u64;
+                    false
+                }
+                Err(fault) => {
+                    self.buffers.give(piece);
+                    return Err(Stopped::Client(fault));
+                }
+            };
+            if self.body_max > 0 && received > self.body_max {
+                self.buffers.give(piece);
+                return Err(Stopped::TooLarge);
+            }
+            if self.chunked {
+                piece = self.in_chunk(piece, end);
+            }
+            self.send(piece, tx, sent).await?;
+            if end {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Wraps a piece in chunk framing; the last one gets the final chunk.
+    fn in_chunk(&self, piece: Vec<u8>, end: bool) -> Vec<u8> {
+        let mut framed = self.buffers.take(piece.len() + 32);
+        if !piece.is_empty() {
+            encode::chunk_head(&mut framed, piece.len());
+            framed.extend_from_slice(&piece);
+            framed.extend_from_slice(b"\r\n");
+        }
+        if end {
+            framed.extend_from_slice(encode::LAST_CHUNK);
+        }
+        self.buffers.give(piece);
+        framed
+    }
+
+    /// From memory or a temporary file.
+    async fn held(&self, body: &RequestBody, tx: &mut SendHalf, sent: &mut u64) -> Result<(), Stopped> {
+        match body {
+            RequestBody::Memory(bytes) => {
+                for part in bytes.chunks(PIECE_BYTES) {
+                    let mut piece = self.buffers.take(part.len());
+                    piece.extend_from_slice(part);
+                    self.send(piece, tx, sent).await?;
+                }
+            }
+            RequestBody::File { file, length } => {
+                let mut at = 0;
+                while at < *length {
+                    let want = (*length - at).min(PIECE_BYTES as u64) as usize;
+                    let (result, piece) = file.read_at(self.buffers.take(want), at, want).await;
+                    match result {
+                        Ok(n) if n > 0 => at += n as u64,
+                        Ok(_) => return Err(Stopped::Origin(Fault::Local(std::io::ErrorKind::UnexpectedEof.into()))),
+                        Err(error) => return Err(Stopped::Origin(Fault::Local(error))),
+                    }
+                    self.send(piece, tx, sent).await?;
+                }
+            }
+            RequestBody::Unread | RequestBody::Gone => {}
+        }
+        Ok(())
+    }
+
+    async fn send(&self, piece: Vec<u8>, tx: &mut SendHalf, sent: &mut u64) -> Result<(), Stopped> {
+        if piece.is_empty() {
+            self.buffers.give(piece);
+            return Ok(());
+        }
+        let len = piece.len() as u64;
+        let (result, piece) = tx.send_all_within(self.step, piece).await;
+        self.buffers.give(piece);
+        match result {
+            Ok(()) => {
+                *sent += len;
+                Ok(())
+            }
+            Err(error) => Err(Stopped::Origin(Fault::of(error, false))),
+        }
+    }
+}

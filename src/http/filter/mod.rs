@@ -1,0 +1,90 @@
+//! Stage 7: edits of the response head, once for each answer.
+//!
+//! Order as nginx's: conditions, then `expires` and `add_header`, then the user id cookie, then what the
+//! encoder needs. Start at [`head`].
+
+pub mod conditional;
+pub mod headers;
+pub mod userid;
+
+use super::exchange::{Body, Exchange};
+use super::flow::Flow;
+use super::local::Cx;
+use crate::net::Addr;
+use crate::proto::tokens::Token;
+
+/// Makes the head final.
+pub fn head(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
+    if ex.status_override != 0 && ex.status_override != ex.response.status {
+        ex.response.status = ex.status_override;
+        ex.response.reason.clear();
+    }
+    if ex.response.status == 101 {
+        return Flow::Answer;
+    }
+    if let Some(flow) = conditional::apply(ex, cx) {
+        return flow;
+    }
+    headers::apply(ex, cx);
+    userid::apply(ex, cx);
+    let response = &mut ex.response;
+    match response.status {
+        204 => {
+            response.content_type.clear();
+            response.last_modified = None;
+            response.content_length = None;
+            response.body = Body::Empty;
+        }
+        304 => response.body = Body::Empty,
+        _ => {}
+    }
+    if !response.etag.is_empty() {
+        response.fields.set(Token::ETAG, &response.etag);
+        response.etag.clear();
+    }
+    make_absolute(ex, cx);
+    Flow::Answer
+}
+
+/// Puts scheme, host and port before a `Location` that is a path.
+fn make_absolute(ex: &mut Exchange, cx: Cx<'_>) {
+    let core = &cx.location(ex.location).settings.core;
+    if !ex.response.location_is_path || ex.response.location.first() != Some(&b'/') || !core.absolute_redirect {
+        return;
+    }
+    let mut target = cx.local.buffers.take(128);
+    target.extend_from_slice(b"http://");
+    let local = match &ex.conn.local {
+        Addr::Ip(at) => Some(*at),
+        Addr::Unix(_) => None,
+    };
+    if core.server_name_in_redirect {
+        target.extend_from_slice(&cx.plan.servers[ex.server].name);
+    } else if !ex.host.is_empty() {
+        target.extend_from_slice(&ex.host);
+    } else {
+        push_address(&mut target, &ex.conn.local);
+    }
+    let port = local.map_or(0, |at| at.port());
+    if core.port_in_redirect && port != 0 && port != 80 {
+        target.push(b':');
+        target.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
+    }
+    target.extend_from_slice(&ex.response.location);
+    let old = std::mem::replace(&mut ex.response.location, target);
+    cx.local.buffers.give(old);
+    ex.response.location_is_path = false;
+}
+
+/// The text of an address without its port.
+pub fn push_address(out: &mut Vec<u8>, addr: &Addr) {
+    use std::io::Write as _;
+    // Writing to a Vec cannot fail.
+    let _ = match addr {
+        Addr::Ip(at) => match crate::base::cidr::canonical(at.ip()) {
+            std::net::IpAddr::V6(ip) => write!(out, "[{ip}]"),
+            std::net::IpAddr::V4(ip) => write!(out, "{ip}"),
+        },
+        Addr::Unix(_) => out.write_all(b"unix:"),
+    };
+}

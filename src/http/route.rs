@@ -1,0 +1,266 @@
+//! From a decoded head to a location: server, normalised URI, location, and the checks that nginx makes
+//! on the way. Also the way back, when a rewrite, an error page or a content handler sends the request
+//! elsewhere.
+//!
+//! Start at [`begin`] and [`reroute`].
+
+use bytes::Bytes;
+
+use super::exchange::Exchange;
+use super::flow::{Flow, Reroute};
+use super::local::Cx;
+use super::log::Text;
+use super::{error, log, rewrite, vars};
+use crate::net::Addr;
+use crate::plan::model::LogLevel;
+use crate::plan::regex::Captures;
+use crate::plan::{AddressPlan, LocationId, ServerId};
+use crate::proto::h1::parse::RequestError;
+use crate::proto::head::Method;
+use crate::proto::{host, uri};
+
+/// Times that a request may be sent to another location: ten, and the last one fails.
+pub const REROUTES: u8 = 11;
+
+/// A request with a good head: finds its server and location.
+pub async fn begin(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
+    let address = address(ex, cx);
+    ex.reroutes_left = REROUTES;
+    enter_server(ex, cx, address.names.default_server());
+    if let Err(flow) = take_target(ex, cx) {
+        return flow;
+    }
+    choose_server(ex, cx, address);
+    let method = match ex.method {
+        Method::Trace => "TRACE",
+        Method::Connect => "CONNECT",
+        _ => {
+            tell_dropped(ex, cx);
+            return search(ex, cx).await;
+        }
+    };
+    log::error(ex, cx, LogLevel::Info, format_args!("client sent {method} method"));
+    ex.close = true;
+    Flow::Error(405)
+}
+
+/// A request whose head broke a rule: the answer is an error, made with the settings of the address's
+/// default server.
+pub fn refuse(ex: &mut Exchange, cx: Cx<'_>, why: RequestError) -> Flow {
+    ex.reroutes_left = REROUTES;
+    enter_server(ex, cx, address(ex, cx).names.default_server());
+    // What was read of the head is shown in the log; nothing of it may steer the answer's delivery.
+    ex.method = Method::Get;
+    ex.discard_body = true;
+    ex.close = true;
+    ex.target_unchanged = false;
+    log::error(ex, cx, LogLevel::Info, format_args!("{}", why.message()));
+    Flow::Error(why.status())
+}
+
+/// Sends the request back to the search for a location.
+pub async fn reroute(ex: &mut Exchange, cx: Cx<'_>, to: Reroute) -> Flow {
+    ex.reroutes_left = ex.reroutes_left.saturating_sub(1);
+    let exhausted = ex.reroutes_left == 0;
+    match to {
+        Reroute::Uri => {
+            if exhausted {
+                return cycle(ex, cx, "while processing");
+            }
+            ex.location = cx.plan.servers[ex.server].root;
+            find(ex, cx)
+        }
+        Reroute::Redirect => {
+            if exhausted {
+                return cycle(ex, cx, "while internally redirecting to");
+            }
+            ex.internal = true;
+            ex.target_unchanged = false;
+            ex.rewritten_in_place = false;
+            ex.uri_is_below_alias = false;
+            enter(ex, cx, cx.plan.servers[ex.server].root);
+            search(ex, cx).await
+        }
+        Reroute::Named(id) => {
+            let name = &cx.location(id).name;
+            if exhausted {
+                return error::cycle(ex, cx, "while redirect to named location", name);
+            }
+            if ex.uri.is_empty() {
+                let text = format_args!("empty URI in redirect to named location \"{}\"", Text(name));
+                log::error(ex, cx, LogLevel::Error, text);
+                return Flow::Error(500);
+            }
+            ex.internal = true;
+            enter(ex, cx, id);
+            Flow::Next
+        }
+    }
+}
+
+/// The flow to a named location of the exchange's server.
+pub fn named(ex: &Exchange, cx: Cx<'_>, name: &[u8]) -> Flow {
+    let names = &cx.plan.servers[ex.server].named;
+    match names.binary_search_by(|(known, _)| known[..].cmp(name)) {
+        Ok(index) => Flow::Reroute(Reroute::Named(names[index].1)),
+        Err(_) => {
+            let text = format_args!("could not find named location \"{}\"", Text(name));
+            log::error(ex, cx, LogLevel::Error, text);
+            Flow::Error(500)
+        }
+    }
+}
+
+/// Makes a location the one in force; its `limit_except` block instead, when the method is none of those listed.
+pub fn enter(ex: &mut Exchange, cx: Cx<'_>, id: LocationId) {
+    ex.location = match &cx.location(id).limit_except {
+        Some(rule) if !allows(&rule.allowed, vars::method_name(ex)) => rule.location,
+        _ => id,
+    };
+}
+
+/// Whether a list of methods has this one; `GET` brings `HEAD`.
+fn allows(list: &[Bytes], method: &[u8]) -> bool {
+    list.iter()
+        .any(|allowed| allowed == method || (method == b"HEAD" && allowed == "GET"))
+}
+
+/// The servers of the address that the client connected to.
+fn address<'a>(ex: &Exchange, cx: Cx<'a>) -> &'a AddressPlan {
+    let listener = &cx.plan.listeners[ex.conn.listener];
+    let hosts = &listener.hosts;
+    let local = match &ex.conn.local {
+        Addr::Ip(at) => Some(*at),
+        Addr::Unix(_) => None,
+    };
+    let exact = if hosts.len() == 1 {
+        None
+    } else {
+        hosts.iter().find(|(addr, _)| addr.is_some() && *addr == local)
+    };
+    let (_, address) = exact
+        .or_else(|| hosts.iter().find(|(addr, _)| addr.is_none()))
+        .or_else(|| hosts.first())
+        .expect("invariant: a listener has at least one server");
+    address
+}
+
+/// Takes over a server and its own settings.
+fn enter_server(ex: &mut Exchange, cx: Cx<'_>, server: ServerId) {
+    ex.server = server;
+    ex.location = cx.plan.servers[server].root;
+}
+
+/// Fills method, `$uri` and `$args` from the head.
+fn take_target(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), Flow> {
+    let head = &ex.head;
+    ex.method = head.method;
+    ex.target_unchanged = true;
+    ex.args.clear();
+    ex.args.extend_from_slice(head.bytes(head.args));
+    ex.uri.clear();
+    let path = head.path_bytes();
+    if !head.complex {
+        ex.uri.extend_from_slice(path);
+        return Ok(());
+    }
+    let merge = cx.location(ex.location).settings.core.merge_slashes;
+    if uri::normalize(path, merge, &mut ex.uri).is_err() {
+        ex.uri.clear();
+        ex.close = true;
+        ex.discard_body = true;
+        log::error(ex, cx, LogLevel::Info, format_args!("client sent invalid request"));
+        return Err(Flow::Error(400));
+    }
+    Ok(())
+}
+
+/// Fills `$host` and picks the server by it.
+fn choose_server(ex: &mut Exchange, cx: Cx<'_>, address: &AddressPlan) {
+    ex.host.clear();
+    let name = ex.head.server_host();
+    // Validated when the head was read, so it cannot fail here; without a name the default server answers.
+    ex.host_port = host::normalize(name, &mut ex.host).unwrap_or(0);
+    let mut captures = Captures::default();
+    let found = address.names.find(&ex.host, &mut captures);
+    if let Some((regex, count)) = found.regex {
+        let subject = std::mem::take(&mut ex.host);
+        vars::keep_match(regex, count, &captures, &subject, ex, cx);
+        ex.host = subject;
+    }
+    enter_server(ex, cx, found.server);
+}
+
+/// Names the fields that the head parser dropped.
+fn tell_dropped(ex: &Exchange, cx: Cx<'_>) {
+    for line in &ex.head.dropped {
+        let line = Text(ex.head.bytes(*line));
+        let text = format_args!("client sent invalid header line: \"{line}\"");
+        log::error(ex, cx, LogLevel::Info, text);
+    }
+}
+
+/// Runs the server's rewrite rules, then looks for a location.
+async fn search(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
+    match rewrite::server(ex, cx).await {
+        Flow::Next => find(ex, cx),
+        other => other,
+    }
+}
+
+/// Finds the location of `$uri`, and makes the checks that belong to entering it.
+fn find(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
+    let server = &cx.plan.servers[ex.server];
+    let mut captures = Captures::default();
+    let nested = |id: LocationId| &cx.location(id).tree;
+    let found = server.tree.find(&ex.uri, &nested, &mut captures);
+    if let Some((regex, count)) = found.regex {
+        let subject = std::mem::take(&mut ex.uri);
+        vars::keep_match(regex, count, &captures, &subject, ex, cx);
+        ex.uri = subject;
+    }
+    if let Some(id) = found.location {
+        ex.location = id;
+    }
+    let location = cx.location(ex.location);
+    if !ex.internal && location.settings.core.internal {
+        return Flow::Error(404);
+    }
+    enter(ex, cx, ex.location);
+    if let Some(flow) = body_too_large(ex, cx) {
+        return flow;
+    }
+    if found.redirect {
+        let target = &mut ex.response.location;
+        target.clear();
+        target.extend_from_slice(&location.escaped_name);
+        if !ex.args.is_empty() {
+            target.push(b'?');
+            target.extend_from_slice(&ex.args);
+        }
+        ex.response.location_is_path = true;
+        return Flow::Error(301);
+    }
+    Flow::Next
+}
+
+/// 413, when the announced length is above `client_max_body_size`.
+fn body_too_large(ex: &mut Exchange, cx: Cx<'_>) -> Option<Flow> {
+    let length = ex.head.content_length?;
+    let max = cx.location(ex.location).settings.core.client_max_body_size;
+    if max == 0 || length <= max || ex.discard_body {
+        return None;
+    }
+    ex.discard_body = true;
+    let text = format_args!("client intended to send too large body: {length} bytes");
+    log::error(ex, cx, LogLevel::Error, text);
+    Some(Flow::Error(413))
+}
+
+/// 500: the request went in circles.
+fn cycle(ex: &mut Exchange, cx: Cx<'_>, doing: &str) -> Flow {
+    let uri = std::mem::take(&mut ex.uri);
+    let flow = error::cycle(ex, cx, doing, &uri);
+    ex.uri = uri;
+    flow
+}

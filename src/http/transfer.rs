@@ -1,0 +1,408 @@
+//! Stage 8: how a response crosses to the client.
+//!
+//! [`decide`] is a pure function from facts to splice, stream or buffer; [`send`] carries it out. Small responses
+//! leave in one send, head and body together. Knows no routing and no retry: a body that breaks here is cut visibly.
+
+use std::time::Duration;
+
+use super::exchange::{Body, Exchange};
+use super::local::Cx;
+use super::content::proxy;
+use super::{filter, log, pace, spool, tunnel};
+use crate::base::time::HTTP_DATE_LEN;
+use crate::front::{ClientFault, HeadView};
+use crate::net::file::File;
+use crate::plan::model::LogLevel;
+use crate::upstream::origin::{Fault, Origin, Step};
+
+/// Room for one receive of a body when nothing is known of its length.
+const RECV_BYTES: usize = 16 << 10;
+
+/// Queued bytes that are sent before more is received.
+const QUEUE_BYTES: usize = 32 << 10;
+
+/// What decides how a body crosses.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// The client's side is a bare socket (no TLS) and the body goes out unframed.
+    pub client_plain: bool,
+    /// The origin's side is a bare socket.
+    pub origin_plain: bool,
+    /// Length known, ended by close, or a tunnel: no chunk framing to take off.
+    pub origin_unframed: bool,
+    /// `proxy_buffering`, as `X-Accel-Buffering` left it.
+    pub buffering: bool,
+    /// A filter will touch the body.
+    pub filtered: bool,
+    /// The body is being stored.
+    pub stored: bool,
+    /// A rate cap is in force.
+    pub paced: bool,
+}
+
+/// How a body crosses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transfer {
+    /// From socket to socket in the kernel.
+    Splice,
+    /// Through one buffer, each piece sent as it comes.
+    Stream,
+    /// Read ahead of the client, into memory and then a temporary file.
+    Buffer,
+}
+
+/// Chooses. Pure.
+#[must_use]
+pub fn decide(facts: Facts) -> Transfer {
+    if facts.buffering {
+        return Transfer::Buffer;
+    }
+    let bare = facts.client_plain && facts.origin_plain && facts.origin_unframed;
+    if bare && !facts.filtered && !facts.stored && !facts.paced {
+        Transfer::Splice
+    } else {
+        Transfer::Stream
+    }
+}
+
+/// Sends `ex.response`, head and body. Whatever goes wrong ends in the exchange's marks and the log.
+pub async fn send(ex: &mut Exchange, cx: Cx<'_>) {
+    queue_head(ex, cx);
+    let head_bytes = ex.stream.queued() as u64;
+    let result = body(ex, cx).await;
+    if let Err(fault) = result {
+        client_fault(ex, cx, fault);
+    }
+    ex.response.bytes_sent = ex.stream.sent();
+    ex.response.body_bytes_sent = ex.response.bytes_sent.saturating_sub(head_bytes);
+}
+
+/// Encodes the head into the client's output queue.
+fn queue_head(ex: &mut Exchange, cx: Cx<'_>) {
+    let settings = &cx.location(ex.location).settings;
+    if ex.close {
+        ex.stream.set_close();
+    }
+    let mut date = [0; HTTP_DATE_LEN];
+    let mut modified = [0; HTTP_DATE_LEN];
+    let Exchange { stream, response, .. } = ex;
+    let view = HeadView {
+        status: response.status,
+        status_line: &response.reason,
+        server: filter::headers::server(response, cx, settings),
+        date: filter::headers::date(response, cx, &mut date),
+        content_type: &response.content_type,
+        content_length: response.content_length,
+        last_modified: filter::headers::last_modified(response, &mut modified),
+        location: &response.location,
+        fields: &response.fields,
+        trailers: response.expect_trailers,
+        chunked_allowed: settings.core.chunked_transfer_encoding,
+        keepalive_header: settings.core.keepalive_timeout.header.map_or(0, |t| t.as_secs()),
+    };
+    stream.queue_head(&view, &cx.local.buffers);
+    response.head_sent = true;
+}
+
+async fn body(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), ClientFault> {
+    let buffers = &cx.local.buffers;
+    let within = cx.location(ex.location).settings.core.send_timeout;
+    match std::mem::take(&mut ex.response.body) {
+        Body::Empty => {}
+        Body::Static(bytes) => memory(ex, cx, bytes).await?,
+        Body::Buffer(bytes) => {
+            let result = memory(ex, cx, &bytes).await;
+            buffers.give(bytes);
+            result?;
+        }
+        Body::File { file, offset, length } => {
+            if ex.stream.wants_body() {
+                from_file(ex, cx, &file, offset, length).await?;
+            }
+        }
+        Body::Origin(origin) => return relay(ex, cx, origin).await,
+        Body::Tunnel(origin) => {
+            ex.stream.flush(within, buffers).await?;
+            tunnel::run(ex, cx, origin).await;
+            return Ok(());
+        }
+    }
+    end(ex, cx).await
+}
+
+/// Sends a body that is in memory, at the client's rate.
+async fn memory(ex: &mut Exchange, cx: Cx<'_>, bytes: &[u8]) -> Result<(), ClientFault> {
+    let within = cx.location(ex.location).settings.core.send_timeout;
+    let buffers = &cx.local.buffers;
+    let Some(mut pace) = pace::Pace::of_client(ex, cx) else {
+        for piece in bytes.chunks(QUEUE_BYTES) {
+            ex.stream.queue(piece, buffers);
+            if ex.stream.queued() >= QUEUE_BYTES {
+                ex.stream.flush(within, buffers).await?;
+            }
+        }
+        return Ok(());
+    };
+    let mut at = 0;
+    while at < bytes.len() {
+        let n = pace.allow(bytes.len() - at, cx).await;
+        ex.stream.queue(&bytes[at..at + n], buffers);
+        ex.stream.flush(within, buffers).await?;
+        at += n;
+    }
+    Ok(())
+}
+
+/// Sends a stretch of a file: straight from the page cache where `sendfile` is on and nothing stands between, else
+/// through a buffer.
+async fn from_file(ex: &mut Exchange, cx: Cx<'_>, file: &File, offset: u64, length: u64) -> Result<(), ClientFault> {
+    let core = &cx.location(ex.location).settings.core;
+    let within = core.send_timeout;
+    let mut pace = pace::Pace::of_client(ex, cx);
+    let buffers = &cx.local.buffers;
+    if core.sendfile && pace.is_none() && ex.stream.is_plain() && length > RECV_BYTES as u64 {
+        ex.stream.flush(within, buffers).await?;
+        return ex.stream.send_file(file, offset, length, within).await;
+    }
+    let mut at = offset;
+    let end = offset + length;
+    while at < end {
+        let want = usize::try_from(end - at).unwrap_or(usize::MAX).min(QUEUE_BYTES);
+        let want = match &mut pace {
+            Some(pace) => pace.allow(want, cx).await,
+            None => want,
+        };
+        let (result, piece) = file.read_at(buffers.take(want), at, want).await;
+        match result {
+            Ok(n) if n > 0 => at += n as u64,
+            // The file became shorter, or cannot be read any more: the end is visibly missing.
+            _ => {
+                buffers.give(piece);
+                log::error(ex, cx, LogLevel::Alert, format_args!("a file ended before its length while sending to client"));
+                ex.stream.flush(within, buffers).await?;
+                return Err(ClientFault::Gone);
+            }
+        }
+        ex.stream.queue(&piece, buffers);
+        buffers.give(piece);
+        if ex.stream.queued() >= QUEUE_BYTES || pace.is_some() {
+            ex.stream.flush(within, buffers).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Ends the body, trailers included, and sends what is left in the queue.
+pub(super) async fn end(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), ClientFault> {
+    let within = cx.location(ex.location).settings.core.send_timeout;
+    filter::headers::trailers(ex, cx);
+    ex.stream.queue_end(&ex.response.trailers, &cx.local.buffers);
+    ex.stream.flush(within, &cx.local.buffers).await
+}
+
+/// Relays a response body from its origin.
+async fn relay(ex: &mut Exchange, cx: Cx<'_>, origin: Box<Origin>) -> Result<(), ClientFault> {
+    let settings = &cx.location(ex.location).settings;
+    let facts = Facts {
+        client_plain: ex.stream.is_plain(),
+        origin_plain: true,
+        origin_unframed: !origin.inbound.head.chunked,
+        buffering: ex.buffering,
+        filtered: false,
+        stored: false,
+        paced: ex.limit_rate.is_some(),
+    };
+    let transfer = decide(facts);
+    if !ex.stream.wants_body() {
+        return drain(ex, cx, origin).await;
+    }
+    let paced = pace::Pace::of_client(ex, cx).is_some() || pace::Pace::of_origin(ex, cx).is_some();
+    if paced && transfer == Transfer::Buffer {
+        return spool::run(ex, cx, origin).await;
+    }
+    if paced {
+        return paced_stream(ex, cx, origin).await;
+    }
+    stream(ex, cx, origin, transfer, settings.core.send_timeout).await
+}
+
+/// A response to HEAD, or a status without a body: nothing to relay.
+async fn drain(ex: &mut Exchange, cx: Cx<'_>, mut origin: Box<Origin>) -> Result<(), ClientFault> {
+    // Only a body that is already over leaves the connection usable; another one is not worth reading.
+    let _ = origin.inbound.step();
+    proxy::finish(ex, cx, origin);
+    end(ex, cx).await
+}
+
+/// The common way: pieces go out as they come, copied behind the head when small, in their own buffer when large.
+/// In buffered mode a client that does not keep up turns this into a spool.
+async fn stream(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    mut origin: Box<Origin>,
+    transfer: Transfer,
+    within: Duration,
+) -> Result<(), ClientFault> {
+    let buffers = &cx.local.buffers;
+    let proxy = &cx.location(ex.location).settings.proxy;
+    loop {
+        match origin.inbound.step() {
+            Ok(Step::Data) => match take_large(&mut origin) {
+                Some((data, from)) => {
+                    let sent = ex.stream.send(data, from, within, buffers).await;
+                    buffers.give(sent.1);
+                    if let Err(fault) = sent.0 {
+                        proxy::abandon(ex, cx, origin);
+                        return Err(fault);
+                    }
+                }
+                None => ex.stream.queue(origin.inbound.data(), buffers),
+            },
+            Ok(Step::End) => {
+                proxy::finish(ex, cx, origin);
+                return end(ex, cx).await;
+            }
+            Ok(Step::More) => {
+                if ex.stream.queued() > 0 {
+                    match push(ex, cx, transfer, within).await {
+                        Ok(true) => {}
+                        Ok(false) => return spool::run(ex, cx, origin).await,
+                        Err(fault) => {
+                            proxy::abandon(ex, cx, origin);
+                            return Err(fault);
+                        }
+                    }
+                }
+                let room = room(&origin, proxy.proxy_buffers.count as usize * proxy.proxy_buffers.size);
+                match origin.receive(room, proxy.proxy_read_timeout, buffers).await {
+                    Ok(true) => {}
+                    Ok(false) if origin.inbound.ends_at_close() => {}
+                    Ok(false) => return cut(ex, cx, origin, &Fault::Closed).await,
+                    Err(fault) => return cut(ex, cx, origin, &fault).await,
+                }
+            }
+            Err(fault) => return cut(ex, cx, origin, &fault).await,
+        }
+    }
+}
+
+/// Sends the queue. False when the client does not keep up and the rest is worth spooling.
+async fn push(ex: &mut Exchange, cx: Cx<'_>, transfer: Transfer, within: Duration) -> Result<bool, ClientFault> {
+    if transfer == Transfer::Buffer {
+        return ex.stream.try_flush(&cx.local.buffers);
+    }
+    ex.stream.flush(within, &cx.local.buffers).await?;
+    Ok(true)
+}
+
+/// A piece that is large and alone in its buffer goes out without a copy.
+fn take_large(origin: &mut Origin) -> Option<(Vec<u8>, usize)> {
+    if origin.inbound.data().len() > RECV_BYTES { origin.inbound.take_data() } else { None }
+}
+
+/// Room for the next receive: the rest of the body where that is known, within `proxy_buffers`.
+pub(super) fn room(origin: &Origin, bound: usize) -> usize {
+    let rest = match origin.inbound.content_length() {
+        Some(length) => usize::try_from(length - origin.inbound.body_received()).unwrap_or(usize::MAX),
+        None => RECV_BYTES,
+    };
+    rest.clamp(1, bound.max(RECV_BYTES))
+}
+
+/// Unbuffered, with a rate cap on one side: one piece at a time.
+async fn paced_stream(ex: &mut Exchange, cx: Cx<'_>, mut origin: Box<Origin>) -> Result<(), ClientFault> {
+    let buffers = &cx.local.buffers;
+    let settings = &cx.location(ex.location).settings;
+    let within = settings.core.send_timeout;
+    let mut pace = pace::Pace::of_client(ex, cx);
+    loop {
+        match origin.inbound.step() {
+            Ok(Step::Data) => {
+                let mut at = 0;
+                while at < origin.inbound.data().len() {
+                    let left = origin.inbound.data().len() - at;
+                    let n = match &mut pace {
+                        Some(pace) => pace.allow(left, cx).await,
+                        None => left,
+                    };
+                    ex.stream.queue(&origin.inbound.data()[at..at + n], buffers);
+                    at += n;
+                    if let Err(fault) = ex.stream.flush(within, buffers).await {
+                        proxy::abandon(ex, cx, origin);
+                        return Err(fault);
+                    }
+                }
+            }
+            Ok(Step::End) => {
+                proxy::finish(ex, cx, origin);
+                return end(ex, cx).await;
+            }
+            Ok(Step::More) => match origin.receive(RECV_BYTES, settings.proxy.proxy_read_timeout, buffers).await {
+                Ok(true) => {}
+                Ok(false) if origin.inbound.ends_at_close() => {}
+                Ok(false) => return cut(ex, cx, origin, &Fault::Closed).await,
+                Err(fault) => return cut(ex, cx, origin, &fault).await,
+            },
+            Err(fault) => return cut(ex, cx, origin, &fault).await,
+        }
+    }
+}
+
+/// The origin failed in the middle of its body: what came is sent, and the end is visibly missing.
+pub(super) async fn cut(ex: &mut Exchange, cx: Cx<'_>, origin: Box<Origin>, fault: &Fault) -> Result<(), ClientFault> {
+    let within = cx.location(ex.location).settings.core.send_timeout;
+    proxy::cut(ex, cx, origin, fault);
+    ex.response.truncated = true;
+    ex.close = true;
+    ex.stream.set_close();
+    ex.stream.flush(within, &cx.local.buffers).await
+}
+
+fn client_fault(ex: &mut Exchange, cx: Cx<'_>, fault: ClientFault) {
+    ex.close = true;
+    ex.response.truncated = true;
+    ex.stream.set_close();
+    match fault {
+        ClientFault::TimedOut => {
+            ex.client_timed_out = true;
+            let text = format_args!("client timed out (110: Connection timed out) while sending to client");
+            log::error(ex, cx, LogLevel::Info, text);
+        }
+        ClientFault::Gone | ClientFault::Framing(_) => {
+            let text = format_args!("client closed connection while sending to client");
+            log::error(ex, cx, LogLevel::Info, text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Facts, Transfer, decide};
+
+    #[test]
+    fn the_table_of_facts() {
+        let bare = Facts {
+            client_plain: true,
+            origin_plain: true,
+            origin_unframed: true,
+            buffering: false,
+            filtered: false,
+            stored: false,
+            paced: false,
+        };
+        let cases = [
+            (bare, Transfer::Splice),
+            (Facts { buffering: true, ..bare }, Transfer::Buffer),
+            (Facts { buffering: true, paced: true, ..bare }, Transfer::Buffer),
+            (Facts { client_plain: false, ..bare }, Transfer::Stream),
+            (Facts { origin_plain: false, ..bare }, Transfer::Stream),
+            (Facts { origin_unframed: false, ..bare }, Transfer::Stream),
+            (Facts { filtered: true, ..bare }, Transfer::Stream),
+            (Facts { stored: true, ..bare }, Transfer::Stream),
+            (Facts { paced: true, ..bare }, Transfer::Stream),
+        ];
+        for (facts, want) in cases {
+            assert_eq!(decide(facts), want, "{facts:?}");
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! Variables with a fixed name and meaning, as nginx documents them.
+
+use std::net::IpAddr;
+
+use super::family::join;
+use super::upstream::{number, seconds};
+use super::{eval, upstream};
+use crate::base::cidr::canonical;
+use crate::base::{base64, size, time};
+use crate::http::content::files;
+use crate::http::exchange::{Exchange, RequestBody, UpstreamBody};
+use crate::http::filter::{push_address, userid};
+use crate::http::local::Cx;
+use crate::net::Addr;
+use crate::plan::expr::Expr;
+use crate::plan::location::Content;
+use crate::plan::vars::Builtin;
+use crate::proto::head::Method;
+use crate::proto::tokens::Token;
+
+/// Appends the value; false when there is none.
+pub(super) fn value(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool {
+    use Builtin as B;
+    match builtin {
+        B::Args | B::QueryString => {
+            out.extend_from_slice(&ex.args);
+            !ex.args.is_empty() || ex.head.has_args
+        }
+        B::Uri | B::DocumentUri => bytes(&ex.uri, out),
+        B::IsArgs => {
+            if !ex.args.is_empty() {
+                out.push(b'?');
+            }
+            true
+        }
+        B::Host => {
+            let name = if ex.host.is_empty() {
+                &cx.plan.servers[ex.server].name
+            } else {
+                &ex.host[..]
+            };
+            out.extend_from_slice(name);
+            true
+        }
+        B::Request
+        | B::RequestMethod
+        | B::RequestUri
+        | B::ServerProtocol
+        | B::ContentLength
+        | B::ContentType
+        | B::RequestPort
+        | B::IsRequestPort
+        | B::RemoteUser
+        | B::RequestBody
+        | B::RequestLength
+        | B::ProxyInternalBodyLength
+        | B::ProxyInternalChunked => request(builtin, ex, out),
+        B::BinaryRemoteAddr
+        | B::Connection
+        | B::ConnectionRequests
+        | B::ConnectionTime
+        | B::Pipe
+        | B::ProxyAddXForwardedFor
+        | B::ProxyProtocolAddr
+        | B::ProxyProtocolPort
+        | B::ProxyProtocolServerAddr
+        | B::ProxyProtocolServerPort
+        | B::RemoteAddr
+        | B::RemotePort
+        | B::ServerAddr
+        | B::ServerPort => connection(builtin, ex, cx, out),
+        B::BodyBytesSent | B::BytesSent | B::RequestCompletion | B::Status => response(builtin, ex, out),
+        B::DocumentRoot | B::RealpathRoot | B::RequestFilename => path(builtin, ex, cx, out),
+        B::Msec | B::RequestTime | B::TimeIso8601 | B::TimeLocal => moment(builtin, ex, cx, out),
+        B::ProxyHost | B::ProxyPort => proxy(builtin, ex, cx, out),
+        B::RequestId => {
+            out.extend_from_slice(&request_id(ex, cx));
+            true
+        }
+        B::LimitRate => {
+            number(limit_rate(ex, cx).unwrap_or(0), out);
+            true
+        }
+        B::UidGot => userid::got(ex, cx, out),
+        B::UidSet => userid::set(ex, cx, out),
+        B::ConnectionsActive
+        | B::ConnectionsReading
+        | B::ConnectionsWaiting
+        | B::ConnectionsWriting
+        | B::Hostname
+        | B::NginxVersion
+        | B::Pid
+        | B::ServerName => machine(builtin, ex, cx, out),
+        B::Scheme => bytes(b"http", out),
+        // Empty rather than missing, as in nginx.
+        B::Https | B::UidReset => true,
+        // The body's file has no name, TLS and caches are not in use, and the kernel is not asked about TCP.
+        B::Absent
+        | B::RequestBodyFile
+        | B::TcpinfoRcvSpace
+        | B::TcpinfoRtt
+        | B::TcpinfoRttvar
+        | B::TcpinfoSndCwnd
+        | B::UpstreamCacheEtag
+        | B::UpstreamCacheLastModified
+        | B::UpstreamCacheStatus => false,
+        B::UpstreamAddr
+        | B::UpstreamBytesReceived
+        | B::UpstreamBytesSent
+        | B::UpstreamConnectTime
+        | B::UpstreamHeaderTime
+        | B::UpstreamResponseLength
+        | B::UpstreamResponseTime
+        | B::UpstreamStatus => upstream::value(builtin, ex, out),
+    }
+}
+
+/// Appends bytes; false when there are none.
+fn bytes(text: &[u8], out: &mut Vec<u8>) -> bool {
+    out.extend_from_slice(text);
+    !text.is_empty()
+}
+
+/// The method's name; an internal redirect may have changed it.
+#[must_use]
+pub fn method_name(ex: &Exchange) -> &[u8] {
+    if ex.method == ex.head.method || ex.method == Method::Other {
+        ex.head.method_bytes()
+    } else {
+        ex.method.name().as_bytes()
+    }
+}
+
+/// What the client's head and body say.
+fn request(builtin: Builtin, ex: &Exchange, out: &mut Vec<u8>) -> bool {
+    let head = &ex.head;
+    match builtin {
+        Builtin::Request => bytes(head.bytes(head.line), out),
+        Builtin::RequestMethod => bytes(method_name(ex), out),
+        Builtin::RequestUri => bytes(head.bytes(head.uri), out),
+        Builtin::ServerProtocol => bytes(head.bytes(head.protocol), out),
+        Builtin::ContentType => bytes(head.fields.get(Token::CONTENT_TYPE).unwrap_or_default(), out),
+        Builtin::ContentLength => match head.fields.get(Token::CONTENT_LENGTH) {
+            Some(text) => bytes(text, out),
+            None => body_length(ex).is_some_and(|length| digits(length, out)),
+        },
+        Builtin::RequestPort => {
+            if ex.host_port != 0 {
+                number(ex.host_port.into(), out);
+            }
+            true
+        }
+        Builtin::IsRequestPort => {
+            if ex.host_port != 0 {
+                out.push(b':');
+            }
+            true
+        }
+        Builtin::RemoteUser => user(ex, out),
+        Builtin::RequestBody => match &ex.body {
+            RequestBody::Memory(body) => bytes(body, out),
+            _ => false,
+        },
+        Builtin::RequestLength => digits(ex.request_length, out),
+        Builtin::ProxyInternalBodyLength => match ex.upstream_body {
+            UpstreamBody::Length(length) => digits(length, out),
+            UpstreamBody::None | UpstreamBody::Chunked => false,
+        },
+        Builtin::ProxyInternalChunked => {
+            ex.upstream_body == UpstreamBody::Chunked && bytes(b"chunked", out)
+        }
+        _ => false,
+    }
+}
+
+/// Appends a number, which is a value.
+fn digits(value: u64, out: &mut Vec<u8>) -> bool {
+    number(value, out);
+    true
+}
+
+/// Length of a request body that was read.
+fn body_length(ex: &Exchange) -> Option<u64> {
+    match &ex.body {
+        RequestBody::Memory(body) => Some(body.len() as u64),
+        RequestBody::File { length, .. } => Some(*length),
+        RequestBody::Unread | RequestBody::Gone => None,
+    }
+}
+
+/// The user of Basic authentication, checked or not.
+fn user(ex: &Exchange, out: &mut Vec<u8>) -> bool {
+    let from = out.len();
+    let Some(value) = ex.head.fields.get(Token::AUTHORIZATION) else {
+        return false;
+    };
+    let Some((scheme, rest)) = value.split_at_checked(6) else {
+        return false;
+    };
+    if !scheme.eq_ignore_ascii_case(b"basic ") || base64::decode(rest.trim_ascii(), out).is_none() {
+        return false;
+    }
+    match out[from..].iter().position(|&b| b == b':') {
+        Some(length) if length > 0 => {
+            out.truncate(from + length);
+            true
+        }
+        _ => {
+            out.truncate(from);
+            false
+        }
+    }
+}
+
+/// What is known of the client's connection.
+fn connection(builtin: Builtin, ex: &Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool {
+    let conn = &ex.conn;
+    let proxied = || conn.proxy.as_ref().and_then(|facts| facts.header.addresses);
+    match builtin {
+        Builtin::RemoteAddr => remote_addr(ex, out),
+        Builtin::RemotePort => port(&conn.remote, out),
+        Builtin::ServerAddr => push_address(out, &conn.local),
+        Builtin::ServerPort => port(&conn.local, out),
+        Builtin::BinaryRemoteAddr => match &conn.remote {
+            Addr::Ip(at) => match canonical(at.ip()) {
+                IpAddr::V4(ip) => out.extend_from_slice(&ip.octets()),
+                IpAddr::V6(ip) => out.extend_from_slice(&ip.octets()),
+            },
+            Addr::Unix(_) => out.extend_from_slice(b"unix:"),
+        },
+        Builtin::Connection => number(conn.number, out),
+        Builtin::ConnectionRequests => number(conn.requests.get(), out),
+        Builtin::ConnectionTime => seconds(cx.local.clock.mono().ms_since(conn.accepted), out),
+        Builtin::Pipe => out.push(if conn.pipelined.get() { b'p' } else { b'.' }),
+        Builtin::ProxyAddXForwardedFor => {
+            if join(ex.head.fields.get_all(Token::X_FORWARDED_FOR), b", ", out) {
+                out.extend_from_slice(b", ");
+            }
+            remote_addr(ex, out);
+        }
+        Builtin::ProxyProtocolAddr => match proxied() {
+            Some((from, _)) => address(from.ip(), out),
+            None => return conn.proxy.is_some(),
+        },
+        Builtin::ProxyProtocolServerAddr => match proxied() {
+            Some((_, to)) => address(to.ip(), out),
+            None => return conn.proxy.is_some(),
+        },
+        Builtin::ProxyProtocolPort => match proxied() {
+            Some((from, _)) => number(from.port().into(), out),
+            None => return conn.proxy.is_some(),
+        },
+        Builtin::ProxyProtocolServerPort => match proxied() {
+            Some((_, to)) => number(to.port().into(), out),
+            None => return conn.proxy.is_some(),
+        },
+        _ => return false,
+    }
+    true
+}
+
+/// Appends the client's address as text.
+fn remote_addr(ex: &Exchange, out: &mut Vec<u8>) {
+    match &ex.conn.remote {
+        Addr::Ip(at) => address(canonical(at.ip()), out),
+        Addr::Unix(_) => out.extend_from_slice(b"unix:"),
+    }
+}
+
+/// Appends an address as text, without brackets.
+fn address(ip: IpAddr, out: &mut Vec<u8>) {
+    use std::io::Write as _;
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "{ip}");
+}
+
+/// Appends the port of a socket that has one.
+fn port(addr: &Addr, out: &mut Vec<u8>) {
+    if let Addr::Ip(at) = addr {
+        number(at.port().into(), out);
+    }
+}
+
+/// What is known of the answer.
+fn response(builtin: Builtin, ex: &Exchange, out: &mut Vec<u8>) -> bool {
+    let response = &ex.response;
+    match builtin {
+        Builtin::Status => {
+            use std::io::Write as _;
+            let status = if ex.status_override != 0 {
+                ex.status_override
+            } else {
+                response.status
+            };
+            // Writing to a Vec cannot fail.
+            let _ = write!(out, "{status:03}");
+        }
+        Builtin::BytesSent => number(response.bytes_sent, out),
+        Builtin::BodyBytesSent => number(response.body_bytes_sent, out),
+        Builtin::RequestCompletion => {
+            if response.head_sent && !response.truncated {
+                out.extend_from_slice(b"OK");
+            }
+        }
+        _ => return false,
+    }
+    true
+}
+
+/// Names of files.
+fn path(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool {
+    match builtin {
+        Builtin::RequestFilename => files::filename(ex, cx, out),
+        // Differs from nginx: links are not followed, because a shard does not wait for the disk here.
+        _ => files::document_root(ex, cx, out),
+    }
+}
+
+/// Moments and durations.
+fn moment(builtin: Builtin, ex: &Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool {
+    let clock = &cx.local.clock;
+    match builtin {
+        Builtin::RequestTime => seconds(clock.mono().ms_since(ex.started), out),
+        Builtin::Msec => {
+            let now = clock.unix();
+            seconds(now.secs.unsigned_abs() * 1000 + u64::from(now.millis), out);
+        }
+        Builtin::TimeLocal => {
+            let now = clock.unix();
+            out.extend_from_slice(&time::log_local(now.secs, clock.offset(now) / 60));
+        }
+        Builtin::TimeIso8601 => {
+            let now = clock.unix();
+            out.extend_from_slice(&time::log_iso8601(now.secs, clock.offset(now) / 60));
+        }
+        _ => return false,
+    }
+    true
+}
+
+/// Whom the location's `proxy_pass` names.
+fn proxy(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool {
+    let Content::Proxy(plan) = &cx.location(ex.location).content else {
+        return false;
+    };
+    if builtin == Builtin::ProxyHost {
+        if ex.proxy_host.is_empty() {
+            eval(&plan.host, ex, cx, out);
+        } else {
+            out.extend_from_slice(&ex.proxy_host);
+        }
+    } else if ex.proxy_port.is_empty() {
+        out.extend_from_slice(&plan.port);
+    } else {
+        out.extend_from_slice(&ex.proxy_port);
+    }
+    true
+}
+
+/// The request's random name, made when it is first asked for.
+pub fn request_id(ex: &mut Exchange, cx: Cx<'_>) -> [u8; 32] {
+    *ex.vars.request_id.get_or_insert_with(|| {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 32];
+        for half in text.chunks_exact_mut(16) {
+            let mut word = cx.local.random();
+            for digit in half {
+                *digit = HEX[(word & 15) as usize];
+                word >>= 4;
+            }
+        }
+        text
+    })
+}
+
+/// Bytes per second towards the client, if there is a limit.
+pub fn limit_rate(ex: &mut Exchange, cx: Cx<'_>) -> Option<u64> {
+    let rate = match ex.limit_rate {
+        Some(rate) => rate,
+        None => amount(&cx.location(ex.location).limit_rate, ex, cx),
+    };
+    Some(rate).filter(|&rate| rate != 0)
+}
+
+/// Bytes that go to the client before [`limit_rate`] begins.
+pub fn limit_rate_after(ex: &mut Exchange, cx: Cx<'_>) -> u64 {
+    amount(&cx.location(ex.location).limit_rate_after, ex, cx)
+}
+
+/// Bytes per second that are read from an upstream, if there is a limit.
+pub fn proxy_limit_rate(ex: &mut Exchange, cx: Cx<'_>) -> Option<u64> {
+    match &cx.location(ex.location).content {
+        Content::Proxy(plan) => Some(amount(&plan.limit_rate, ex, cx)).filter(|&rate| rate != 0),
+        _ => None,
+    }
+}
+
+/// A size that may hold variables; what is no size is 0.
+fn amount(expr: &Expr, ex: &mut Exchange, cx: Cx<'_>) -> u64 {
+    if expr.parts.is_empty() {
+        return 0;
+    }
+    let mut text = cx.local.buffers.take(32);
+    eval(expr, ex, cx, &mut text);
+    let amount = size::parse_size(&text).unwrap_or(0);
+    cx.local.buffers.give(text);
+    amount
+}
+
+/// What this process and its configuration are.
+fn machine(builtin: Builtin, ex: &Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool {
+    match builtin {
+        Builtin::Hostname => return bytes(&cx.plan.hostname, out),
+        Builtin::ServerName => out.extend_from_slice(&cx.plan.servers[ex.server].name),
+        Builtin::NginxVersion => {
+            let full = &cx.plan.server_token.full;
+            let version = full.iter().position(|&b| b == b'/').map_or(0, |at| at + 1);
+            out.extend_from_slice(&full[version..]);
+        }
+        Builtin::Pid => number(std::process::id().into(), out),
+        _ => {
+            let totals = cx.local.counters.totals();
+            number(
+                match builtin {
+                    Builtin::ConnectionsActive => totals.active,
+                    Builtin::ConnectionsReading => totals.reading,
+                    Builtin::ConnectionsWriting => totals.writing,
+                    _ => totals.waiting(),
+                },
+                out,
+            );
+        }
+    }
+    true
+}

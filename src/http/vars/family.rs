@@ -1,0 +1,245 @@
+//! Variable families: fields of requests and responses, cookies, arguments.
+
+use std::io::Write as _;
+
+use crate::base::time;
+use crate::http::exchange::{Body, Exchange};
+use crate::http::local::Cx;
+use crate::plan::FamilyName;
+use crate::plan::expr::Family;
+use crate::proto::head::{Fields, Version};
+use crate::proto::tokens::Token;
+use crate::proto::uri;
+
+/// Appends the value of a member; false when there is none.
+pub(super) fn value(family: Family, index: u32, ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool {
+    let name = &cx.plan.family_names[index as usize];
+    match family {
+        Family::Http => fields(&ex.head.fields, name, out),
+        Family::SentHttp => sent(name, ex, cx, out),
+        Family::SentTrailer => fields(&ex.response.trailers, name, out),
+        Family::UpstreamHttp => fields(&ex.upstream_fields, name, out),
+        Family::UpstreamTrailer => fields(&ex.upstream_trailers, name, out),
+        Family::UpstreamCookie => put(set_cookie(&ex.upstream_fields, &name.name), out),
+        Family::Cookie => put(cookie(&ex.head.fields, &name.name), out),
+        Family::Arg => put(uri::arg(&ex.args, &name.name), out),
+        Family::ProxyProtocolTlv => tlv(ex, &name.name, out),
+    }
+}
+
+/// Appends a value if there is one.
+fn put(value: Option<&[u8]>, out: &mut Vec<u8>) -> bool {
+    let Some(value) = value else {
+        return false;
+    };
+    out.extend_from_slice(value);
+    true
+}
+
+/// Appends all values of a field, joined; cookies by `; `, others by `, `.
+fn fields(fields: &Fields, name: &FamilyName, out: &mut Vec<u8>) -> bool {
+    let separator: &[u8] = if name.token == Token::COOKIE { b"; " } else { b", " };
+    if name.token.is_known() {
+        return join(fields.get_all(name.token), separator, out);
+    }
+    let matching = fields
+        .iter()
+        .filter(|field| !field.token.is_known() && is_named(field.name, &name.name))
+        .map(|field| field.value);
+    join(matching, separator, out)
+}
+
+/// Appends values with a separator between them; false when there are none.
+pub(super) fn join<'a>(values: impl Iterator<Item = &'a [u8]>, separator: &[u8], out: &mut Vec<u8>) -> bool {
+    let mut found = false;
+    for value in values {
+        if found {
+            out.extend_from_slice(separator);
+        }
+        out.extend_from_slice(value);
+        found = true;
+    }
+    found
+}
+
+/// Whether a field's name is the variable's: in any case, dashes as underscores.
+fn is_named(field: &[u8], variable: &[u8]) -> bool {
+    field.len() == variable.len()
+        && field.iter().zip(variable).all(|(&a, &b)| match a {
+            b'-' => b == b'_',
+            _ => a.to_ascii_lowercase() == b,
+        })
+}
+
+/// Fields of the response, those that the encoder writes by itself included.
+fn sent(name: &FamilyName, ex: &Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool {
+    let response = &ex.response;
+    match name.token {
+        Token::CONTENT_TYPE if !response.content_type.is_empty() => put(Some(&response.content_type), out),
+        Token::CONTENT_LENGTH => match response.content_length {
+            Some(length) => put(Some(itoa::Buffer::new().format(length).as_bytes()), out),
+            None => false,
+        },
+        Token::LOCATION if !response.location.is_empty() => put(Some(&response.location), out),
+        Token::LAST_MODIFIED if response.last_modified.is_some() => {
+            let date = response.last_modified.map(time::http_date);
+            put(date.as_ref().map(|date| &date[..]), out)
+        }
+        Token::ETAG if !response.etag.is_empty() => put(Some(&response.etag), out),
+        Token::CONNECTION => {
+            let text: &[u8] = if response.status == 101 {
+                b"upgrade"
+            } else if keeps_alive(ex) {
+                b"keep-alive"
+            } else {
+                b"close"
+            };
+            put(Some(text), out)
+        }
+        Token::KEEP_ALIVE => {
+            let header = cx.location(ex.location).settings.core.keepalive_timeout.header;
+            match header {
+                Some(timeout) if keeps_alive(ex) => {
+                    // Writing to a Vec cannot fail.
+                    let _ = write!(out, "timeout={}", timeout.as_secs());
+                    true
+                }
+                _ => false,
+            }
+        }
+        Token::TRANSFER_ENCODING => {
+            let chunked = response.content_length.is_none()
+                && !matches!(response.body, Body::Empty | Body::Tunnel(_))
+                && ex.head.version == Version::Http11
+                && cx.location(ex.location).settings.core.chunked_transfer_encoding;
+            chunked && put(Some(b"chunked"), out)
+        }
+        _ => fields(&response.fields, name, out),
+    }
+}
+
+/// Whether the connection will live on.
+fn keeps_alive(ex: &Exchange) -> bool {
+    !ex.close && ex.stream.keeps_alive()
+}
+
+/// The value of a request cookie; its name in any case, as nginx looks for it.
+#[must_use]
+pub fn cookie<'a>(fields: &'a Fields, name: &[u8]) -> Option<&'a [u8]> {
+    fields
+        .get_all(Token::COOKIE)
+        .flat_map(|line| line.split(|&b| b == b';'))
+        .find_map(|pair| named(pair, name))
+}
+
+/// The value of the first cookie of this name that the upstream sets, without its attributes.
+fn set_cookie<'a>(fields: &'a Fields, name: &[u8]) -> Option<&'a [u8]> {
+    fields
+        .get_all(Token::SET_COOKIE)
+        .find_map(|line| named(line.split(|&b| b == b';').next()?, name))
+}
+
+/// The value of a `name=value` pair of this name.
+fn named<'a>(pair: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let pair = pair.trim_ascii_start();
+    let (head, rest) = pair.split_at_checked(name.len())?;
+    if !head.eq_ignore_ascii_case(name) {
+        return None;
+    }
+    let value = rest.trim_ascii_start().strip_prefix(b"=")?;
+    Some(value.trim_ascii_start())
+}
+
+/// Names of the PROXY protocol's values, and their types.
+const TLVS: &[(&str, u8)] = &[
+    ("alpn", 0x01),
+    ("authority", 0x02),
+    ("unique_id", 0x05),
+    ("ssl", 0x20),
+    ("netns", 0x30),
+];
+
+/// Names of the values inside the one about TLS.
+const TLVS_SSL: &[(&str, u8)] = &[
+    ("version", 0x21),
+    ("cn", 0x22),
+    ("cipher", 0x23),
+    ("sig_alg", 0x24),
+    ("key_alg", 0x25),
+];
+
+/// Appends a value of the PROXY protocol header, by its name or its type (`0x01`).
+fn tlv(ex: &Exchange, name: &[u8], out: &mut Vec<u8>) -> bool {
+    let Some(facts) = &ex.conn.proxy else {
+        return false;
+    };
+    let find = |kind: u8| {
+        let found = facts.header.tlvs.iter().find(|tlv| tlv.kind == kind)?;
+        let start = usize::from(found.start);
+        facts.bytes.get(start..start + usize::from(found.len))
+    };
+    let Some(inner) = name.strip_prefix(b"ssl_") else {
+        return put(tlv_kind(TLVS, name).and_then(find), out);
+    };
+    // One byte of flags, four of the verification's result, then values of its own.
+    let Some((&[_, a, b, c, d], values)) = find(0x20).and_then(|tls| tls.split_first_chunk::<5>()) else {
+        return false;
+    };
+    if inner == b"verify" {
+        super::upstream::number(u32::from_be_bytes([a, b, c, d]).into(), out);
+        return true;
+    }
+    put(tlv_kind(TLVS_SSL, inner).and_then(|kind| nested(values, kind)), out)
+}
+
+/// The type that a name stands for.
+fn tlv_kind(names: &[(&str, u8)], name: &[u8]) -> Option<u8> {
+    if let Some((_, kind)) = names.iter().find(|(known, _)| known.as_bytes() == name) {
+        return Some(*kind);
+    }
+    let digits = std::str::from_utf8(name.strip_prefix(b"0x")?).ok()?;
+    u8::from_str_radix(digits, 16).ok()
+}
+
+/// The first value of a type in a list of values.
+fn nested(mut list: &[u8], kind: u8) -> Option<&[u8]> {
+    loop {
+        let (&[found, high, low], rest) = list.split_first_chunk::<3>()?;
+        let (value, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes([high, low])))?;
+        if found == kind {
+            return Some(value);
+        }
+        list = rest;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cookies_are_found() {
+        let mut fields = Fields::new();
+        fields.push(b"Cookie", b"a=1; b = 2;c=; A2=x");
+        fields.push(b"Cookie", b"d=4");
+        for (name, want) in [
+            (&b"a"[..], Some(&b"1"[..])),
+            (b"A", Some(b"1")),
+            (b"b", Some(b"2")),
+            (b"c", Some(b"")),
+            (b"d", Some(b"4")),
+            (b"a2", Some(b"x")),
+            (b"e", None),
+        ] {
+            assert_eq!(cookie(&fields, name), want, "{}", name.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn field_names_match_with_dashes() {
+        assert!(is_named(b"X-Own-Field", b"x_own_field"));
+        assert!(is_named(b"X_Own", b"x_own"));
+        assert!(!is_named(b"X-Own", b"x_ow"));
+        assert!(!is_named(b"X.Own", b"x_own"));
+    }
+}

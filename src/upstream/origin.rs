@@ -1,0 +1,415 @@
+//! One HTTP/1 exchange on an upstream connection: request out, response head and body in.
+//!
+//! The origin is not trusted: whatever it sends is either a whole, well-framed response or a [`Fault`]. Body bytes
+//! are found where they lie and handed on without a copy. Knows no retry policy and no client. Start at
+//! [`Inbound::read_head`].
+
+use std::io;
+use std::time::Duration;
+
+use super::group::Selection;
+use super::pool::Conn;
+use crate::base::buf::BufPool;
+use crate::net::stream::RecvHalf;
+use crate::proto::h1::body::{BodyDecoder, BodyError, BodyStep, ChunkedDecoder, LengthBody};
+use crate::proto::h1::parse::{Parsed, ResponseError, ResponseParser};
+use crate::proto::head::{Fields, ResponseHead, Version};
+
+/// Interim responses before the real one; more is an origin gone wrong.
+const INTERIM_MAX: u32 = 64;
+
+/// Largest buffer for one receive of a body.
+const RECV_BYTES_MAX: usize = 64 << 10;
+
+/// Why an exchange with an origin failed.
+#[derive(Debug)]
+pub enum Fault {
+    /// It closed in the middle; before its head this is "prematurely closed".
+    Closed,
+    /// The connection broke.
+    Io(io::Error),
+    /// Nothing came, or nothing was taken, in time.
+    TimedOut,
+    /// The head breaks a rule.
+    Head(ResponseError),
+    /// 101 without being asked, or interim responses without end.
+    Unsolicited,
+    /// The body's framing breaks a rule.
+    Body(BodyError),
+    /// The client is gone: the sweep cut this connection.
+    Cut,
+    /// A file of our own failed while the body was spooled.
+    Local(io::Error),
+}
+
+/// What [`Origin::read_head`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadRead {
+    /// 1xx: another head follows.
+    Interim,
+    /// The response's head.
+    Final,
+}
+
+/// What [`Origin::step`] found in what was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// [`Origin::data`] is the next piece of the body.
+    Data,
+    /// Nothing: receive more.
+    More,
+    /// The body is over, properly.
+    End,
+}
+
+/// What the request was, as far as it decides the response's framing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The method was HEAD: no body follows the head.
+    pub head: bool,
+    /// An upgrade was asked for: 101 is an answer.
+    pub upgrade: bool,
+}
+
+/// An upstream connection in the middle of an exchange.
+pub struct Origin {
+    /// The connection.
+    pub conn: Conn,
+    /// The request's way through its group; holds the peer's slot until it is dropped.
+    pub selection: Selection,
+    /// What comes back. Apart from the connection, so that a request body can be sent meanwhile.
+    pub inbound: Inbound,
+    /// Bytes sent.
+    sent: u64,
+    /// The request was sent to its end.
+    request_done: bool,
+}
+
+/// The receiving side of an exchange with an origin.
+pub struct Inbound {
+    /// The response's head, once read.
+    pub head: ResponseHead,
+    parser: ResponseParser,
+    decoder: BodyDecoder,
+    asked: Asked,
+    /// Bytes received; those before `at` are consumed.
+    input: Vec<u8>,
+    at: usize,
+    data: (usize, usize),
+    interim: u32,
+    /// Bytes received, head included.
+    received: u64,
+    /// Body bytes found.
+    body_received: u64,
+    ended: bool,
+    /// The connection must not be used again.
+    spoiled: bool,
+}
+
+impl Origin {
+    /// Begins an exchange on a connection; `head` is reused storage.
+    #[must_use]
+    pub fn new(conn: Conn, selection: Selection, mut head: ResponseHead, asked: Asked) -> Self {
+        head.clear();
+        let inbound = Inbound {
+            head,
+            parser: ResponseParser::new(),
+            decoder: BodyDecoder::Empty,
+            asked,
+            input: Vec::new(),
+            at: 0,
+            data: (0, 0),
+            interim: 0,
+            received: 0,
+            body_received: 0,
+            ended: false,
+            spoiled: false,
+        };
+        Self { conn, selection, inbound, sent: 0, request_done: false }
+    }
+
+    /// Sends a piece of the request. Gives the buffer back.
+    pub async fn send(&mut self, request: Vec<u8>, within: Duration) -> (Result<(), Fault>, Vec<u8>) {
+        let len = request.len() as u64;
+        let (result, request) = self.conn.stream.tx.send_all_within(within, request).await;
+        match result {
+            Ok(()) => {
+                self.sent += len;
+                (Ok(()), request)
+            }
+            Err(error) => {
+                self.inbound.spoiled = true;
+                (Err(Fault::of(error, self.conn.stream.cut())), request)
+            }
+        }
+    }
+
+    /// The request's last byte was sent: only then can the connection be pooled.
+    pub fn request_sent(&mut self) {
+        self.request_done = true;
+    }
+
+    /// Bytes sent on this exchange.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Counts request bytes that a body pump sent.
+    pub fn count_sent(&mut self, bytes: u64) {
+        self.sent += bytes;
+    }
+
+    /// See [`Inbound::read_head`].
+    pub async fn read_head(&mut self, bytes_max: usize, within: Duration, buffers: &BufPool) -> Result<HeadRead, Fault> {
+        self.inbound.read_head(&mut self.conn.stream.rx, bytes_max, within, buffers).await
+    }
+
+    /// See [`Inbound::receive`].
+    pub async fn receive(&mut self, room: usize, within: Duration, buffers: &BufPool) -> Result<bool, Fault> {
+        self.inbound.receive(&mut self.conn.stream.rx, room, within, buffers).await
+    }
+
+    /// Whether the connection may carry another request: both messages ended properly, nothing is left over and
+    /// nobody asked to close.
+    #[must_use]
+    pub fn is_reusable(&self) -> bool {
+        self.request_done && self.inbound.is_clean()
+    }
+
+    /// Ends the exchange: gives the buffer back and returns the connection, the way through the group and the
+    /// head's storage.
+    #[must_use]
+    pub fn finish(mut self, buffers: &BufPool) -> (Conn, Selection, ResponseHead) {
+        if self.inbound.input.capacity() > 0 {
+            buffers.give(std::mem::take(&mut self.inbound.input));
+        }
+        self.conn.bytes_sent_before += self.sent;
+        (self.conn, self.selection, self.inbound.head)
+    }
+}
+
+impl Inbound {
+    /// Bytes received on this exchange, head included.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Body bytes received, without framing.
+    #[must_use]
+    pub fn body_received(&self) -> u64 {
+        self.body_received
+    }
+
+    /// Reads the next head. After `Interim` call it again. `bytes_max` is `proxy_buffer_size`; each read must bring
+    /// something `within` the time.
+    pub async fn read_head(
+        &mut self,
+        rx: &mut RecvHalf,
+        bytes_max: usize,
+        within: Duration,
+        buffers: &BufPool,
+    ) -> Result<HeadRead, Fault> {
+        loop {
+            if self.at < self.input.len() {
+                match self.parser.parse(&self.input[self.at..], bytes_max, &mut self.head) {
+                    Ok(Parsed::Complete(len)) => {
+                        self.at += len;
+                        self.parser.reset();
+                        return self.accept_head();
+                    }
+                    Ok(Parsed::Incomplete) => {}
+                    Err(error) => return Err(self.spoil(Fault::Head(error))),
+                }
+            }
+            let room = bytes_max.saturating_sub(self.input.len() - self.at).max(1);
+            if !self.receive(rx, room, within, buffers).await? {
+                return Err(self.spoil(Fault::Closed));
+            }
+        }
+    }
+
+    fn accept_head(&mut self) -> Result<HeadRead, Fault> {
+        let head = &self.head;
+        if head.is_interim() {
+            self.interim += 1;
+            if self.interim > INTERIM_MAX {
+                return Err(self.spoil(Fault::Unsolicited));
+            }
+            return Ok(HeadRead::Interim);
+        }
+        if head.status == 101 && !self.asked.upgrade {
+            return Err(self.spoil(Fault::Unsolicited));
+        }
+        self.decoder = if self.asked.head || matches!(head.status, 101 | 204 | 304) {
+            BodyDecoder::Empty
+        } else if head.chunked {
+            BodyDecoder::Chunked(Box::new(ChunkedDecoder::new()))
+        } else if let Some(length) = head.content_length {
+            BodyDecoder::Length(LengthBody::new(length))
+        } else {
+            BodyDecoder::UntilClose
+        };
+        Ok(HeadRead::Final)
+    }
+
+    /// Length of the body, when the head tells it.
+    #[must_use]
+    pub fn content_length(&self) -> Option<u64> {
+        match &self.decoder {
+            BodyDecoder::Empty if self.asked.head => self.head.content_length,
+            BodyDecoder::Empty => Some(0),
+            BodyDecoder::Length(body) => Some(body.remaining() + self.body_received),
+            BodyDecoder::Chunked(_) | BodyDecoder::UntilClose => None,
+        }
+    }
+
+    /// Looks for body data in what was received.
+    pub fn step(&mut self) -> Result<Step, Fault> {
+        if self.ended {
+            return Ok(Step::End);
+        }
+        match self.decoder.step(&self.input[self.at..]) {
+            Ok(BodyStep::Data { from, to }) => {
+                self.data = (self.at + from, self.at + to);
+                self.at += to;
+                self.body_received += (to - from) as u64;
+                Ok(Step::Data)
+            }
+            Ok(BodyStep::More) => {
+                self.at = self.input.len();
+                Ok(Step::More)
+            }
+            Ok(BodyStep::Done(len)) => {
+                self.at += len;
+                self.ended = true;
+                Ok(Step::End)
+            }
+            Err(error) => Err(self.spoil(Fault::Body(error))),
+        }
+    }
+
+    /// The piece that the last [`Origin::step`] found.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        &self.input[self.data.0..self.data.1]
+    }
+
+    /// Hands the piece out together with its buffer when nothing else is in that: `(buffer, from)`.
+    pub fn take_data(&mut self) -> Option<(Vec<u8>, usize)> {
+        let (from, to) = self.data;
+        if to != self.input.len() || self.at != to {
+            return None;
+        }
+        self.at = 0;
+        self.data = (0, 0);
+        Some((std::mem::take(&mut self.input), from))
+    }
+
+    /// Receives more of the body; `room` bounds the buffer. False when the origin closed, which ends the body only
+    /// where [`Origin::ends_at_close`] says so.
+    pub async fn receive(
+        &mut self,
+        rx: &mut RecvHalf,
+        room: usize,
+        within: Duration,
+        buffers: &BufPool,
+    ) -> Result<bool, Fault> {
+        if self.at == self.input.len() {
+            self.input.clear();
+            self.at = 0;
+            self.data = (0, 0);
+        }
+        let need = self.input.len() + room.min(RECV_BYTES_MAX);
+        if self.input.capacity() == 0 {
+            self.input = buffers.take(need);
+        } else if self.input.capacity() - self.input.len() < room.min(1024) {
+            buffers.grow(&mut self.input, need);
+        }
+        let input = std::mem::take(&mut self.input);
+        let (result, input) = rx.recv_within(within, input).await;
+        self.input = input;
+        match result {
+            Ok(0) if rx.cut() => Err(self.spoil(Fault::Cut)),
+            Ok(0) => {
+                self.spoiled = true;
+                Ok(false)
+            }
+            Ok(n) => {
+                self.received += n as u64;
+                Ok(true)
+            }
+            Err(error) => Err(self.spoil(Fault::of(error, rx.cut()))),
+        }
+    }
+
+    /// The origin closed: whether that is the proper end of this body.
+    pub fn ends_at_close(&mut self) -> bool {
+        self.ended |= self.decoder.at_close();
+        self.ended
+    }
+
+    /// Whether the body came to its proper end.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Trailer fields of a chunked body that ended.
+    #[must_use]
+    pub fn trailers(&self) -> Option<&Fields> {
+        self.decoder.trailers()
+    }
+
+    /// Bytes behind the response (or, after 101, the tunnel's first bytes).
+    #[must_use]
+    pub fn surplus(&self) -> &[u8] {
+        &self.input[self.at..]
+    }
+
+    /// Counts bytes that a tunnel received.
+    pub fn count_tunnelled(&mut self, bytes: u64) {
+        self.received += bytes;
+        self.body_received += bytes;
+    }
+
+    /// Takes the tunnel's first bytes.
+    #[must_use]
+    pub fn take_surplus(&mut self) -> Vec<u8> {
+        let mut rest = std::mem::take(&mut self.input);
+        rest.drain(..self.at);
+        self.at = 0;
+        rest
+    }
+
+    /// Whether the response leaves the connection as it was: ended properly, nothing left over, and not asked to
+    /// close.
+    fn is_clean(&self) -> bool {
+        self.ended
+            && !self.spoiled
+            && self.head.status != 101
+            && self.at == self.input.len()
+            && self.head.wants_keep_alive()
+            && self.head.version >= Version::Http10
+    }
+
+    fn spoil(&mut self, fault: Fault) -> Fault {
+        self.spoiled = true;
+        fault
+    }
+}
+
+impl Fault {
+    /// A socket's error; `cut` says that the sweep shut the socket down because the client left.
+    #[must_use]
+    pub fn of(error: io::Error, cut: bool) -> Self {
+        if cut {
+            Self::Cut
+        } else if error.kind() == io::ErrorKind::TimedOut {
+            Self::TimedOut
+        } else {
+            Self::Io(error)
+        }
+    }
+}

@@ -17,8 +17,8 @@ use crate::net::stream::{How, Idle};
 use crate::proto::h1::body::{BodyDecoder, BodyStep, ChunkedDecoder, LengthBody};
 use crate::proto::h1::encode;
 use crate::proto::h1::parse::{HeadLimits, Parsed, RequestParser};
-use crate::proto::head::{Fields, RequestHead, Version};
 use crate::proto::head::Method;
+use crate::proto::head::{Fields, RequestHead, Version};
 use crate::proto::tokens::Token;
 
 /// First buffer of an output queue: a usual response head with a small body.
@@ -146,7 +146,10 @@ impl Conn {
         if self.at < self.input.len() {
             return true;
         }
-        matches!(self.socket.rx.wait_idle(Some(within)).await, Ok(Idle::Ready))
+        matches!(
+            self.socket.rx.wait_idle(Some(within)).await,
+            Ok(Idle::Ready)
+        )
     }
 
     /// Reads one head, `within` in all. Pipelined bytes behind it stay for the body and the next request.
@@ -336,7 +339,11 @@ impl Conn {
             self.input = buffers.take(BODY_RECV_BYTES);
         }
         let _ = out;
-        let (result, input) = self.socket.rx.recv_within(within, std::mem::take(&mut self.input)).await;
+        let (result, input) = self
+            .socket
+            .rx
+            .recv_within(within, std::mem::take(&mut self.input))
+            .await;
         self.input = input;
         match result {
             Ok(0) => Err(self.receive_fault()),
@@ -347,7 +354,11 @@ impl Conn {
 
     fn receive_fault(&mut self) -> ClientFault {
         self.broken = true;
-        if self.socket.expired().is_some() { ClientFault::TimedOut } else { ClientFault::Gone }
+        if self.socket.expired().is_some() {
+            ClientFault::TimedOut
+        } else {
+            ClientFault::Gone
+        }
     }
 
     fn fault(&mut self, error: &io::Error) -> ClientFault {
@@ -360,7 +371,11 @@ impl Conn {
     }
 
     /// RFC 9110 10.1.1: the interim answer precedes the first read of the body.
-    async fn send_continue(&mut self, within: Duration, buffers: &BufPool) -> Result<(), ClientFault> {
+    async fn send_continue(
+        &mut self,
+        within: Duration,
+        buffers: &BufPool,
+    ) -> Result<(), ClientFault> {
         if !std::mem::take(&mut self.expects_continue) {
             return Ok(());
         }
@@ -390,7 +405,10 @@ impl Conn {
         if self.version < Version::Http10 {
             return;
         }
-        self.room(512 + head.fields.buf().len() + 4 * head.fields.len(), buffers);
+        self.room(
+            512 + head.fields.buf().len() + 4 * head.fields.len(),
+            buffers,
+        );
         let out = &mut self.out;
         if head.status_line.is_empty() {
             encode::status_line(out, head.status);
@@ -413,7 +431,10 @@ impl Conn {
         {
             encode::field_number(out, Token::CONTENT_LENGTH, length);
         }
-        for (token, value) in [(Token::LAST_MODIFIED, head.last_modified), (Token::LOCATION, head.location)] {
+        for (token, value) in [
+            (Token::LAST_MODIFIED, head.last_modified),
+            (Token::LOCATION, head.location),
+        ] {
             if !value.is_empty() {
                 encode::field_token(out, token, value);
             }
@@ -446,7 +467,9 @@ impl Conn {
             self.framing = Framing::Plain;
         } else if head_only {
             self.framing = Framing::HeadOnly;
-        } else if head.content_length.is_some() && !(head.trailers && self.version >= Version::Http11) {
+        } else if head.content_length.is_some()
+            && !(head.trailers && self.version >= Version::Http11)
+        {
             self.framing = Framing::Plain;
         } else if self.version >= Version::Http11 && head.chunked_allowed {
             self.framing = Framing::Chunked;
@@ -519,7 +542,11 @@ impl Conn {
             return Ok(());
         }
         let len = self.out.len() as u64;
-        let (result, out) = self.socket.tx.send_all_within(within, std::mem::take(&mut self.out)).await;
+        let (result, out) = self
+            .socket
+            .tx
+            .send_all_within(within, std::mem::take(&mut self.out))
+            .await;
         buffers.give(out);
         match result {
             Ok(()) => {
@@ -589,7 +616,8 @@ impl Conn {
         length: u64,
         within: Duration,
     ) -> Result<(), ClientFault> {
-        let (result, sent) = file::send(&mut self.socket.tx, file, offset, length, Some(within)).await;
+        let (result, sent) =
+            file::send(&mut self.socket.tx, file, offset, length, Some(within)).await;
         self.sent += sent;
         result.map_err(|error| self.fault(&error))
     }
@@ -654,7 +682,10 @@ impl Conn {
     /// Closing now could reset the connection before the client has read the answer.
     fn may_still_send(&self) -> bool {
         self.socket.expired().is_none()
-            && (!self.body_done || self.broken || self.at < self.input.len() || self.info.pipelined.get())
+            && (!self.body_done
+                || self.broken
+                || self.at < self.input.len()
+                || self.info.pipelined.get())
     }
 
     /// Reads the rest of an unwanted request body, within the time for lingering.
@@ -665,7 +696,11 @@ impl Conn {
         while !self.body_done && !left.is_zero() {
             let before = self.socket.deadlines().now();
             sink.clear();
-            if self.read_body(&mut sink, ending.linger_timeout.min(left), buffers).await.is_err() {
+            if self
+                .read_body(&mut sink, ending.linger_timeout.min(left), buffers)
+                .await
+                .is_err()
+            {
                 break;
             }
             left = left.saturating_sub(self.socket.deadlines().now().since(before));
@@ -688,7 +723,11 @@ impl Conn {
             self.input.clear();
             self.at = 0;
             let within = ending.linger_timeout.min(left);
-            let (result, input) = self.socket.rx.recv_within(within, std::mem::take(&mut self.input)).await;
+            let (result, input) = self
+                .socket
+                .rx
+                .recv_within(within, std::mem::take(&mut self.input))
+                .await;
             self.input = input;
             if !matches!(result, Ok(n) if n > 0) {
                 break;

@@ -33,10 +33,18 @@ pub async fn read_all(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
     }
     let mut memory = cx.local.buffers.take((length as usize).max(1));
     loop {
-        match ex.stream.read_body(&mut memory, core.client_body_timeout, &cx.local.buffers).await {
+        match ex
+            .stream
+            .read_body(&mut memory, core.client_body_timeout, &cx.local.buffers)
+            .await
+        {
             Ok(BodyRead::End) => break,
-            Ok(BodyRead::Data(_)) if too_large(ex, cx, memory.len() as u64) => return refuse(ex, cx, memory),
-            Ok(BodyRead::Data(_)) if memory.len() > memory_max => return to_file(ex, cx, memory).await,
+            Ok(BodyRead::Data(_)) if too_large(ex, cx, memory.len() as u64) => {
+                return refuse(ex, cx, memory);
+            }
+            Ok(BodyRead::Data(_)) if memory.len() > memory_max => {
+                return to_file(ex, cx, memory).await;
+            }
             Ok(BodyRead::Data(_)) => {}
             Err(fault) => {
                 cx.local.buffers.give(memory);
@@ -56,16 +64,27 @@ async fn to_file(ex: &mut Exchange, cx: Cx<'_>, pending: Vec<u8>) -> Flow {
     let file = match file::temporary(temp.path.as_os_str().as_bytes()) {
         Ok(file) => file,
         Err(error) => {
-            let text = format_args!("client request body: temporary file in \"{}\" failed ({error})", temp.path.display());
+            let text = format_args!(
+                "client request body: temporary file in \"{}\" failed ({error})",
+                temp.path.display()
+            );
             log::error(ex, cx, LogLevel::Crit, text);
             return Flow::Error(500);
         }
     };
-    log::error(ex, cx, LogLevel::Warn, format_args!("a client request body is buffered to a temporary file"));
+    log::error(
+        ex,
+        cx,
+        LogLevel::Warn,
+        format_args!("a client request body is buffered to a temporary file"),
+    );
     let mut buf = pending;
     let mut length = 0u64;
     loop {
-        let read = ex.stream.read_body(&mut buf, core.client_body_timeout, &cx.local.buffers).await;
+        let read = ex
+            .stream
+            .read_body(&mut buf, core.client_body_timeout, &cx.local.buffers)
+            .await;
         let end = match read {
             Ok(BodyRead::End) => true,
             Ok(BodyRead::Data(_)) => false,
@@ -82,7 +101,12 @@ async fn to_file(ex: &mut Exchange, cx: Cx<'_>, pending: Vec<u8>) -> Flow {
             let (result, back) = file.write_all_at(buf, length).await;
             buf = back;
             if let Err(error) = result {
-                log::error(ex, cx, LogLevel::Crit, format_args!("client request body: write() failed ({error})"));
+                log::error(
+                    ex,
+                    cx,
+                    LogLevel::Crit,
+                    format_args!("client request body: write() failed ({error})"),
+                );
                 cx.local.buffers.give(buf);
                 return Flow::Error(500);
             }
@@ -108,7 +132,12 @@ pub fn too_large(ex: &Exchange, cx: Cx<'_>, length: u64) -> bool {
 fn refuse(ex: &mut Exchange, cx: Cx<'_>, buf: Vec<u8>) -> Flow {
     let length = buf.len();
     cx.local.buffers.give(buf);
-    log::error(ex, cx, LogLevel::Error, format_args!("client intended to send too large chunked body: {length} bytes"));
+    log::error(
+        ex,
+        cx,
+        LogLevel::Error,
+        format_args!("client intended to send too large chunked body: {length} bytes"),
+    );
     Flow::Error(413)
 }
 
@@ -117,18 +146,33 @@ pub fn client_fault(ex: &mut Exchange, cx: Cx<'_>, fault: ClientFault) -> Flow {
     ex.close = true;
     match fault {
         ClientFault::Gone => {
-            log::error(ex, cx, LogLevel::Info, format_args!("client prematurely closed connection"));
+            log::error(
+                ex,
+                cx,
+                LogLevel::Info,
+                format_args!("client prematurely closed connection"),
+            );
             ex.response.status = 400;
             Flow::Close
         }
         ClientFault::TimedOut => {
-            log::error(ex, cx, LogLevel::Info, format_args!("client timed out (110: Connection timed out)"));
+            log::error(
+                ex,
+                cx,
+                LogLevel::Info,
+                format_args!("client timed out (110: Connection timed out)"),
+            );
             ex.client_timed_out = true;
             ex.response.status = 408;
             Flow::Close
         }
         ClientFault::Framing(_) => {
-            log::error(ex, cx, LogLevel::Error, format_args!("client sent invalid chunked body"));
+            log::error(
+                ex,
+                cx,
+                LogLevel::Error,
+                format_args!("client sent invalid chunked body"),
+            );
             Flow::Error(400)
         }
     }

@@ -3,9 +3,9 @@
 //! Knows no content and no connection. Start at [`answer`].
 
 use super::exchange::{Body, Exchange};
+use super::filter::headers;
 use super::flow::{Flow, Reroute};
 use super::local::Cx;
-use super::filter::headers;
 use super::{log, route, vars};
 use crate::plan::location::ErrorPage;
 use crate::plan::model::LogLevel;
@@ -40,7 +40,11 @@ pub fn answer(ex: &mut Exchange, cx: Cx<'_>, status: u16) -> Flow {
         if !location.settings.core.recursive_error_pages {
             ex.error_page = true;
         }
-        if let Some(page) = location.error_pages.iter().find(|page| page.codes.contains(&status)) {
+        if let Some(page) = location
+            .error_pages
+            .iter()
+            .find(|page| page.codes.contains(&status))
+        {
             return custom(ex, cx, page);
         }
     }
@@ -73,7 +77,11 @@ fn custom(ex: &mut Exchange, cx: Cx<'_>, page: &ErrorPage) -> Flow {
             ex.uri.clear();
             ex.uri.extend_from_slice(path);
             ex.args.clear();
-            ex.args.extend_from_slice(if has_args { &args } else { tail.unwrap_or_default() });
+            ex.args.extend_from_slice(if has_args {
+                &args
+            } else {
+                tail.unwrap_or_default()
+            });
             Flow::Reroute(Reroute::Redirect)
         }
         Some(b'@') => route::named(ex, cx, &target),
@@ -236,7 +244,10 @@ pub fn cycle(ex: &mut Exchange, cx: Cx<'_>, doing: &str, target: &[u8]) -> Flow 
         ex,
         cx,
         LogLevel::Error,
-        format_args!("rewrite or internal redirection cycle {doing} \"{}\"", log::Text(target)),
+        format_args!(
+            "rewrite or internal redirection cycle {doing} \"{}\"",
+            log::Text(target)
+        ),
     );
     Flow::Error(500)
 }

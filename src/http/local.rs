@@ -14,8 +14,8 @@ use crate::base::time::HTTP_DATE_LEN;
 use crate::net::clock::Clock;
 use crate::net::deadline::Deadlines;
 use crate::observe::{Counters, Logs};
-use crate::plan::{LocationId, Plan};
 use crate::plan::location::LocationPlan;
+use crate::plan::{LocationId, Plan};
 use crate::upstream::{Groups, Pool, Resolvers};
 
 /// A shard's live reference to one plan, with the per-shard state that belongs to it. Dropped when
@@ -53,7 +53,13 @@ pub struct Local {
 impl Local {
     /// A shard's belongings; `seed` must differ between shards and between processes.
     #[must_use]
-    pub fn new(clock: Clock, deadlines: Rc<Deadlines>, counters: Counters, logs: Logs, seed: u64) -> Self {
+    pub fn new(
+        clock: Clock,
+        deadlines: Rc<Deadlines>,
+        counters: Counters,
+        logs: Logs,
+        seed: u64,
+    ) -> Self {
         let mut rng = Rng::new(seed);
         let uids = Sequence::new(rng.word() as u32);
         Self {
@@ -89,7 +95,11 @@ impl<'a> Cx<'a> {
     /// Joins an epoch and a shard.
     #[must_use]
     pub fn new(generation: &'a Rc<Generation>, local: &'a Rc<Local>) -> Self {
-        Self { generation, plan: &generation.plan, local }
+        Self {
+            generation,
+            plan: &generation.plan,
+            local,
+        }
     }
 
     /// A location of the plan.

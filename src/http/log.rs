@@ -104,7 +104,10 @@ impl fmt::Display for Context<'_> {
             ("request", head.bytes(head.line)),
             ("upstream", &ex.upstream_url[..]),
             ("host", head.bytes(head.host)),
-            ("referrer", head.fields.get(Token::REFERER).unwrap_or_default()),
+            (
+                "referrer",
+                head.fields.get(Token::REFERER).unwrap_or_default(),
+            ),
         ];
         for (name, value) in quoted {
             if !value.is_empty() {

@@ -29,7 +29,12 @@ impl Pace {
     /// A cap of `rate` bytes per second (not 0) that begins after `after` bytes.
     #[must_use]
     pub fn new(rate: u64, after: u64, started: Mono) -> Self {
-        Self { rate, after, passed: 0, started }
+        Self {
+            rate,
+            after,
+            passed: 0,
+            started,
+        }
     }
 
     /// The cap towards the client, if there is one.
@@ -57,7 +62,9 @@ impl Pace {
             return Ok(n as usize);
         }
         let over = self.passed - allowed + 1;
-        Err(Duration::from_millis(over.saturating_mul(1000) / self.rate + 1))
+        Err(Duration::from_millis(
+            over.saturating_mul(1000) / self.rate + 1,
+        ))
     }
 
     /// Counts bytes that passed.

@@ -163,11 +163,14 @@ impl Machine {
     }
 
     /// Whether an `if` is entered, or the question that decides it.
-    fn condition(&mut self, condition: &Condition, ex: &mut Exchange, cx: Cx<'_>) -> Result<bool, Step> {
+    fn condition(
+        &mut self,
+        condition: &Condition,
+        ex: &mut Exchange,
+        cx: Cx<'_>,
+    ) -> Result<bool, Step> {
         match condition {
-            Condition::True(value) => {
-                Ok(vars::any_true(std::slice::from_ref(value), ex, cx))
-            }
+            Condition::True(value) => Ok(vars::any_true(std::slice::from_ref(value), ex, cx)),
             Condition::Equal {
                 left,
                 right,
@@ -260,7 +263,11 @@ impl Machine {
         }
         cx.local.buffers.give(std::mem::replace(&mut ex.uri, uri));
         if self.verbose {
-            let text = format_args!("rewritten data: \"{}\", args: \"{}\"", Text(&ex.uri), Text(&ex.args));
+            let text = format_args!(
+                "rewritten data: \"{}\", args: \"{}\"",
+                Text(&ex.uri),
+                Text(&ex.args)
+            );
             log::error(ex, cx, LogLevel::Notice, text);
         }
     }

@@ -39,7 +39,12 @@ pub async fn begin(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
             return search(ex, cx).await;
         }
     };
-    log::error(ex, cx, LogLevel::Info, format_args!("client sent {method} method"));
+    log::error(
+        ex,
+        cx,
+        LogLevel::Info,
+        format_args!("client sent {method} method"),
+    );
     ex.close = true;
     Flow::Error(405)
 }
@@ -87,7 +92,8 @@ pub async fn reroute(ex: &mut Exchange, cx: Cx<'_>, to: Reroute) -> Flow {
                 return error::cycle(ex, cx, "while redirect to named location", name);
             }
             if ex.uri.is_empty() {
-                let text = format_args!("empty URI in redirect to named location \"{}\"", Text(name));
+                let text =
+                    format_args!("empty URI in redirect to named location \"{}\"", Text(name));
                 log::error(ex, cx, LogLevel::Error, text);
                 return Flow::Error(500);
             }
@@ -136,7 +142,9 @@ fn address<'a>(ex: &Exchange, cx: Cx<'a>) -> &'a AddressPlan {
     let exact = if hosts.len() == 1 {
         None
     } else {
-        hosts.iter().find(|(addr, _)| addr.is_some() && *addr == local)
+        hosts
+            .iter()
+            .find(|(addr, _)| addr.is_some() && *addr == local)
     };
     let (_, address) = exact
         .or_else(|| hosts.iter().find(|(addr, _)| addr.is_none()))
@@ -169,7 +177,12 @@ fn take_target(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), Flow> {
         ex.uri.clear();
         ex.close = true;
         ex.discard_body = true;
-        log::error(ex, cx, LogLevel::Info, format_args!("client sent invalid request"));
+        log::error(
+            ex,
+            cx,
+            LogLevel::Info,
+            format_args!("client sent invalid request"),
+        );
         return Err(Flow::Error(400));
     }
     Ok(())

@@ -156,7 +156,12 @@ async fn fill(
 }
 
 /// Puts the origin's current piece into the queue: memory while there is room, then the file, else it waits.
-async fn store(spool: &Spool, origin: &mut Origin, bounds: &Bounds<'_>, local: &Local) -> Result<(), Fault> {
+async fn store(
+    spool: &Spool,
+    origin: &mut Origin,
+    bounds: &Bounds<'_>,
+    local: &Local,
+) -> Result<(), Fault> {
     let len = origin.inbound.data().len();
     loop {
         // Once the file is in use everything goes through it until the client has caught up: order is kept.
@@ -168,7 +173,10 @@ async fn store(spool: &Spool, origin: &mut Origin, bounds: &Bounds<'_>, local: &
                 (copy, 0)
             });
             spool.memory.set(spool.memory.get() + len);
-            spool.pieces.borrow_mut().push_back(Piece::Memory(buf, from));
+            spool
+                .pieces
+                .borrow_mut()
+                .push_back(Piece::Memory(buf, from));
             return Ok(());
         }
         let at = spool.file_len.get();
@@ -180,7 +188,10 @@ async fn store(spool: &Spool, origin: &mut Origin, bounds: &Bounds<'_>, local: &
             local.buffers.give(copy);
             result.map_err(Fault::Local)?;
             spool.file_len.set(at + len as u64);
-            spool.pieces.borrow_mut().push_back(Piece::File(at, len as u64));
+            spool
+                .pieces
+                .borrow_mut()
+                .push_back(Piece::File(at, len as u64));
             return Ok(());
         }
         spool.drained.wait().await;
@@ -238,7 +249,9 @@ async fn drain_loop(
             }
             Some(Piece::File(mut at, mut len)) => {
                 let file = spool.file.borrow().clone();
-                let Some(file) = file else { return Err(ClientFault::Gone) };
+                let Some(file) = file else {
+                    return Err(ClientFault::Gone);
+                };
                 while len > 0 {
                     let want = len.min(READ_BACK_BYTES as u64) as usize;
                     let (result, buf) = file.read_at(buffers.take(want), at, want).await;

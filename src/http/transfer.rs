@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
+use super::content::proxy;
 use super::exchange::{Body, Exchange};
 use super::local::Cx;
-use super::content::proxy;
 use super::{filter, log, pace, spool, tunnel};
 use crate::base::time::HTTP_DATE_LEN;
 use crate::front::{ClientFault, HeadView};
@@ -85,7 +85,9 @@ fn queue_head(ex: &mut Exchange, cx: Cx<'_>) {
     }
     let mut date = [0; HTTP_DATE_LEN];
     let mut modified = [0; HTTP_DATE_LEN];
-    let Exchange { stream, response, .. } = ex;
+    let Exchange {
+        stream, response, ..
+    } = ex;
     let view = HeadView {
         status: response.status,
         status_line: &response.reason,
@@ -98,7 +100,11 @@ fn queue_head(ex: &mut Exchange, cx: Cx<'_>) {
         fields: &response.fields,
         trailers: response.expect_trailers,
         chunked_allowed: settings.core.chunked_transfer_encoding,
-        keepalive_header: settings.core.keepalive_timeout.header.map_or(0, |t| t.as_secs()),
+        keepalive_header: settings
+            .core
+            .keepalive_timeout
+            .header
+            .map_or(0, |t| t.as_secs()),
     };
     stream.queue_head(&view, &cx.local.buffers);
     response.head_sent = true;
@@ -115,7 +121,11 @@ async fn body(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), ClientFault> {
             buffers.give(bytes);
             result?;
         }
-        Body::File { file, offset, length } => {
+        Body::File {
+            file,
+            offset,
+            length,
+        } => {
             if ex.stream.wants_body() {
                 from_file(ex, cx, &file, offset, length).await?;
             }
@@ -155,7 +165,13 @@ async fn memory(ex: &mut Exchange, cx: Cx<'_>, bytes: &[u8]) -> Result<(), Clien
 
 /// Sends a stretch of a file: straight from the page cache where `sendfile` is on and nothing stands between, else
 /// through a buffer.
-async fn from_file(ex: &mut Exchange, cx: Cx<'_>, file: &File, offset: u64, length: u64) -> Result<(), ClientFault> {
+async fn from_file(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    file: &File,
+    offset: u64,
+    length: u64,
+) -> Result<(), ClientFault> {
     let core = &cx.location(ex.location).settings.core;
     let within = core.send_timeout;
     let mut pace = pace::Pace::of_client(ex, cx);
@@ -167,7 +183,9 @@ async fn from_file(ex: &mut Exchange, cx: Cx<'_>, file: &File, offset: u64, leng
     let mut at = offset;
     let end = offset + length;
     while at < end {
-        let want = usize::try_from(end - at).unwrap_or(usize::MAX).min(QUEUE_BYTES);
+        let want = usize::try_from(end - at)
+            .unwrap_or(usize::MAX)
+            .min(QUEUE_BYTES);
         let want = match &mut pace {
             Some(pace) => pace.allow(want, cx).await,
             None => want,
@@ -178,7 +196,12 @@ async fn from_file(ex: &mut Exchange, cx: Cx<'_>, file: &File, offset: u64, leng
             // The file became shorter, or cannot be read any more: the end is visibly missing.
             _ => {
                 buffers.give(piece);
-                log::error(ex, cx, LogLevel::Alert, format_args!("a file ended before its length while sending to client"));
+                log::error(
+                    ex,
+                    cx,
+                    LogLevel::Alert,
+                    format_args!("a file ended before its length while sending to client"),
+                );
                 ex.stream.flush(within, buffers).await?;
                 return Err(ClientFault::Gone);
             }
@@ -196,7 +219,8 @@ async fn from_file(ex: &mut Exchange, cx: Cx<'_>, file: &File, offset: u64, leng
 pub(super) async fn end(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), ClientFault> {
     let within = cx.location(ex.location).settings.core.send_timeout;
     filter::headers::trailers(ex, cx);
-    ex.stream.queue_end(&ex.response.trailers, &cx.local.buffers);
+    ex.stream
+        .queue_end(&ex.response.trailers, &cx.local.buffers);
     ex.stream.flush(within, &cx.local.buffers).await
 }
 
@@ -273,8 +297,14 @@ async fn stream(
                         }
                     }
                 }
-                let room = room(&origin, proxy.proxy_buffers.count as usize * proxy.proxy_buffers.size);
-                match origin.receive(room, proxy.proxy_read_timeout, buffers).await {
+                let room = room(
+                    &origin,
+                    proxy.proxy_buffers.count as usize * proxy.proxy_buffers.size,
+                );
+                match origin
+                    .receive(room, proxy.proxy_read_timeout, buffers)
+                    .await
+                {
                     Ok(true) => {}
                     Ok(false) if origin.inbound.ends_at_close() => {}
                     Ok(false) => return cut(ex, cx, origin, &Fault::Closed).await,
@@ -287,7 +317,12 @@ async fn stream(
 }
 
 /// Sends the queue. False when the client does not keep up and the rest is worth spooling.
-async fn push(ex: &mut Exchange, cx: Cx<'_>, transfer: Transfer, within: Duration) -> Result<bool, ClientFault> {
+async fn push(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    transfer: Transfer,
+    within: Duration,
+) -> Result<bool, ClientFault> {
     if transfer == Transfer::Buffer {
         return ex.stream.try_flush(&cx.local.buffers);
     }
@@ -297,20 +332,30 @@ async fn push(ex: &mut Exchange, cx: Cx<'_>, transfer: Transfer, within: Duratio
 
 /// A piece that is large and alone in its buffer goes out without a copy.
 fn take_large(origin: &mut Origin) -> Option<(Vec<u8>, usize)> {
-    if origin.inbound.data().len() > RECV_BYTES { origin.inbound.take_data() } else { None }
+    if origin.inbound.data().len() > RECV_BYTES {
+        origin.inbound.take_data()
+    } else {
+        None
+    }
 }
 
 /// Room for the next receive: the rest of the body where that is known, within `proxy_buffers`.
 pub(super) fn room(origin: &Origin, bound: usize) -> usize {
     let rest = match origin.inbound.content_length() {
-        Some(length) => usize::try_from(length - origin.inbound.body_received()).unwrap_or(usize::MAX),
+        Some(length) => {
+            usize::try_from(length - origin.inbound.body_received()).unwrap_or(usize::MAX)
+        }
         None => RECV_BYTES,
     };
     rest.clamp(1, bound.max(RECV_BYTES))
 }
 
 /// Unbuffered, with a rate cap on one side: one piece at a time.
-async fn paced_stream(ex: &mut Exchange, cx: Cx<'_>, mut origin: Box<Origin>) -> Result<(), ClientFault> {
+async fn paced_stream(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    mut origin: Box<Origin>,
+) -> Result<(), ClientFault> {
     let buffers = &cx.local.buffers;
     let settings = &cx.location(ex.location).settings;
     let within = settings.core.send_timeout;
@@ -337,7 +382,10 @@ async fn paced_stream(ex: &mut Exchange, cx: Cx<'_>, mut origin: Box<Origin>) ->
                 proxy::finish(ex, cx, origin);
                 return end(ex, cx).await;
             }
-            Ok(Step::More) => match origin.receive(RECV_BYTES, settings.proxy.proxy_read_timeout, buffers).await {
+            Ok(Step::More) => match origin
+                .receive(RECV_BYTES, settings.proxy.proxy_read_timeout, buffers)
+                .await
+            {
                 Ok(true) => {}
                 Ok(false) if origin.inbound.ends_at_close() => {}
                 Ok(false) => return cut(ex, cx, origin, &Fault::Closed).await,
@@ -349,7 +397,12 @@ async fn paced_stream(ex: &mut Exchange, cx: Cx<'_>, mut origin: Box<Origin>) ->
 }
 
 /// The origin failed in the middle of its body: what came is sent, and the end is visibly missing.
-pub(super) async fn cut(ex: &mut Exchange, cx: Cx<'_>, origin: Box<Origin>, fault: &Fault) -> Result<(), ClientFault> {
+pub(super) async fn cut(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    origin: Box<Origin>,
+    fault: &Fault,
+) -> Result<(), ClientFault> {
     let within = cx.location(ex.location).settings.core.send_timeout;
     proxy::cut(ex, cx, origin, fault);
     ex.response.truncated = true;
@@ -365,7 +418,9 @@ fn client_fault(ex: &mut Exchange, cx: Cx<'_>, fault: ClientFault) {
     match fault {
         ClientFault::TimedOut => {
             ex.client_timed_out = true;
-            let text = format_args!("client timed out (110: Connection timed out) while sending to client");
+            let text = format_args!(
+                "client timed out (110: Connection timed out) while sending to client"
+            );
             log::error(ex, cx, LogLevel::Info, text);
         }
         ClientFault::Gone | ClientFault::Framing(_) => {
@@ -392,14 +447,63 @@ mod tests {
         };
         let cases = [
             (bare, Transfer::Splice),
-            (Facts { buffering: true, ..bare }, Transfer::Buffer),
-            (Facts { buffering: true, paced: true, ..bare }, Transfer::Buffer),
-            (Facts { client_plain: false, ..bare }, Transfer::Stream),
-            (Facts { origin_plain: false, ..bare }, Transfer::Stream),
-            (Facts { origin_unframed: false, ..bare }, Transfer::Stream),
-            (Facts { filtered: true, ..bare }, Transfer::Stream),
-            (Facts { stored: true, ..bare }, Transfer::Stream),
-            (Facts { paced: true, ..bare }, Transfer::Stream),
+            (
+                Facts {
+                    buffering: true,
+                    ..bare
+                },
+                Transfer::Buffer,
+            ),
+            (
+                Facts {
+                    buffering: true,
+                    paced: true,
+                    ..bare
+                },
+                Transfer::Buffer,
+            ),
+            (
+                Facts {
+                    client_plain: false,
+                    ..bare
+                },
+                Transfer::Stream,
+            ),
+            (
+                Facts {
+                    origin_plain: false,
+                    ..bare
+                },
+                Transfer::Stream,
+            ),
+            (
+                Facts {
+                    origin_unframed: false,
+                    ..bare
+                },
+                Transfer::Stream,
+            ),
+            (
+                Facts {
+                    filtered: true,
+                    ..bare
+                },
+                Transfer::Stream,
+            ),
+            (
+                Facts {
+                    stored: true,
+                    ..bare
+                },
+                Transfer::Stream,
+            ),
+            (
+                Facts {
+                    paced: true,
+                    ..bare
+                },
+                Transfer::Stream,
+            ),
         ];
         for (facts, want) in cases {
             assert_eq!(decide(facts), want, "{facts:?}");

@@ -17,7 +17,10 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>, mut origin: Box<Origin>) {
     let totals = Totals::default();
     let client = ex.stream.h1_mut();
     let ahead = (client.take_unread(), origin.inbound.take_surplus());
-    let options = Options { idle: settings.proxy_read_timeout, half_close: false };
+    let options = Options {
+        idle: settings.proxy_read_timeout,
+        half_close: false,
+    };
     let end = tunnel::relay(
         client.socket_mut(),
         &mut origin.conn.stream,
@@ -32,12 +35,20 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>, mut origin: Box<Origin>) {
     origin.inbound.count_tunnelled(totals.down.get());
     let text = match end {
         End::Done => None,
-        End::Idle => Some("upstream timed out (110: Connection timed out) while proxying upgraded connection"),
+        End::Idle => Some(
+            "upstream timed out (110: Connection timed out) while proxying upgraded connection",
+        ),
         End::ClientFailed(_) => Some("client closed connection while proxying upgraded connection"),
-        End::OriginFailed(_) => Some("upstream closed connection while proxying upgraded connection"),
+        End::OriginFailed(_) => {
+            Some("upstream closed connection while proxying upgraded connection")
+        }
     };
     if let Some(text) = text {
-        let level = if end == End::Idle { LogLevel::Error } else { LogLevel::Info };
+        let level = if end == End::Idle {
+            LogLevel::Error
+        } else {
+            LogLevel::Info
+        };
         log::error(ex, cx, level, format_args!("{text}"));
     }
     proxy::finish(ex, cx, origin);

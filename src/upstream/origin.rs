@@ -125,11 +125,21 @@ impl Origin {
             ended: false,
             spoiled: false,
         };
-        Self { conn, selection, inbound, sent: 0, request_done: false }
+        Self {
+            conn,
+            selection,
+            inbound,
+            sent: 0,
+            request_done: false,
+        }
     }
 
     /// Sends a piece of the request. Gives the buffer back.
-    pub async fn send(&mut self, request: Vec<u8>, within: Duration) -> (Result<(), Fault>, Vec<u8>) {
+    pub async fn send(
+        &mut self,
+        request: Vec<u8>,
+        within: Duration,
+    ) -> (Result<(), Fault>, Vec<u8>) {
         let len = request.len() as u64;
         let (result, request) = self.conn.stream.tx.send_all_within(within, request).await;
         match result {
@@ -161,13 +171,27 @@ impl Origin {
     }
 
     /// See [`Inbound::read_head`].
-    pub async fn read_head(&mut self, bytes_max: usize, within: Duration, buffers: &BufPool) -> Result<HeadRead, Fault> {
-        self.inbound.read_head(&mut self.conn.stream.rx, bytes_max, within, buffers).await
+    pub async fn read_head(
+        &mut self,
+        bytes_max: usize,
+        within: Duration,
+        buffers: &BufPool,
+    ) -> Result<HeadRead, Fault> {
+        self.inbound
+            .read_head(&mut self.conn.stream.rx, bytes_max, within, buffers)
+            .await
     }
 
     /// See [`Inbound::receive`].
-    pub async fn receive(&mut self, room: usize, within: Duration, buffers: &BufPool) -> Result<bool, Fault> {
-        self.inbound.receive(&mut self.conn.stream.rx, room, within, buffers).await
+    pub async fn receive(
+        &mut self,
+        room: usize,
+        within: Duration,
+        buffers: &BufPool,
+    ) -> Result<bool, Fault> {
+        self.inbound
+            .receive(&mut self.conn.stream.rx, room, within, buffers)
+            .await
     }
 
     /// Whether the connection may carry another request: both messages ended properly, nothing is left over and
@@ -213,7 +237,10 @@ impl Inbound {
     ) -> Result<HeadRead, Fault> {
         loop {
             if self.at < self.input.len() {
-                match self.parser.parse(&self.input[self.at..], bytes_max, &mut self.head) {
+                match self
+                    .parser
+                    .parse(&self.input[self.at..], bytes_max, &mut self.head)
+                {
                     Ok(Parsed::Complete(len)) => {
                         self.at += len;
                         self.parser.reset();

@@ -8,7 +8,10 @@ use super::flow::Flow;
 use super::local::Cx;
 
 /// Runs the checks of the location that the exchange is in.
-#[expect(clippy::unused_async, reason = "limits delay requests and passwords are read from files")]
+#[expect(
+    clippy::unused_async,
+    reason = "limits delay requests and passwords are read from files"
+)]
 pub async fn run(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
     let _ = (ex, cx);
     Flow::Next

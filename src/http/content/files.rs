@@ -259,7 +259,15 @@ async fn directory(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
                 break;
             }
             Err(error) => {
-                answer = index_missing(&mut directory_tested, &path.bytes, directory_end, &error, ex, cx).await;
+                answer = index_missing(
+                    &mut directory_tested,
+                    &path.bytes,
+                    directory_end,
+                    &error,
+                    ex,
+                    cx,
+                )
+                .await;
                 if answer.is_some() {
                     break;
                 }

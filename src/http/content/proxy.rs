@@ -90,7 +90,11 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Flow {
     ex.proxy_host.clear();
     ex.proxy_port.clear();
     if let Some(dynamic) = &dynamic {
-        ex.proxy_host.extend_from_slice(if dynamic.is_unix() { b"localhost" } else { dynamic.authority() });
+        ex.proxy_host.extend_from_slice(if dynamic.is_unix() {
+            b"localhost"
+        } else {
+            dynamic.authority()
+        });
     }
     let mut request = match build(ex, cx, plan, dynamic.as_ref(), streamed) {
         Ok(request) => request,
@@ -117,7 +121,8 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Flow {
 /// Whether the body is handed on as it arrives.
 fn streams_body(ex: &Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> bool {
     let settings = &cx.location(ex.location).settings.proxy;
-    if settings.proxy_request_buffering || !settings.proxy_pass_request_body || plan.body.is_some() {
+    if settings.proxy_request_buffering || !settings.proxy_pass_request_body || plan.body.is_some()
+    {
         return false;
     }
     if !matches!(ex.body, RequestBody::Unread) {
@@ -225,7 +230,11 @@ async fn attempts(
         }
         let storage = std::mem::take(&mut ex.upstream_head);
         let mut origin = Box::new(Origin::new(conn, selection, storage, request.asked));
-        let watched = !cx.location(ex.location).settings.proxy.proxy_ignore_client_abort;
+        let watched = !cx
+            .location(ex.location)
+            .settings
+            .proxy
+            .proxy_ignore_client_abort;
         if watched {
             ex.stream.h1().socket().watch(Some(&origin.conn.stream));
         }
@@ -246,7 +255,8 @@ async fn attempts(
             Err(Failure::Peer(fault, action)) => {
                 let reset = matches!(&fault, Fault::Io(_));
                 let taken = origin.sent();
-                let untouched = reused && origin.inbound.received() == 0 && origin.conn.untouched(taken, reset);
+                let untouched =
+                    reused && origin.inbound.received() == 0 && origin.conn.untouched(taken, reset);
                 let facts = facts(request, cause(&fault), reused, untouched);
                 end_attempt(ex, cx, &origin, facts.cause.status());
                 let (_, back, head) = origin.finish(&cx.local.buffers);
@@ -270,7 +280,9 @@ fn dial_options(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Options {
         let mut text = Vec::new();
         vars::eval(bind, ex, cx, &mut text);
         let text = String::from_utf8(text).ok()?;
-        text.parse::<SocketAddr>().ok().or_else(|| text.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 0)))
+        text.parse::<SocketAddr>()
+            .ok()
+            .or_else(|| text.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 0)))
     });
     Options {
         within: Some(settings.proxy_connect_timeout),
@@ -301,7 +313,8 @@ fn begin_attempt(
     if addr.starts_with(b"unix:") {
         ex.upstream_url.push(b':');
     }
-    ex.upstream_url.extend_from_slice(&request.bytes[request.target.0..request.target.1]);
+    ex.upstream_url
+        .extend_from_slice(&request.bytes[request.target.0..request.target.1]);
     let _ = cx;
     ex.attempts.push(Attempt {
         group: group.id,
@@ -327,16 +340,26 @@ fn facts(request: &Request, cause: Cause, reused: bool, untouched: bool) -> retr
 
 fn policy(ex: &Exchange, cx: Cx<'_>) -> Policy {
     let settings = &cx.location(ex.location).settings.proxy;
-    Policy { conditions: settings.proxy_next_upstream, timeout: settings.proxy_next_upstream_timeout }
+    Policy {
+        conditions: settings.proxy_next_upstream,
+        timeout: settings.proxy_next_upstream_timeout,
+    }
 }
 
 /// Books a failed attempt: `Continue` to the next one, or `Break` with the answer.
-fn give_up_or_next(ex: &mut Exchange, cx: Cx<'_>, facts: &retry::Facts, selection: &mut Selection) -> ControlFlow<Flow> {
+fn give_up_or_next(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    facts: &retry::Facts,
+    selection: &mut Selection,
+) -> ControlFlow<Flow> {
     let now = cx.local.clock.mono();
     let (verdict, disabled) = retry::decide(facts, policy(ex, cx), selection, now);
     if let Some(attempt) = ex.attempts.last_mut() {
         attempt.status = facts.cause.status();
-        attempt.response_ms.get_or_insert(now.ms_since(attempt.started));
+        attempt
+            .response_ms
+            .get_or_insert(now.ms_since(attempt.started));
     }
     if disabled {
         tell(ex, cx, &Trouble::Disabled, Action::Connecting);
@@ -383,7 +406,9 @@ fn judge(
             if status == 401
                 && let Some(value) = origin.inbound.head.fields.get(Token::WWW_AUTHENTICATE)
             {
-                ex.response.fields.push_token(Token::WWW_AUTHENTICATE, value);
+                ex.response
+                    .fields
+                    .push_token(Token::WWW_AUTHENTICATE, value);
             }
             finish_unread(ex, cx, origin);
             return ControlFlow::Break(Flow::Error(status));
@@ -406,7 +431,11 @@ fn judge(
     if settings.proxy_pass_trailers && origin.inbound.head.chunked {
         ex.response.expect_trailers = origin.inbound.head.fields.has(Token::TRAILER);
     }
-    ex.response.body = if status == 101 { Body::Tunnel(origin) } else { Body::Origin(origin) };
+    ex.response.body = if status == 101 {
+        Body::Tunnel(origin)
+    } else {
+        Body::Origin(origin)
+    };
     ControlFlow::Break(Flow::Answer)
 }
 
@@ -424,14 +453,18 @@ pub fn finish(ex: &mut Exchange, cx: Cx<'_>, origin: Box<Origin>) {
         && let Some(trailers) = origin.inbound.trailers()
     {
         for field in trailers.iter() {
-            ex.response.trailers.push_with(field.token, field.name, field.value);
+            ex.response
+                .trailers
+                .push_with(field.token, field.name, field.value);
         }
     }
     if let Some(trailers) = origin.inbound.trailers() {
         ex.upstream_trailers.clone_from(trailers);
     }
     if !origin.inbound.surplus().is_empty() && status != 101 {
-        let text = format_args!("upstream sent more data than specified in \"Content-Length\" header while reading upstream");
+        let text = format_args!(
+            "upstream sent more data than specified in \"Content-Length\" header while reading upstream"
+        );
         log::error(ex, cx, LogLevel::Warn, text);
     }
     let reusable = origin.is_reusable();
@@ -488,7 +521,12 @@ pub fn cut(ex: &mut Exchange, cx: Cx<'_>, origin: Box<Origin>, fault: &Fault) {
         Fault::Io(error) => Trouble::Recv(std::io::Error::from(error.kind())),
         Fault::Cut => return,
         Fault::Local(error) => {
-            log::error(ex, cx, LogLevel::Crit, format_args!("temporary file failed ({error}) while reading upstream"));
+            log::error(
+                ex,
+                cx,
+                LogLevel::Crit,
+                format_args!("temporary file failed ({error}) while reading upstream"),
+            );
             return;
         }
         Fault::Head(_) | Fault::Unsolicited => Trouble::InvalidHeader,
@@ -546,7 +584,12 @@ fn trouble(fault: Fault, action: Action) -> Trouble {
 fn tell(ex: &mut Exchange, cx: Cx<'_>, trouble: &Trouble, action: Action) {
     let mut text = Vec::new();
     trouble.write(action, &mut text);
-    log::error(ex, cx, trouble.level(), format_args!("{}", log::Text(&text)));
+    log::error(
+        ex,
+        cx,
+        trouble.level(),
+        format_args!("{}", log::Text(&text)),
+    );
 }
 
 /// Time for one step of sending to or reading from the origin.

@@ -14,7 +14,12 @@ pub fn serve(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
     }
     let totals = cx.local.counters.totals();
     let mut body = cx.local.buffers.take(256);
-    let (active, accepts, handled, requests) = (totals.active, totals.accepted, totals.handled, totals.requests);
+    let (active, accepts, handled, requests) = (
+        totals.active,
+        totals.accepted,
+        totals.handled,
+        totals.requests,
+    );
     let (reading, writing, waiting) = (totals.reading, totals.writing, totals.waiting());
     // Writing to a Vec cannot fail.
     let _ = write!(

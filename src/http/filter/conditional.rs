@@ -117,7 +117,12 @@ mod tests {
             (b"\"ab\"", b"\"a\"", true, false),
             (b"", b"\"a\"", true, false),
         ] {
-            assert_eq!(names_etag(list, etag, weak), want, "{}", list.escape_ascii());
+            assert_eq!(
+                names_etag(list, etag, weak),
+                want,
+                "{}",
+                list.escape_ascii()
+            );
         }
     }
 

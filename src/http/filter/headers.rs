@@ -57,7 +57,11 @@ pub fn date<'a>(response: &Response, cx: Cx<'_>, text: &'a mut [u8; HTTP_DATE_LE
     }
     let now = cx.local.clock.unix().secs;
     let (cached, known) = cx.local.date.get();
-    *text = if cached == now { known } else { time::http_date(now) };
+    *text = if cached == now {
+        known
+    } else {
+        time::http_date(now)
+    };
     cx.local.date.set((now, *text));
     text
 }
@@ -83,7 +87,9 @@ pub fn trailers(ex: &mut Exchange, cx: Cx<'_>) {
         let mut value = cx.local.buffers.take(64);
         vars::eval(&rule.value, ex, cx, &mut value);
         if !value.is_empty() {
-            ex.response.trailers.push_with(rule.token, &rule.name, &value);
+            ex.response
+                .trailers
+                .push_with(rule.token, &rule.name, &value);
         }
         cx.local.buffers.give(value);
     }
@@ -253,7 +259,11 @@ mod tests {
             // Two hours west it is 22:00 of the day before.
             (midnight, -7200, 23 * 3600, midnight + 3600),
         ] {
-            assert_eq!(next_daily(now, offset, second), want, "{now} {offset} {second}");
+            assert_eq!(
+                next_daily(now, offset, second),
+                want,
+                "{now} {offset} {second}"
+            );
         }
     }
 
@@ -262,7 +272,10 @@ mod tests {
         assert!(matches!(parse(b"epoch", false), Lifetime::Epoch));
         assert!(matches!(parse(b"max", false), Lifetime::Max));
         assert!(matches!(parse(b"off", false), Lifetime::Off));
-        assert!(matches!(parse(b"", false), Lifetime::Off | Lifetime::Access(0)));
+        assert!(matches!(
+            parse(b"", false),
+            Lifetime::Off | Lifetime::Access(0)
+        ));
         assert!(matches!(parse(b"nonsense", false), Lifetime::Off));
         assert!(matches!(parse(b"1h", false), Lifetime::Access(3600)));
         assert!(matches!(parse(b"+1h", false), Lifetime::Access(3600)));

@@ -49,7 +49,10 @@ pub fn head(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
 /// Puts scheme, host and port before a `Location` that is a path.
 fn make_absolute(ex: &mut Exchange, cx: Cx<'_>) {
     let core = &cx.location(ex.location).settings.core;
-    if !ex.response.location_is_path || ex.response.location.first() != Some(&b'/') || !core.absolute_redirect {
+    if !ex.response.location_is_path
+        || ex.response.location.first() != Some(&b'/')
+        || !core.absolute_redirect
+    {
         return;
     }
     let mut target = cx.local.buffers.take(128);

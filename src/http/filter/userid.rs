@@ -198,7 +198,11 @@ fn place(local: &Addr) -> u32 {
 fn write_cookie(settings: &Userid, ids: &Ids, cx: Cx<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&settings.userid_name);
     out.push(b'=');
-    let id = if ids.got[3] == 0 || ids.reset { ids.set } else { ids.got };
+    let id = if ids.got[3] == 0 || ids.reset {
+        ids.set
+    } else {
+        ids.got
+    };
     encode(id, out);
     if let Some(mark) = settings.userid_mark {
         let at = out.len() - 2;
@@ -209,7 +213,12 @@ fn write_cookie(settings: &Userid, ids: &Ids, cx: Cx<'_>, out: &mut Vec<u8>) {
         UseridExpires::Max => out.extend_from_slice(b"; expires=Thu, 31-Dec-37 23:55:55 GMT"),
         UseridExpires::After(lifetime) => {
             out.extend_from_slice(b"; expires=");
-            let at = cx.local.clock.unix().secs.saturating_add_unsigned(lifetime.as_secs());
+            let at = cx
+                .local
+                .clock
+                .unix()
+                .secs
+                .saturating_add_unsigned(lifetime.as_secs());
             time::cookie_date(at, out);
         }
     }

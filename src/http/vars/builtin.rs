@@ -69,7 +69,9 @@ pub(super) fn value(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut V
         | B::RemotePort
         | B::ServerAddr
         | B::ServerPort => connection(builtin, ex, cx, out),
-        B::BodyBytesSent | B::BytesSent | B::RequestCompletion | B::Status => response(builtin, ex, out),
+        B::BodyBytesSent | B::BytesSent | B::RequestCompletion | B::Status => {
+            response(builtin, ex, out)
+        }
         B::DocumentRoot | B::RealpathRoot | B::RequestFilename => path(builtin, ex, cx, out),
         B::Msec | B::RequestTime | B::TimeIso8601 | B::TimeLocal => moment(builtin, ex, cx, out),
         B::ProxyHost | B::ProxyPort => proxy(builtin, ex, cx, out),
@@ -139,7 +141,10 @@ fn request(builtin: Builtin, ex: &Exchange, out: &mut Vec<u8>) -> bool {
         Builtin::RequestMethod => bytes(method_name(ex), out),
         Builtin::RequestUri => bytes(head.bytes(head.uri), out),
         Builtin::ServerProtocol => bytes(head.bytes(head.protocol), out),
-        Builtin::ContentType => bytes(head.fields.get(Token::CONTENT_TYPE).unwrap_or_default(), out),
+        Builtin::ContentType => bytes(
+            head.fields.get(Token::CONTENT_TYPE).unwrap_or_default(),
+            out,
+        ),
         Builtin::ContentLength => match head.fields.get(Token::CONTENT_LENGTH) {
             Some(text) => bytes(text, out),
             None => body_length(ex).is_some_and(|length| digits(length, out)),

@@ -12,7 +12,13 @@ use crate::proto::tokens::Token;
 use crate::proto::uri;
 
 /// Appends the value of a member; false when there is none.
-pub(super) fn value(family: Family, index: u32, ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool {
+pub(super) fn value(
+    family: Family,
+    index: u32,
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    out: &mut Vec<u8>,
+) -> bool {
     let name = &cx.plan.family_names[index as usize];
     match family {
         Family::Http => fields(&ex.head.fields, name, out),
@@ -38,7 +44,11 @@ fn put(value: Option<&[u8]>, out: &mut Vec<u8>) -> bool {
 
 /// Appends all values of a field, joined; cookies by `; `, others by `, `.
 fn fields(fields: &Fields, name: &FamilyName, out: &mut Vec<u8>) -> bool {
-    let separator: &[u8] = if name.token == Token::COOKIE { b"; " } else { b", " };
+    let separator: &[u8] = if name.token == Token::COOKIE {
+        b"; "
+    } else {
+        b", "
+    };
     if name.token.is_known() {
         return join(fields.get_all(name.token), separator, out);
     }
@@ -50,7 +60,11 @@ fn fields(fields: &Fields, name: &FamilyName, out: &mut Vec<u8>) -> bool {
 }
 
 /// Appends values with a separator between them; false when there are none.
-pub(super) fn join<'a>(values: impl Iterator<Item = &'a [u8]>, separator: &[u8], out: &mut Vec<u8>) -> bool {
+pub(super) fn join<'a>(
+    values: impl Iterator<Item = &'a [u8]>,
+    separator: &[u8],
+    out: &mut Vec<u8>,
+) -> bool {
     let mut found = false;
     for value in values {
         if found {
@@ -75,7 +89,9 @@ fn is_named(field: &[u8], variable: &[u8]) -> bool {
 fn sent(name: &FamilyName, ex: &Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool {
     let response = &ex.response;
     match name.token {
-        Token::CONTENT_TYPE if !response.content_type.is_empty() => put(Some(&response.content_type), out),
+        Token::CONTENT_TYPE if !response.content_type.is_empty() => {
+            put(Some(&response.content_type), out)
+        }
         Token::CONTENT_LENGTH => match response.content_length {
             Some(length) => put(Some(itoa::Buffer::new().format(length).as_bytes()), out),
             None => false,
@@ -97,7 +113,12 @@ fn sent(name: &FamilyName, ex: &Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool
             put(Some(text), out)
         }
         Token::KEEP_ALIVE => {
-            let header = cx.location(ex.location).settings.core.keepalive_timeout.header;
+            let header = cx
+                .location(ex.location)
+                .settings
+                .core
+                .keepalive_timeout
+                .header;
             match header {
                 Some(timeout) if keeps_alive(ex) => {
                     // Writing to a Vec cannot fail.
@@ -111,7 +132,11 @@ fn sent(name: &FamilyName, ex: &Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool
             let chunked = response.content_length.is_none()
                 && !matches!(response.body, Body::Empty | Body::Tunnel(_))
                 && ex.head.version == Version::Http11
-                && cx.location(ex.location).settings.core.chunked_transfer_encoding;
+                && cx
+                    .location(ex.location)
+                    .settings
+                    .core
+                    .chunked_transfer_encoding;
             chunked && put(Some(b"chunked"), out)
         }
         _ => fields(&response.fields, name, out),
@@ -182,14 +207,18 @@ fn tlv(ex: &Exchange, name: &[u8], out: &mut Vec<u8>) -> bool {
         return put(tlv_kind(TLVS, name).and_then(find), out);
     };
     // One byte of flags, four of the verification's result, then values of its own.
-    let Some((&[_, a, b, c, d], values)) = find(0x20).and_then(|tls| tls.split_first_chunk::<5>()) else {
+    let Some((&[_, a, b, c, d], values)) = find(0x20).and_then(|tls| tls.split_first_chunk::<5>())
+    else {
         return false;
     };
     if inner == b"verify" {
         super::upstream::number(u32::from_be_bytes([a, b, c, d]).into(), out);
         return true;
     }
-    put(tlv_kind(TLVS_SSL, inner).and_then(|kind| nested(values, kind)), out)
+    put(
+        tlv_kind(TLVS_SSL, inner).and_then(|kind| nested(values, kind)),
+        out,
+    )
 }
 
 /// The type that a name stands for.

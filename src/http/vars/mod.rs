@@ -167,7 +167,10 @@ pub fn keep_match(
     vars.subject.clear();
     vars.subject.extend_from_slice(subject);
     for &(slot, group) in regex.slots() {
-        let (start, end) = captures.get(usize::from(group)).copied().unwrap_or_default();
+        let (start, end) = captures
+            .get(usize::from(group))
+            .copied()
+            .unwrap_or_default();
         set_slot(slot, ex, cx, &subject[start as usize..end as usize]);
     }
 }

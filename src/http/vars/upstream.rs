@@ -14,7 +14,11 @@ pub(super) fn value(builtin: Builtin, ex: &Exchange, out: &mut Vec<u8>) -> bool 
     };
     for (index, attempt) in ex.attempts.iter().enumerate() {
         if index > 0 {
-            let separator: &[u8] = if attempt.after_redirect { b" : " } else { b", " };
+            let separator: &[u8] = if attempt.after_redirect {
+                b" : "
+            } else {
+                b", "
+            };
             out.extend_from_slice(separator);
         }
         show(attempt, out);

@@ -13,7 +13,10 @@ pub fn location(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan, value: &[u8]) -
 
 /// Rewrites the target in a `Refresh` value (`5; url=http://…`). None when no rule matches.
 pub fn refresh(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan, value: &[u8]) -> Option<Vec<u8>> {
-    let at = value.windows(4).position(|w| w.eq_ignore_ascii_case(b"url="))? + 4;
+    let at = value
+        .windows(4)
+        .position(|w| w.eq_ignore_ascii_case(b"url="))?
+        + 4;
     let rewritten = by_rules(ex, cx, &plan.redirects, &value[at..], Kind::Prefix)?;
     let mut out = value[..at].to_vec();
     out.extend_from_slice(&rewritten);
@@ -22,16 +25,19 @@ pub fn refresh(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan, value: &[u8]) ->
 
 /// Whether any cookie rule is configured.
 pub fn has_cookie_rules(plan: &ProxyPlan) -> bool {
-    !(plan.cookie_domains.is_empty() && plan.cookie_paths.is_empty() && plan.cookie_flags.is_empty())
+    !(plan.cookie_domains.is_empty()
+        && plan.cookie_paths.is_empty()
+        && plan.cookie_flags.is_empty())
 }
 
 /// Rewrites a `Set-Cookie` value. None when nothing changes.
 pub fn cookie(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan, value: &[u8]) -> Option<Vec<u8>> {
     let mut attributes = Attributes::parse(value);
     let mut changed = false;
-    for (name, rules, kind) in
-        [(&b"domain"[..], &plan.cookie_domains, Kind::Domain), (b"path", &plan.cookie_paths, Kind::Prefix)]
-    {
+    for (name, rules, kind) in [
+        (&b"domain"[..], &plan.cookie_domains, Kind::Domain),
+        (b"path", &plan.cookie_paths, Kind::Prefix),
+    ] {
         if rules.is_empty() {
             continue;
         }
@@ -66,7 +72,13 @@ enum Kind {
     Domain,
 }
 
-fn by_rules(ex: &mut Exchange, cx: Cx<'_>, rules: &[RedirectRule], value: &[u8], kind: Kind) -> Option<Vec<u8>> {
+fn by_rules(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    rules: &[RedirectRule],
+    value: &[u8],
+    kind: Kind,
+) -> Option<Vec<u8>> {
     let mut text = Vec::new();
     for rule in rules {
         let rest: &[u8] = match &rule.from {
@@ -132,8 +144,14 @@ impl Attributes {
             .map(|part| {
                 let part = part.trim_ascii();
                 match memchr::memchr(b'=', part) {
-                    Some(i) => Attribute { name: part[..i].to_vec(), value: Some(part[i + 1..].to_vec()) },
-                    None => Attribute { name: part.to_vec(), value: None },
+                    Some(i) => Attribute {
+                        name: part[..i].to_vec(),
+                        value: Some(part[i + 1..].to_vec()),
+                    },
+                    None => Attribute {
+                        name: part.to_vec(),
+                        value: None,
+                    },
                 }
             })
             .collect();
@@ -141,19 +159,26 @@ impl Attributes {
     }
 
     fn find(&mut self, name: &[u8]) -> Option<&mut Attribute> {
-        self.list.iter_mut().skip(1).find(|a| a.name.eq_ignore_ascii_case(name))
+        self.list
+            .iter_mut()
+            .skip(1)
+            .find(|a| a.name.eq_ignore_ascii_case(name))
     }
 
     fn remove(&mut self, name: &[u8]) {
         let mut first = true;
-        self.list.retain(|a| std::mem::take(&mut first) || !a.name.eq_ignore_ascii_case(name));
+        self.list
+            .retain(|a| std::mem::take(&mut first) || !a.name.eq_ignore_ascii_case(name));
     }
 
     fn set(&mut self, name: &[u8], value: Option<&[u8]>) {
         let value = value.map(<[u8]>::to_vec);
         match self.find(name) {
             Some(slot) => slot.value = value,
-            None => self.list.push(Attribute { name: name.to_vec(), value }),
+            None => self.list.push(Attribute {
+                name: name.to_vec(),
+                value,
+            }),
         }
     }
 
@@ -203,9 +228,18 @@ mod tests {
 
     #[test]
     fn flags_are_set_and_cleared() {
-        assert_eq!(flagged("a=b", &["secure", "samesite=strict"]), "a=b; Secure; SameSite=Strict");
-        assert_eq!(flagged("a=b; secure; HttpOnly; path=/", &["nosecure", "nohttponly"]), "a=b; path=/");
-        assert_eq!(flagged("a=b; SameSite=Lax", &["samesite=none"]), "a=b; SameSite=None");
+        assert_eq!(
+            flagged("a=b", &["secure", "samesite=strict"]),
+            "a=b; Secure; SameSite=Strict"
+        );
+        assert_eq!(
+            flagged("a=b; secure; HttpOnly; path=/", &["nosecure", "nohttponly"]),
+            "a=b; path=/"
+        );
+        assert_eq!(
+            flagged("a=b; SameSite=Lax", &["samesite=none"]),
+            "a=b; SameSite=None"
+        );
         assert_eq!(flagged("a; samesite=Lax", &["nosamesite"]), "a");
     }
 }

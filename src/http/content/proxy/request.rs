@@ -63,7 +63,11 @@ fn head(
         return Err(Unbuildable::EmptyUri);
     }
     let http11 = version != HttpVersion::Http10;
-    out.extend_from_slice(if http11 { b" HTTP/1.1\r\n" } else { b" HTTP/1.0\r\n" });
+    out.extend_from_slice(if http11 {
+        b" HTTP/1.1\r\n"
+    } else {
+        b" HTTP/1.0\r\n"
+    });
     for header in &plan.set_headers {
         set_header(ex, cx, plan, header, http11, out);
     }
@@ -72,18 +76,32 @@ fn head(
         UpstreamBody::Length(length) => encode::field_number(out, Token::CONTENT_LENGTH, length),
         UpstreamBody::Chunked => encode::field_token(out, Token::TRANSFER_ENCODING, b"chunked"),
     }
-    if cx.location(ex.location).settings.proxy.proxy_pass_request_headers {
+    if cx
+        .location(ex.location)
+        .settings
+        .proxy
+        .proxy_pass_request_headers
+    {
         client_fields(&ex.head, plan, out);
     }
     out.extend_from_slice(b"\r\n");
     Ok(())
 }
 
-fn method(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan, out: &mut Vec<u8>) -> Result<(), Unbuildable> {
+fn method(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    plan: &ProxyPlan,
+    out: &mut Vec<u8>,
+) -> Result<(), Unbuildable> {
     let start = out.len();
     if let Some(method) = &plan.method {
         vars::eval(method, ex, cx, out);
-        return if encode::is_token(&out[start..]) { Ok(()) } else { Err(Unbuildable::Method) };
+        return if encode::is_token(&out[start..]) {
+            Ok(())
+        } else {
+            Err(Unbuildable::Method)
+        };
     }
     match ex.method {
         Method::Other => out.extend_from_slice(ex.head.method_bytes()),
@@ -99,8 +117,12 @@ fn target(ex: &Exchange, plan: &ProxyPlan, dynamic: Option<&Dynamic>, out: &mut 
         return;
     }
     let (with, strip): (&[u8], usize) = match &plan.uri {
-        UriRule::Original | UriRule::Dynamic if ex.target_unchanged => return original(&ex.head, out),
-        UriRule::Replace { with, strip } if !ex.rewritten_in_place => (with, (*strip).min(ex.uri.len())),
+        UriRule::Original | UriRule::Dynamic if ex.target_unchanged => {
+            return original(&ex.head, out);
+        }
+        UriRule::Replace { with, strip } if !ex.rewritten_in_place => {
+            (with, (*strip).min(ex.uri.len()))
+        }
         UriRule::Original | UriRule::Dynamic | UriRule::Replace { .. } => (b"", 0),
     };
     encode::target(out, with);
@@ -131,7 +153,14 @@ fn original(head: &RequestHead, out: &mut Vec<u8>) {
 }
 
 /// One configured field; nothing is written when its value comes out empty.
-fn set_header(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan, header: &SetHeader, http11: bool, out: &mut Vec<u8>) {
+fn set_header(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    plan: &ProxyPlan,
+    header: &SetHeader,
+    http11: bool,
+    out: &mut Vec<u8>,
+) {
     let start = out.len();
     out.extend_from_slice(&header.name);
     out.extend_from_slice(b": ");
@@ -156,7 +185,9 @@ fn set_header(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan, header: &SetHeade
 fn client_fields(head: &RequestHead, plan: &ProxyPlan, out: &mut Vec<u8>) {
     let named = head.fields.has(Token::CONNECTION) && names_others(head);
     for field in head.fields.iter() {
-        if plan.replaced.contains(field.token, field.name) || (named && head.connection_names(field.name)) {
+        if plan.replaced.contains(field.token, field.name)
+            || (named && head.connection_names(field.name))
+        {
             continue;
         }
         out.extend_from_slice(field.name);
@@ -168,7 +199,12 @@ fn client_fields(head: &RequestHead, plan: &ProxyPlan, out: &mut Vec<u8>) {
 
 /// Whether `Connection` names anything but the usual words.
 fn names_others(head: &RequestHead) -> bool {
-    head.fields.get_all(Token::CONNECTION).flat_map(crate::proto::head::list_items).any(|item| {
-        ![&b"close"[..], b"keep-alive", b"upgrade"].iter().any(|usual| item.eq_ignore_ascii_case(usual))
-    })
+    head.fields
+        .get_all(Token::CONNECTION)
+        .flat_map(crate::proto::head::list_items)
+        .any(|item| {
+            ![&b"close"[..], b"keep-alive", b"upgrade"]
+                .iter()
+                .any(|usual| item.eq_ignore_ascii_case(usual))
+        })
 }

@@ -27,7 +27,12 @@ const KEPT_ON_REDIRECT: [Token; 6] = [
 
 /// Takes the head over into `ex.response`. `Break` when `X-Accel-Redirect` sends the request elsewhere: the origin's
 /// body is not wanted then.
-pub fn take_head(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan, head: &ResponseHead) -> ControlFlow<Flow> {
+pub fn take_head(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    plan: &ProxyPlan,
+    head: &ResponseHead,
+) -> ControlFlow<Flow> {
     let ignored = cx.location(ex.location).settings.proxy.proxy_ignore_headers;
     steer(ex, head, ignored);
     if !ignored.has(IgnoreHeaders::X_ACCEL_REDIRECT)
@@ -37,11 +42,14 @@ pub fn take_head(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan, head: &Respons
     }
     ex.response.status = head.status;
     ex.response.reason.clear();
-    ex.response.reason.extend_from_slice(head.bytes(head.status_line));
+    ex.response
+        .reason
+        .extend_from_slice(head.bytes(head.status_line));
     ex.response.upstream = true;
     let named = head.fields.has(Token::CONNECTION);
     for field in head.fields.iter() {
-        if is_connection_field(field, head.status) || plan.hidden.contains(field.token, field.name) {
+        if is_connection_field(field, head.status) || plan.hidden.contains(field.token, field.name)
+        {
             continue;
         }
         // Differs from nginx: fields named in the origin's Connection are dropped (RFC 9110 7.6.1).
@@ -57,13 +65,19 @@ pub fn take_head(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan, head: &Respons
 fn is_connection_field(field: FieldRef<'_>, status: u16) -> bool {
     matches!(
         field.token,
-        Token::CONNECTION | Token::KEEP_ALIVE | Token::TRANSFER_ENCODING | Token::CONTENT_LENGTH | Token::TRAILER
+        Token::CONNECTION
+            | Token::KEEP_ALIVE
+            | Token::TRANSFER_ENCODING
+            | Token::CONTENT_LENGTH
+            | Token::TRAILER
     ) || (field.token == Token::PROXY_CONNECTION)
         || (field.token == Token::UPGRADE && status != 101)
 }
 
 fn connection_names(head: &ResponseHead, name: &[u8]) -> bool {
-    head.fields.get_all(Token::CONNECTION).any(|list| crate::proto::head::list_has(list, name))
+    head.fields
+        .get_all(Token::CONNECTION)
+        .any(|list| crate::proto::head::list_has(list, name))
 }
 
 fn take_field(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan, field: FieldRef<'_>) {
@@ -72,14 +86,19 @@ fn take_field(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan, field: FieldRef<'
             ex.response.content_type.clear();
             ex.response.content_type.extend_from_slice(field.value);
         }
-        Token::LOCATION if !plan.redirects.is_empty() => match redirect::location(ex, cx, plan, field.value) {
-            Some(new) if new.starts_with(b"/") => {
-                ex.response.location = new;
-                ex.response.location_is_path = true;
+        Token::LOCATION if !plan.redirects.is_empty() => {
+            match redirect::location(ex, cx, plan, field.value) {
+                Some(new) if new.starts_with(b"/") => {
+                    ex.response.location = new;
+                    ex.response.location_is_path = true;
+                }
+                Some(new) => ex.response.fields.push_with(field.token, field.name, &new),
+                None => ex
+                    .response
+                    .fields
+                    .push_with(field.token, field.name, field.value),
             }
-            Some(new) => ex.response.fields.push_with(field.token, field.name, &new),
-            None => ex.response.fields.push_with(field.token, field.name, field.value),
-        },
+        }
         Token::REFRESH if !plan.redirects.is_empty() => {
             let new = redirect::refresh(ex, cx, plan, field.value);
             let value = new.as_deref().unwrap_or(field.value);
@@ -114,9 +133,16 @@ fn steer(ex: &mut Exchange, head: &ResponseHead, ignored: IgnoreHeaders) {
     }
 }
 
-fn accel_redirect(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan, head: &ResponseHead, target: &[u8]) -> Flow {
+fn accel_redirect(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    plan: &ProxyPlan,
+    head: &ResponseHead,
+    target: &[u8],
+) -> Flow {
     for field in head.fields.iter() {
-        if KEPT_ON_REDIRECT.contains(&field.token) && !plan.hidden.contains(field.token, field.name) {
+        if KEPT_ON_REDIRECT.contains(&field.token) && !plan.hidden.contains(field.token, field.name)
+        {
             take_field(ex, cx, plan, field);
         }
     }
@@ -142,7 +168,12 @@ fn accel_redirect(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan, head: &Respon
             Flow::Reroute(Reroute::Redirect)
         }
         None => {
-            log::error(ex, cx, LogLevel::Error, format_args!("unsafe URI \"{}\" was detected", Text(target)));
+            log::error(
+                ex,
+                cx,
+                LogLevel::Error,
+                format_args!("unsafe URI \"{}\" was detected", Text(target)),
+            );
             Flow::Error(404)
         }
     }

@@ -30,9 +30,14 @@ pub(super) async fn exchange(
     origin: &mut Origin,
 ) -> Result<(), Failure> {
     let settings = &cx.location(ex.location).settings.proxy;
-    let steps = Steps { send: settings.proxy_send_timeout, read: settings.proxy_read_timeout };
+    let steps = Steps {
+        send: settings.proxy_send_timeout,
+        read: settings.proxy_read_timeout,
+    };
     request.sent = true;
-    let (result, bytes) = origin.send(std::mem::take(&mut request.bytes), steps.send).await;
+    let (result, bytes) = origin
+        .send(std::mem::take(&mut request.bytes), steps.send)
+        .await;
     request.bytes = bytes;
     if let Err(fault) = result {
         return Err(Failure::Peer(fault, Action::Sending));
@@ -48,7 +53,12 @@ pub(super) async fn exchange(
 }
 
 /// Reads heads until the final one.
-async fn head(ex: &mut Exchange, cx: Cx<'_>, origin: &mut Origin, within: Duration) -> Result<(), Failure> {
+async fn head(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    origin: &mut Origin,
+    within: Duration,
+) -> Result<(), Failure> {
     let bytes_max = cx.location(ex.location).settings.proxy.proxy_buffer_size;
     loop {
         match origin.read_head(bytes_max, within, &cx.local.buffers).await {
@@ -64,7 +74,8 @@ async fn interim(ex: &mut Exchange, cx: Cx<'_>, origin: &mut Origin) -> Result<(
     let location = cx.location(ex.location);
     let core = &location.settings.core;
     if origin.inbound.head.status == 103 && vars::any_true(&location.early_hints, ex, cx) {
-        ex.stream.queue_interim(103, &origin.inbound.head.fields, &cx.local.buffers);
+        ex.stream
+            .queue_interim(103, &origin.inbound.head.fields, &cx.local.buffers);
         let sent = ex.stream.flush(core.send_timeout, &cx.local.buffers).await;
         sent.map_err(|fault| Failure::Client(body::client_fault(ex, cx, fault)))?;
     }
@@ -107,14 +118,21 @@ async fn with_body(
         let inbound = &mut origin.inbound;
         let mut sending = pin!(async {
             match &ex.body {
-                RequestBody::Unread => source.stream(&mut ex.stream, &mut net.tx, &mut sent, &mut taken).await,
+                RequestBody::Unread => {
+                    source
+                        .stream(&mut ex.stream, &mut net.tx, &mut sent, &mut taken)
+                        .await
+                }
                 held => source.held(held, &mut net.tx, &mut sent).await,
             }
         });
         let rx = &mut net.rx;
         let mut reading = pin!(async {
             loop {
-                match inbound.read_head(rx, bytes_max, steps.read, &cx.local.buffers).await {
+                match inbound
+                    .read_head(rx, bytes_max, steps.read, &cx.local.buffers)
+                    .await
+                {
                     Ok(HeadRead::Interim) => inbound.head.clear(),
                     other => return other.map(|_| ()),
                 }
@@ -145,8 +163,12 @@ async fn with_body(
         ex.body = RequestBody::Gone;
     }
     match (ended, head) {
-        (Some(Err(Stopped::Client(fault))), _) => Err(Failure::Client(body::client_fault(ex, cx, fault))),
-        (Some(Err(Stopped::TooLarge)), _) => Err(Failure::Client(super::super::super::flow::Flow::Error(413))),
+        (Some(Err(Stopped::Client(fault))), _) => {
+            Err(Failure::Client(body::client_fault(ex, cx, fault)))
+        }
+        (Some(Err(Stopped::TooLarge)), _) => {
+            Err(Failure::Client(super::super::super::flow::Flow::Error(413)))
+        }
         (Some(Err(Stopped::Origin(fault))), _) => Err(Failure::Peer(fault, Action::Sending)),
         (_, Some(Err(fault))) => Err(Failure::Peer(fault, Action::ReadingHead)),
         (_, Some(Ok(())) | None) => Ok(()),
@@ -177,7 +199,9 @@ impl Source<'_> {
         let mut received = 0u64;
         loop {
             let mut piece = self.buffers.take(PIECE_BYTES + 32);
-            let read = client.read_body(&mut piece, self.within, self.buffers).await;
+            let read = client
+                .read_body(&mut piece, self.within, self.buffers)
+                .await;
             let end = match read {
                 Ok(BodyRead::End) => true,
                 Ok(BodyRead::Data(n)) => {
@@ -220,7 +244,12 @@ impl Source<'_> {
     }
 
     /// From memory or a temporary file.
-    async fn held(&self, body: &RequestBody, tx: &mut SendHalf, sent: &mut u64) -> Result<(), Stopped> {
+    async fn held(
+        &self,
+        body: &RequestBody,
+        tx: &mut SendHalf,
+        sent: &mut u64,
+    ) -> Result<(), Stopped> {
         match body {
             RequestBody::Memory(bytes) => {
                 for part in bytes.chunks(PIECE_BYTES) {
@@ -236,7 +265,11 @@ impl Source<'_> {
                     let (result, piece) = file.read_at(self.buffers.take(want), at, want).await;
                     match result {
                         Ok(n) if n > 0 => at += n as u64,
-                        Ok(_) => return Err(Stopped::Origin(Fault::Local(std::io::ErrorKind::UnexpectedEof.into()))),
+                        Ok(_) => {
+                            return Err(Stopped::Origin(Fault::Local(
+                                std::io::ErrorKind::UnexpectedEof.into(),
+                            )));
+                        }
                         Err(error) => return Err(Stopped::Origin(Fault::Local(error))),
                     }
                     self.send(piece, tx, sent).await?;

@@ -62,21 +62,42 @@ impl Dynamic {
             let path_at = SCHEME + 5;
             let path_end = memchr::memchr(b':', &url[path_at..]).map_or(url.len(), |i| path_at + i);
             let uri_at = (path_end + 1).min(url.len());
-            return (path_end > path_at).then_some(Self { authority: (path_at, path_end), uri_at, unix: true, url });
+            return (path_end > path_at).then_some(Self {
+                authority: (path_at, path_end),
+                uri_at,
+                unix: true,
+                url,
+            });
         }
-        let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).map_or(url.len(), |i| SCHEME + i);
-        (end > SCHEME).then_some(Self { authority: (SCHEME, end), uri_at: end, unix: false, url })
+        let end = rest
+            .iter()
+            .position(|b| matches!(b, b'/' | b'?' | b'#'))
+            .map_or(url.len(), |i| SCHEME + i);
+        (end > SCHEME).then_some(Self {
+            authority: (SCHEME, end),
+            uri_at: end,
+            unix: false,
+            url,
+        })
     }
 
     /// Host and port, taken apart; the port is 80 when none is written.
     fn host_port(&self) -> Option<(&[u8], Option<u16>)> {
         let text = self.authority();
-        let host_end = if text.starts_with(b"[") { memchr::memchr(b']', text)? + 1 } else { 0 };
+        let host_end = if text.starts_with(b"[") {
+            memchr::memchr(b']', text)? + 1
+        } else {
+            0
+        };
         match memchr::memchr(b':', &text[host_end..]) {
             None => Some((text, None)),
             Some(i) => {
                 let at = host_end + i;
-                let port = std::str::from_utf8(&text[at + 1..]).ok()?.parse::<u16>().ok().filter(|&p| p != 0)?;
+                let port = std::str::from_utf8(&text[at + 1..])
+                    .ok()?
+                    .parse::<u16>()
+                    .ok()
+                    .filter(|&p| p != 0)?;
                 (at > 0).then_some((&text[..at], Some(port)))
             }
         }
@@ -90,8 +111,17 @@ pub fn evaluate(ex: &mut Exchange, cx: Cx<'_>, url: &Expr) -> Result<Dynamic, u1
     let shown = text.clone();
     let prefix_known = text.len() >= 7 && text[..7].eq_ignore_ascii_case(b"http://");
     Dynamic::parse(text).ok_or_else(|| {
-        let problem = if prefix_known { "no host in upstream" } else { "invalid URL prefix in" };
-        log::error(ex, cx, LogLevel::Error, format_args!("{problem} \"{}\"", Text(&shown)));
+        let problem = if prefix_known {
+            "no host in upstream"
+        } else {
+            "invalid URL prefix in"
+        };
+        log::error(
+            ex,
+            cx,
+            LogLevel::Error,
+            format_args!("{problem} \"{}\"", Text(&shown)),
+        );
         500
     })
 }
@@ -111,7 +141,11 @@ pub async fn select(
 }
 
 fn tries_max(ex: &Exchange, cx: Cx<'_>) -> u32 {
-    let tries = cx.location(ex.location).settings.proxy.proxy_next_upstream_tries;
+    let tries = cx
+        .location(ex.location)
+        .settings
+        .proxy
+        .proxy_next_upstream_tries;
     u32::try_from(tries).unwrap_or(u32::MAX)
 }
 
@@ -134,7 +168,9 @@ fn in_group(ex: &mut Exchange, cx: Cx<'_>, id: GroupId) -> Selection {
             };
             groups.begin(id, Key::Client(client), tries, now)
         }
-        Method::RoundRobin | Method::LeastConn | Method::Random { .. } => groups.begin(id, Key::None, tries, now),
+        Method::RoundRobin | Method::LeastConn | Method::Random { .. } => {
+            groups.begin(id, Key::None, tries, now)
+        }
     }
 }
 
@@ -142,13 +178,25 @@ fn in_group(ex: &mut Exchange, cx: Cx<'_>, id: GroupId) -> Selection {
 async fn by_name(ex: &mut Exchange, cx: Cx<'_>, dynamic: &Dynamic) -> Result<Selection, u16> {
     let now = cx.local.clock.mono();
     let name = Bytes::copy_from_slice(dynamic.authority());
-    let fixed = |group: Rc<Group>, ex: &Exchange| Ok(Selection::new(group, Key::None, tries_max(ex, cx), now));
+    let fixed = |group: Rc<Group>, ex: &Exchange| {
+        Ok(Selection::new(group, Key::None, tries_max(ex, cx), now))
+    };
     if dynamic.is_unix() {
-        let path = PathBuf::from(std::ffi::OsString::from(String::from_utf8_lossy(&name).into_owned()));
-        return fixed(Group::of_targets(name, std::iter::once(PeerAddr::Unix(path))), ex);
+        let path = PathBuf::from(std::ffi::OsString::from(
+            String::from_utf8_lossy(&name).into_owned(),
+        ));
+        return fixed(
+            Group::of_targets(name, std::iter::once(PeerAddr::Unix(path))),
+            ex,
+        );
     }
     let Some((host, port)) = dynamic.host_port() else {
-        log::error(ex, cx, LogLevel::Error, format_args!("invalid port in upstream \"{}\"", Text(&name)));
+        log::error(
+            ex,
+            cx,
+            LogLevel::Error,
+            format_args!("invalid port in upstream \"{}\"", Text(&name)),
+        );
         return Err(500);
     };
     if let Some(id) = find_group(cx, host, port) {
@@ -160,7 +208,10 @@ async fn by_name(ex: &mut Exchange, cx: Cx<'_>, dynamic: &Dynamic) -> Result<Sel
     }
     let host = host.to_vec();
     let addresses = resolve(ex, cx, &host).await?;
-    let addresses: Vec<_> = addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
+    let addresses: Vec<_> = addresses
+        .into_iter()
+        .map(|ip| SocketAddr::new(ip, port))
+        .collect();
     fixed(Group::of_addresses(name, &addresses), ex)
 }
 
@@ -175,14 +226,22 @@ fn find_group(cx: Cx<'_>, host: &[u8], port: Option<u16>) -> Option<GroupId> {
 
 fn literal(host: &[u8], port: u16) -> Option<SocketAddr> {
     let text = std::str::from_utf8(host).ok()?;
-    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|t| t.strip_suffix(']'))
+        .unwrap_or(text);
     bare.parse().ok().map(|ip| SocketAddr::new(ip, port))
 }
 
 async fn resolve(ex: &mut Exchange, cx: Cx<'_>, host: &[u8]) -> Result<Vec<std::net::IpAddr>, u16> {
     let location = cx.location(ex.location);
     let within = location.settings.core.resolver_timeout;
-    match cx.generation.resolvers.resolve(location.resolver, host, within).await {
+    match cx
+        .generation
+        .resolvers
+        .resolve(location.resolver, host, within)
+        .await
+    {
         Ok(addresses) => Ok(addresses),
         Err(error) => {
             let mut text = Vec::new();
@@ -213,17 +272,33 @@ mod tests {
         for (url, want) in cases {
             let got = Dynamic::parse(url.as_bytes().to_vec());
             let got = got.as_ref().map(|d| (d.authority(), d.uri()));
-            assert_eq!(got, want.map(|(a, u)| (a.as_bytes(), u.map(str::as_bytes))), "{url}");
+            assert_eq!(
+                got,
+                want.map(|(a, u)| (a.as_bytes(), u.map(str::as_bytes))),
+                "{url}"
+            );
         }
     }
 
     #[test]
     fn ports_are_checked() {
-        let host_port = |url: &str| Dynamic::parse(url.as_bytes().to_vec()).and_then(|d| d.host_port().map(|(h, p)| (h.to_vec(), p)));
+        let host_port = |url: &str| {
+            Dynamic::parse(url.as_bytes().to_vec())
+                .and_then(|d| d.host_port().map(|(h, p)| (h.to_vec(), p)))
+        };
         assert_eq!(host_port("http://a:81"), Some((b"a".to_vec(), Some(81))));
-        assert_eq!(host_port("http://[::1]:81"), Some((b"[::1]".to_vec(), Some(81))));
+        assert_eq!(
+            host_port("http://[::1]:81"),
+            Some((b"[::1]".to_vec(), Some(81)))
+        );
         assert_eq!(host_port("http://[::1]"), Some((b"[::1]".to_vec(), None)));
-        for bad in ["http://a:0", "http://a:x", "http://a:99999", "http://a:", "http://[::1"] {
+        for bad in [
+            "http://a:0",
+            "http://a:x",
+            "http://a:99999",
+            "http://a:",
+            "http://[::1",
+        ] {
             assert_eq!(host_port(bad), None, "{bad}");
         }
     }

@@ -1,0 +1,261 @@
+"""What the load scripts share: peers and their configurations, pinning, CPU and memory of a process tree.
+
+Python's standard library only. A server is started in a folder of its own below `bench/out`, in the foreground, and is
+ended with the harness. Nothing here prints a figure; that is left to the scripts.
+"""
+
+import atexit
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+OUT = os.path.join(ROOT, "bench", "out")
+# As many as may be had without privileges, for every server alike.
+DESCRIPTORS = min(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[1] % (1 << 63))
+
+# The command that brings each tool on Debian.
+PACKAGES = {"nginx": "nginx", "haproxy": "haproxy", "wrk": "wrk", "h2load": "nghttp2-client", "taskset": "util-linux"}
+
+
+def find(tool):
+    """The path of a tool, also where a user's PATH lacks the sbin folders."""
+    path = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
+    return shutil.which(tool, path=path)
+
+
+def require(*tools):
+    """Ends the script, naming the Debian packages, when a tool is missing."""
+    missing = sorted({PACKAGES.get(t, t) for t in tools if not find(t)})
+    if missing:
+        sys.exit("missing: apt-get install --no-install-recommends " + " ".join(missing))
+
+
+def ringx_binary(given=None):
+    """The release binary, built when it is not there."""
+    if given:
+        return os.path.abspath(given)
+    target = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
+    path = os.path.join(target, "release", "ringx")
+    if not os.path.exists(path):
+        subprocess.run(["cargo", "build", "--release"], cwd=ROOT, check=True)
+    return path
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_port(port, process, name):
+    """Waits until a port accepts; ends the script when the process dies first."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            sys.exit(f"{name} ended at once; see {OUT}/{name}")
+        with socket.socket() as s:
+            if s.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    sys.exit(f"{name} did not open its port")
+
+
+class Server:
+    """A server in the foreground, pinned to one core."""
+
+    def __init__(self, name, core, make):
+        """`make(folder, port)` writes the configuration and returns the command line."""
+        self.name = name
+        self.folder = os.path.join(OUT, name)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os.makedirs(os.path.join(self.folder, "logs"))
+        os.chmod(self.folder, 0o777)
+        self.port = free_port()
+        command = make(self.folder, self.port)
+        log = open(os.path.join(self.folder, "output"), "wb")
+        self.process = subprocess.Popen(
+            ["taskset", "-c", str(core)] + command, cwd=self.folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+        )
+        atexit.register(self.stop)
+        wait_port(self.port, self.process, name)
+
+    def pids(self):
+        """The process and all its descendants."""
+        found, queue = [], [self.process.pid]
+        while queue:
+            pid = queue.pop()
+            found.append(pid)
+            try:
+                for task in os.listdir(f"/proc/{pid}/task"):
+                    with open(f"/proc/{pid}/task/{task}/children") as f:
+                        queue += [int(p) for p in f.read().split()]
+            except OSError:
+                pass
+        return found
+
+    def cpu(self):
+        """(run time in ns, user ticks, system ticks) of all threads of all processes, kernel io workers included."""
+        run = user = system = 0
+        for pid in self.pids():
+            try:
+                with open(f"/proc/{pid}/stat") as f:
+                    words = f.read().rsplit(") ", 1)[1].split()
+                user += int(words[11])
+                system += int(words[12])
+                for task in os.listdir(f"/proc/{pid}/task"):
+                    with open(f"/proc/{pid}/task/{task}/schedstat") as f:
+                        run += int(f.read().split()[0])
+            except OSError:
+                continue
+        return run, user, system
+
+    def memory_kib(self):
+        """Memory that belongs to the processes: proportional, so that shared pages count once."""
+        total = 0
+        for pid in self.pids():
+            try:
+                with open(f"/proc/{pid}/smaps_rollup") as f:
+                    for line in f:
+                        if line.startswith("Pss:"):
+                            total += int(line.split()[1])
+            except OSError:
+                continue
+        return total
+
+    def descriptors(self):
+        total = 0
+        for pid in self.pids():
+            try:
+                total += len(os.listdir(f"/proc/{pid}/fd"))
+            except OSError:
+                continue
+        return total
+
+    def reload(self):
+        self.process.send_signal(signal.SIGHUP)
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                for pid in self.pids():
+                    os.kill(pid, signal.SIGKILL)
+                self.process.wait()
+
+
+def origin(core):
+    """nginx answering 1 KiB on a TCP port and a unix socket, for every proxy alike."""
+    body = "x" * 1024
+
+    def make(folder, port):
+        path = os.path.join(folder, "origin.conf")
+        with open(path, "w") as f:
+            f.write(
+                f"""daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
+worker_rlimit_nofile {DESCRIPTORS};
+events {{ worker_connections 16384; }}
+http {{
+    access_log off; keepalive_requests 1000000000; keepalive_timeout 1h; client_max_body_size 64m;
+    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fcgi;
+    uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        listen unix:{folder}/origin.sock;
+        location / {{ default_type text/plain; return 200 "{body}"; }}
+    }}
+}}
+"""
+            )
+        return [find("nginx"), "-p", folder, "-c", path, "-e", f"{folder}/error.log"]
+
+    server = Server("origin", core, make)
+    server.socket = os.path.join(server.folder, "origin.sock")
+    os.chmod(server.socket, 0o666)
+    return server
+
+
+def nginx_conf(folder, port, target, extra=""):
+    """The configuration that nginx and ringx run, word for word."""
+    return f"""daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
+worker_rlimit_nofile {DESCRIPTORS};
+events {{ worker_connections 32768; }}
+http {{
+    access_log off; keepalive_requests 1000000000; keepalive_timeout 1h; client_max_body_size 64m;
+    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+    upstream app {{ server {target}; keepalive 1024; keepalive_requests 1000000000; keepalive_timeout 1h; }}
+    {extra}
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location / {{
+            proxy_pass http://app;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host $host;
+            proxy_set_header X-Real-IP $remote_addr;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_set_header X-Forwarded-Proto $scheme;
+            client_body_buffer_size 64k;
+        }}
+    }}
+}}
+"""
+
+
+def like_nginx(name, binary, core, target, extra=""):
+    """Starts nginx or ringx on [`nginx_conf`]."""
+
+    def make(folder, port):
+        path = os.path.join(folder, "proxy.conf")
+        with open(path, "w") as f:
+            f.write(nginx_conf(folder, port, target, extra))
+        return [binary, "-p", folder, "-c", path, "-e", f"{folder}/error.log"]
+
+    return Server(name, core, make)
+
+
+def haproxy(core, target, name="haproxy"):
+    """Starts haproxy with the same features: one thread, kept connections on both sides, the same fields.
+
+    Its limit of connections follows from the limit of descriptors, of which it reserves two for each."""
+    address = target.replace("unix:", "unix@")
+
+    def make(folder, port):
+        path = os.path.join(folder, "haproxy.cfg")
+        with open(path, "w") as f:
+            f.write(
+                f"""global
+    nbthread 1
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 1h
+    timeout server 1h
+    timeout http-keep-alive 1h
+    option http-keep-alive
+    http-reuse always
+    option http-buffer-request
+frontend in
+    bind 127.0.0.1:{port} backlog 4096
+    default_backend app
+backend app
+    option forwardfor
+    http-request set-header X-Real-IP %[src]
+    http-request set-header X-Forwarded-Proto http
+    server one {address} pool-max-conn 1024
+"""
+            )
+        return [find("haproxy"), "-db", "-f", path]
+
+    return Server(name, core, make)
+
+
+def target_of(server, unix):
+    return f"unix:{server.socket}" if unix else f"127.0.0.1:{server.port}"

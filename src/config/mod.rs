@@ -11,9 +11,11 @@ pub mod source;
 pub mod table;
 #[cfg(test)]
 mod tests;
+mod toml;
 pub mod tree;
 mod url;
 mod value;
+pub mod write;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,7 +63,11 @@ pub fn load(
     if let Some(text) = globals.filter(|t| !t.is_empty()) {
         directives = nginx::globals(&mut reader, text);
     }
-    directives.append(&mut reader.file(file, tree::Span::default()));
+    let mut read = reader.file(file, tree::Span::default());
+    if toml::is_toml(file) {
+        read = toml::main_file(read);
+    }
+    directives.append(&mut read);
     let (tree, mut diags) = reader.finish(directives);
     let (model, mut more) = lower::lower(&tree, prefix, identity);
     // A text that could not be read to its end says nothing about what is missing from it.

@@ -381,7 +381,12 @@ impl<'a> Reader<'a> {
         }
         self.includes += 1;
         self.open.push(id);
-        let directives = self.text(id, false);
+        let toml = super::toml::is_toml(path);
+        let directives = if toml {
+            super::toml::text(self, id)
+        } else {
+            self.text(id, false)
+        };
         self.open.pop();
         directives
     }
@@ -557,4 +562,72 @@ pub(crate) fn errno_text(error: &io::Error) -> String {
 pub(crate) fn globals(reader: &mut Reader<'_>, text: &str) -> Vec<Directive> {
     let id = reader.add(PathBuf::from(COMMAND_LINE), Arc::from(text.as_bytes()));
     reader.text(id, true)
+}
+
+/// The parameters in a text, as they would stand between a name and its semicolon.
+pub(crate) fn split_words(text: &[u8], span: Span) -> Result<Vec<Word>, String> {
+    let mut terminated = text.to_vec();
+    // The break ends a comment, which would swallow the semicolon.
+    terminated.extend_from_slice(b"\n;");
+    if text.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Vec::new());
+    }
+    let mut lexer = Lexer::new(&terminated, true);
+    let mut words = Vec::new();
+    let end = lexer.next(&mut words).map_err(|b| b.message)?;
+    if end != End::Semicolon || lexer.pos != terminated.len() {
+        let shown = char::from(terminated[lexer.pos.saturating_sub(1)]);
+        return Err(format!("unexpected \"{shown}\""));
+    }
+    Ok(words
+        .into_iter()
+        .map(|(bytes, ..)| Word {
+            bytes: Arc::from(bytes),
+            span,
+        })
+        .collect())
+}
+
+/// The directives of a short text inside another file; all of them are at `span`. The last semicolon may be left out.
+pub(crate) fn snippet(text: &str, span: Span) -> Result<Vec<Directive>, String> {
+    match parse_snippet(text.as_bytes(), span) {
+        Ok(directives) => Ok(directives),
+        Err(first) => parse_snippet(format!("{text}\n;").as_bytes(), span).map_err(|_| first),
+    }
+}
+
+fn parse_snippet(text: &[u8], span: Span) -> Result<Vec<Directive>, String> {
+    let mut lexer = Lexer::new(text, false);
+    let mut words = Vec::new();
+    let mut top = Vec::new();
+    let mut blocks: Vec<Open> = Vec::new();
+    loop {
+        match lexer.next(&mut words).map_err(|b| b.message)? {
+            End::File if blocks.is_empty() => return Ok(top),
+            End::File => return Err("unexpected end of file, expecting \"}\"".into()),
+            End::Close => match blocks.pop() {
+                Some(block) => close(block, &mut blocks, &mut top),
+                None => return Err("unexpected \"}\"".into()),
+            },
+            end => {
+                let mut directive = directive(span.file, &mut words, span.line, 0);
+                directive.span = span;
+                directive.name.span = span;
+                directive.args.iter_mut().for_each(|w| w.span = span);
+                if end == End::Semicolon {
+                    blocks
+                        .last_mut()
+                        .map_or(&mut top, |b| &mut b.inside)
+                        .push(directive);
+                } else if blocks.len() < DEPTH_MAX {
+                    blocks.push(Open {
+                        directive,
+                        inside: Vec::new(),
+                    });
+                } else {
+                    return Err("too many nested blocks".into());
+                }
+            }
+        }
+    }
 }

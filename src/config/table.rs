@@ -394,7 +394,8 @@ fn distance(a: &[u8], b: &[u8], bound: usize) -> usize {
 /// Declares one family: the settings struct, its default, and the rows that set it. The default is given in the words
 /// of a configuration and goes through the same parser; an empty one is the type's own default.
 ///
-/// `value` fields are inherited unless set, `list` fields as a whole, `never` fields not at all. The fields after `also`
+/// `value` fields are inherited unless set, `list` fields as a whole, `switch` fields are lists that an `off` empties
+/// for good, `never` fields are not inherited. The fields after `also`
 /// belong to directives that need a setter of their own.
 macro_rules! family {
     (
@@ -426,10 +427,12 @@ macro_rules! family {
             &[$($crate::config::table::family!(@row $kind $slot $field $ty, $default, $parse, $contexts, $arity, $doc)),*];
     };
     (@type list $ty:ty) => { $crate::config::model::List<$ty> };
+    (@type switch $ty:ty) => { $crate::config::model::List<$ty> };
     (@type $kind:ident $ty:ty) => { $ty };
     (@default list $ty:ty, $default:tt, $name:expr, $parse:expr) => {
         $crate::config::value::defaults::<$ty>($name, $default, $parse)
     };
+    (@default switch $ty:ty, "", $name:expr, $parse:expr) => { $crate::config::model::List::<$ty>::default() };
     (@default $kind:ident $ty:ty, "", $name:expr, $parse:expr) => { <$ty>::default() };
     (@default $kind:ident $ty:ty, $default:tt, $name:expr, $parse:expr) => {
         $crate::config::value::default::<$ty>($name, $default, $parse)
@@ -450,6 +453,26 @@ macro_rules! family {
         )
         .many()
         .default($default)
+        .clearing($crate::config::table::Inherit::Replace, |settings| {
+            std::sync::Arc::make_mut(&mut settings.$slot).$field = Default::default();
+        })
+    };
+    (@row switch $slot:ident $field:ident $ty:ty, $default:tt, $parse:expr, $contexts:expr, $arity:expr, $doc:literal) => {
+        $crate::config::table::row(
+            stringify!($field),
+            $contexts,
+            $arity,
+            |load, frame, directive| {
+                let parse: fn(&mut $crate::config::table::Args<'_>) -> Result<$ty, $crate::config::table::Fault> = $parse;
+                if let Some(value) = load.parse(directive, parse) {
+                    let family = std::sync::Arc::make_mut(&mut frame.settings.$slot);
+                    let list = std::sync::Arc::make_mut(&mut family.$field);
+                    $crate::config::value::push_switch(load, directive, list, value);
+                }
+            },
+            $doc,
+        )
+        .many()
         .clearing($crate::config::table::Inherit::Replace, |settings| {
             std::sync::Arc::make_mut(&mut settings.$slot).$field = Default::default();
         })

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::lower::Lowering;
 use super::model::{Amount, Buffers, List, Text};
 use super::table::{Args, Fault};
-use super::tree::{Span, Word};
+use super::tree::{Directive, Span, Word};
 
 /// What a parser gives back.
 pub(crate) type Parsed<T> = Result<T, Fault>;
@@ -313,4 +314,27 @@ pub(crate) fn full_path(prefix: &Path, bytes: &[u8]) -> PathBuf {
 /// A path that was written.
 pub(crate) fn path(args: &mut Args<'_>) -> Parsed<PathBuf> {
     Ok(full_path(args.prefix, args.bytes(0)))
+}
+
+/// An entry of a list that `off` cancels.
+pub(crate) trait Switch {
+    /// Whether this is `off`.
+    fn is_off(&self) -> bool;
+}
+
+/// Adds to a list in which `off` stands alone.
+pub(crate) fn push_switch<T: Switch>(
+    load: &mut Lowering<'_>,
+    directive: &Directive,
+    list: &mut Vec<T>,
+    value: T,
+) {
+    if list.iter().any(Switch::is_off) || (value.is_off() && !list.is_empty()) {
+        load.error(
+            format!("\"{}\" directive is duplicate", directive.name.lossy()),
+            directive.span,
+        );
+    } else {
+        list.push(value);
+    }
 }

@@ -150,7 +150,9 @@ fn names(load: &mut Lowering<'_>, http: &Http) {
                 order.push(&listen.addr);
                 Vec::new()
             });
-            list.push(index);
+            if list.last() != Some(&index) {
+                list.push(index);
+            }
         }
     }
     for addr in order {

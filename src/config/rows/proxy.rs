@@ -9,7 +9,7 @@ use super::parse_proxy::*;
 use crate::config::lower::{Frame, Lowering};
 use crate::config::model::*;
 use crate::config::table::ctx::*;
-use crate::config::table::{Row, Status, args, args_min, args_to, family, nothing, row};
+use crate::config::table::{Inherit, Row, Status, args, args_min, args_to, family, nothing, row};
 use crate::config::tree::Directive;
 use crate::config::url;
 use crate::config::value::*;
@@ -17,10 +17,9 @@ use crate::config::value::*;
 family! {
     /// Settings of the proxy family.
     pub struct Proxy in proxy {
-        list  proxy_redirect: Redirect = "", redirect, HSL, args_to(1, 2), "Rewrites Location and Refresh of backends.";
-        list  proxy_cookie_domain: CookieRewrite = "", cookie_domain, HSL, args_to(1, 2), "Rewrites the domain of cookies of backends.";
-        list  proxy_cookie_path: CookieRewrite = "", cookie_path, HSL, args_to(1, 2), "Rewrites the path of cookies of backends.";
-        list  proxy_cookie_flags: CookieFlags = "", cookie_flags, HSL, args_to(1, 4), "Sets attributes of cookies of backends.";
+        switch proxy_cookie_domain: CookieRewrite = "", cookie_domain, HSL, args_to(1, 2), "Rewrites the domain of cookies of backends.";
+        switch proxy_cookie_path: CookieRewrite = "", cookie_path, HSL, args_to(1, 2), "Rewrites the path of cookies of backends.";
+        switch proxy_cookie_flags: CookieFlags = "", cookie_flags, HSL, args_to(1, 4), "Sets attributes of cookies of backends.";
         value proxy_buffering: bool = "on", flag, HSL, args(1), "Reads answers ahead of the client.";
         value proxy_request_buffering: bool = "on", flag, HSL, args(1), "Reads the whole request body before a backend is asked.";
         value proxy_ignore_client_abort: bool = "off", flag, HSL, args(1), "Goes on when the client has left.";
@@ -54,6 +53,7 @@ family! {
         value proxy_ignore_headers: IgnoreHeaders = "", ignore_headers, HSL, args_min(1), "Fields of a backend that do not steer us.";
         value proxy_http_version: HttpVersion = "1.1", http_version, HSL, args(1), "Version of HTTP towards backends.";
     } also {
+        proxy_redirect: List<Redirect> = List::default(), "`proxy_redirect`; an empty list is `default`, a lone `Off` does nothing.";
     }
 }
 
@@ -123,6 +123,18 @@ pub(crate) const ROWS: &[Row] = &[
         "Passes requests on to a backend.",
     ),
     row(
+        "proxy_redirect",
+        HSL,
+        args_to(1, 2),
+        proxy_redirect,
+        "Rewrites Location and Refresh of backends.",
+    )
+    .many()
+    .default("default")
+    .clearing(Inherit::Replace, |s| {
+        Arc::make_mut(&mut s.proxy).proxy_redirect = List::default();
+    }),
+    row(
         "empty_gif",
         L,
         args(0),
@@ -179,6 +191,39 @@ pub(crate) const ROWS: &[Row] = &[
         "Smallest send to a backend."
     ),
 ];
+
+fn proxy_redirect(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
+    let Some(value) = load.parse(directive, redirect) else {
+        return;
+    };
+    // The default is made of the address above it, so there must be one.
+    match (&value, &frame.content) {
+        (Redirect::Default, Content::Proxy(pass)) if pass.target.is_none() => {
+            let message = "\"proxy_redirect default\" cannot be used with \"proxy_pass\" directive with variables";
+            return load.error(message, directive.span);
+        }
+        (Redirect::Default, content) if !matches!(content, Content::Proxy(_)) => {
+            let message =
+                "\"proxy_redirect default\" should be placed after the \"proxy_pass\" directive";
+            return load.error(message, directive.span);
+        }
+        _ => {}
+    }
+    let list = Arc::make_mut(&mut Arc::make_mut(&mut frame.settings.proxy).proxy_redirect);
+    push_switch(load, directive, list, value);
+}
+
+impl Switch for Redirect {
+    fn is_off(&self) -> bool {
+        *self == Self::Off
+    }
+}
+
+impl Switch for CookieFlags {
+    fn is_off(&self) -> bool {
+        self.off
+    }
+}
 
 fn proxy_pass(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
     let url = text_of(&directive.args[0]);

@@ -1,6 +1,10 @@
 //! Tests of the whole way from text to model. Helpers here; cases by theme beside.
 
 mod errors;
+mod hostile;
+mod inherit;
+mod languages;
+mod lexer;
 mod seeds;
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,498 @@
+//! Inheritance, order, includes and what a model holds.
+
+use std::time::Duration;
+
+use super::{classic, load_files, load_text};
+use crate::config::model::*;
+
+fn model(http: &str) -> Http {
+    let loaded = load_text(&format!("events {{}} http {{ {http} }}"));
+    assert_eq!(classic(&loaded), Vec::<String>::new(), "{http}");
+    loaded.model.unwrap().http.unwrap()
+}
+
+fn location<'a>(server: &'a Server, path: &str) -> &'a Location {
+    server
+        .locations
+        .iter()
+        .find(|l| l.path.lossy() == path)
+        .unwrap()
+}
+
+fn header_names(settings: &Settings) -> Vec<String> {
+    settings
+        .proxy
+        .proxy_set_header
+        .iter()
+        .map(|h| String::from_utf8_lossy(&h.name).into_owned())
+        .collect()
+}
+
+#[test]
+fn values_and_lists() {
+    let http = model(
+        "server { location /a { location /a/b { proxy_read_timeout 3s; proxy_set_header C c; } proxy_set_header B b; }
+                  location /c { } proxy_read_timeout 2s; }
+         proxy_read_timeout 1s; proxy_set_header A a; proxy_set_header D d;",
+    );
+    let server = &http.servers[0];
+    assert_eq!(
+        http.settings.proxy.proxy_read_timeout,
+        Duration::from_secs(1)
+    );
+    assert_eq!(
+        server.settings.proxy.proxy_read_timeout,
+        Duration::from_secs(2)
+    );
+    let a = location(server, "/a");
+    let b = &a.locations[0];
+    assert_eq!(b.settings.proxy.proxy_read_timeout, Duration::from_secs(3));
+    assert_eq!(header_names(&a.settings), ["B"]);
+    assert_eq!(header_names(&b.settings), ["C"]);
+    assert_eq!(header_names(&location(server, "/c").settings), ["A", "D"]);
+}
+
+#[test]
+fn header_inherit() {
+    let http = model(
+        "add_header A 1; server { add_header B 2; add_header_inherit merge;
+         location /off { add_header_inherit off; } location /own { add_header C 3; add_header_inherit on; }
+         location /merge { add_header D 4; } location /none { } }",
+    );
+    let names = |path: &str| -> Vec<String> {
+        let list = &location(&http.servers[0], path).settings.headers.add_header;
+        list.iter()
+            .map(|h| String::from_utf8_lossy(&h.name).into_owned())
+            .collect()
+    };
+    assert_eq!(names("/off"), Vec::<String>::new());
+    assert_eq!(names("/own"), ["C"]);
+    assert_eq!(names("/merge"), ["D", "B", "A"]);
+    assert_eq!(names("/none"), ["B", "A"]);
+}
+
+#[test]
+fn content_of_blocks_inside() {
+    let http = model(
+        "server { location / { if ($a) { add_header X y; } limit_except GET { } location /n { } proxy_pass http://b; }
+                  location /gif { empty_gif; if ($a) { } limit_except GET { } }
+                  location /try { try_files a b; location /try/n { } } }",
+    );
+    let server = &http.servers[0];
+    let root = location(server, "/");
+    let kinds: Vec<bool> = root
+        .locations
+        .iter()
+        .map(|l| matches!(l.content, Content::Proxy(_)))
+        .collect();
+    // `if` and `limit_except` inherit who answers, a nested location does not.
+    assert_eq!(kinds, [true, true, false]);
+    assert!(matches!(root.script[..], [Op::If { location: 0, .. }]));
+    assert!(matches!(
+        root.locations[0].kind,
+        Kind::If(Condition::Truthy { .. })
+    ));
+    let gif = location(server, "/gif");
+    assert!(matches!(gif.locations[0].content, Content::EmptyGif));
+    assert!(matches!(gif.locations[1].content, Content::Files));
+    let nested = &location(server, "/try").locations[0];
+    assert!(nested.settings.files.try_files.is_none());
+    assert!(location(server, "/try").settings.files.try_files.is_some());
+}
+
+#[test]
+fn script_order() {
+    let http = model(
+        "server { set $a 1; if ($a) { return 204; } rewrite x y; break; if (-f z) { } return 200 ok; }",
+    );
+    let server = &http.servers[0];
+    let steps: Vec<String> = server
+        .script
+        .iter()
+        .map(|op| match op {
+            Op::Set { .. } => "set".into(),
+            Op::If { location, .. } => format!("if {location}"),
+            Op::Rewrite(r) => format!("rewrite {:?}", r.flag),
+            Op::Break => "break".into(),
+            Op::Return(r) => format!("return {}", r.status),
+        })
+        .collect();
+    assert_eq!(
+        steps,
+        ["set", "if 0", "rewrite None", "break", "if 1", "return 200"]
+    );
+    assert_eq!(server.locations[0].script.len(), 1);
+}
+
+#[test]
+fn rewrites() {
+    let flag = |text: &str| {
+        let http = model(&format!("server {{ rewrite {text}; }}"));
+        match &http.servers[0].script[0] {
+            Op::Rewrite(r) => (r.flag, r.drop_args, r.replacement.lossy()),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(flag("a /b"), (RewriteFlag::None, false, "/b".into()));
+    assert_eq!(flag("a /b? last"), (RewriteFlag::Last, true, "/b".into()));
+    assert_eq!(
+        flag("a https://b"),
+        (RewriteFlag::Redirect, false, "https://b".into())
+    );
+    assert_eq!(
+        flag("a $scheme://b break"),
+        (RewriteFlag::Redirect, false, "$scheme://b".into())
+    );
+    assert_eq!(
+        flag("a http://b permanent"),
+        (RewriteFlag::Permanent, false, "http://b".into())
+    );
+}
+
+#[test]
+fn listens() {
+    let http = model(
+        "server { } server { listen 8080; listen 127.0.0.1; listen [::1]:81 ipv6only=off;
+                             listen 9000-9002; listen unix:/x reuseport; listen localhost:82; }",
+    );
+    let shown = |i: usize| -> Vec<String> {
+        let server: &Server = &http.servers[i];
+        server
+            .listens
+            .iter()
+            .map(|l| match &l.addr {
+                ListenAddr::Inet(a) => a.to_string(),
+                ListenAddr::Unix(p) => p.display().to_string(),
+                ListenAddr::Name(n, p) => format!("{n}+{p}"),
+            })
+            .collect()
+    };
+    assert_eq!(shown(0), ["0.0.0.0:80"]);
+    assert_eq!(
+        shown(1),
+        [
+            "0.0.0.0:8080",
+            "127.0.0.1:80",
+            "[::1]:81",
+            "0.0.0.0:9000",
+            "0.0.0.0:9001",
+            "0.0.0.0:9002",
+            "/x",
+            "localhost+82"
+        ]
+    );
+    assert!(!http.servers[1].listens[2].options.ipv6only);
+    assert!(http.servers[1].listens[6].options.reuseport && http.servers[1].listens[6].options.set);
+}
+
+#[test]
+fn names() {
+    let http = model("server { server_name Example.ORG *.a.b .c.d w.* ~^X$ ~^x$ ''; }");
+    let names: Vec<(String, NameKind)> = http.servers[0]
+        .names
+        .iter()
+        .map(|n| (n.text.lossy(), n.kind))
+        .collect();
+    let want = [
+        ("example.org", NameKind::Exact),
+        ("*.a.b", NameKind::Suffix),
+        (".c.d", NameKind::NameAndSuffix),
+        ("w.*", NameKind::Prefix),
+        ("^X$", NameKind::Regex { caseless: true }),
+        ("^x$", NameKind::Regex { caseless: false }),
+        ("", NameKind::Exact),
+    ];
+    assert_eq!(names, want.map(|(n, k)| (n.to_owned(), k)));
+}
+
+#[test]
+fn proxy_targets() {
+    let target = |url: &str| {
+        let http = model(&format!("server {{ location /a {{ proxy_pass {url}; }} }}"));
+        match &http.servers[0].locations[0].content {
+            Content::Proxy(p) => p.target.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let parts = |url: &str| {
+        let t = target(url).unwrap();
+        let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+        (
+            text(&t.authority),
+            text(&t.host),
+            t.port,
+            t.unix,
+            t.uri.as_deref().map(text),
+        )
+    };
+    let s = |t: &str| t.to_owned();
+    assert_eq!(parts("http://b"), (s("b"), s("b"), None, false, None));
+    assert_eq!(
+        parts("HTTP://b:81/x?y"),
+        (s("b:81"), s("b"), Some(81), false, Some(s("/x?y")))
+    );
+    assert_eq!(
+        parts("http://b?y"),
+        (s("b"), s("b"), None, false, Some(s("?y")))
+    );
+    assert_eq!(
+        parts("http://[::1]:81/"),
+        (s("[::1]:81"), s("[::1]"), Some(81), false, Some(s("/")))
+    );
+    assert_eq!(
+        parts("http://unix:/s:/x"),
+        (s("unix:/s"), s("/s"), None, true, Some(s("/x")))
+    );
+    assert_eq!(
+        parts("http://unix:/s"),
+        (s("unix:/s"), s("/s"), None, true, None)
+    );
+    assert_eq!(target("http://$b/"), None);
+}
+
+#[test]
+fn upstream_defaults() {
+    let http = model(
+        "upstream Up { server a; server 10.0.0.1:81 weight=2 down; } upstream b { keepalive 5; server c; }",
+    );
+    let up = &http.upstreams[0];
+    assert_eq!(
+        (&up.name[..], up.keepalive, up.keepalive_local),
+        (&b"up"[..], 32, true)
+    );
+    assert_eq!(
+        (
+            up.servers[0].port,
+            up.servers[0].max_fails,
+            up.servers[0].weight
+        ),
+        (80, 1, 1)
+    );
+    assert_eq!(
+        (up.servers[1].port, up.servers[1].down, up.servers[1].weight),
+        (81, true, 2)
+    );
+    assert_eq!(
+        (
+            http.upstreams[1].keepalive,
+            http.upstreams[1].keepalive_local
+        ),
+        (5, false)
+    );
+}
+
+#[test]
+fn roots_and_logs() {
+    let http = model(
+        "log_format f x; server { root a/; access_log l f if=$x; access_log off; location /b { alias c/; }
+         location ~ d { alias /e/$1; access_log m F; } location /f { root $g; } }",
+    );
+    let server = &http.servers[0];
+    assert_eq!(http.settings.core.root.path.lossy(), "/p/html");
+    assert_eq!(server.settings.core.root.path.lossy(), "/p/a");
+    assert!(server.settings.log.access_log.is_none());
+    let root = |path: &str| location(server, path).settings.core.root.clone();
+    assert_eq!(
+        (root("/b").path.lossy(), root("/b").replaces),
+        ("/p/c/".into(), Some(2))
+    );
+    assert_eq!(
+        (root("d").path.lossy(), root("d").replaces),
+        ("/e/$1".into(), Some(usize::MAX))
+    );
+    assert_eq!(root("/f").path.lossy(), "$g");
+    let logs = location(server, "d")
+        .settings
+        .log
+        .access_log
+        .clone()
+        .unwrap();
+    assert_eq!((logs.len(), logs[0].format), (1, 1));
+    let default = http.settings.log.access_log.as_ref().unwrap();
+    assert_eq!(default[0].sink, LogSink::File("/p/logs/access.log".into()));
+}
+
+#[test]
+fn error_pages() {
+    let http = model(
+        "error_page 404 500 /x; error_page 403 = @y; error_page 502 =200 /z; error_page 497 /w;",
+    );
+    let pages: Vec<(u16, Option<Option<u16>>)> = http
+        .settings
+        .core
+        .error_page
+        .iter()
+        .map(|p| (p.status, p.overwrite))
+        .collect();
+    assert_eq!(
+        pages,
+        [
+            (404, None),
+            (500, None),
+            (403, Some(None)),
+            (502, Some(Some(200))),
+            (497, Some(Some(400)))
+        ]
+    );
+}
+
+#[test]
+fn maps_and_ranges() {
+    let http = model(
+        "map $a $b { ~x 1; ~*y 2; \\default 3; default 4; }
+         geo $g { ranges; 1.0.0.0-1.0.0.9 a; 1.0.0.3-1.0.0.4 b; delete 1.0.0.0-1.0.0.2; }",
+    );
+    let kinds: Vec<(String, MapKey)> = http.maps[0]
+        .entries
+        .iter()
+        .map(|e| (e.key.lossy(), e.kind))
+        .collect();
+    let want = [
+        ("x", MapKey::Regex { caseless: false }),
+        ("y", MapKey::Regex { caseless: true }),
+        ("default", MapKey::Exact),
+    ];
+    assert_eq!(kinds, want.map(|(k, m)| (k.to_owned(), m)));
+    assert_eq!(http.maps[0].default.lossy(), "4");
+    let ranges: Vec<String> = http.geos[0]
+        .entries
+        .iter()
+        .map(|e| format!("{}-{} {}", e.first, e.last, e.value.lossy()))
+        .collect();
+    assert_eq!(ranges, ["1.0.0.3-1.0.0.4 b", "1.0.0.5-1.0.0.9 a"]);
+}
+
+#[test]
+fn ranges_are_tried_in_blocks() {
+    let loaded = load_text(
+        "events {} http { geo $g { ranges; 10.0.0.0-10.0.255.255 a; 10.0.0.0-10.1.255.255 b; } }",
+    );
+    assert_eq!(
+        classic(&loaded),
+        [
+            "[warn] duplicate range \"10.0.0.0-10.1.255.255\", value: \"b\", old value: \"a\" in /c/nginx.conf:1"
+        ]
+    );
+}
+
+#[test]
+fn includes() {
+    let loaded = load_files(&[
+        (
+            "/c/nginx.conf",
+            "events {}\nhttp {\ninclude conf.d/*.conf;\ninclude /abs/mime.types;\n}\n",
+        ),
+        ("/c/conf.d/b.conf", "server { server_name b; }"),
+        (
+            "/c/conf.d/a.conf",
+            "server {\nserver_name a;\ninclude snippets/x;\n}",
+        ),
+        ("/c/snippets/x", "root /x;"),
+        ("/abs/mime.types", "types { text/plain txt; }"),
+    ]);
+    assert_eq!(classic(&loaded), Vec::<String>::new());
+    let files: Vec<String> = loaded
+        .files
+        .iter()
+        .map(|(p, _)| p.display().to_string())
+        .collect();
+    assert_eq!(
+        files,
+        [
+            "/c/nginx.conf",
+            "/c/conf.d/a.conf",
+            "/c/snippets/x",
+            "/c/conf.d/b.conf",
+            "/abs/mime.types"
+        ]
+    );
+    let http = loaded.model.unwrap().http.unwrap();
+    assert_eq!(http.servers[0].names[0].text.lossy(), "a");
+    assert_eq!(http.servers[0].settings.core.root.path.lossy(), "/x");
+    assert_eq!(http.settings.core.types.len(), 1);
+}
+
+#[test]
+fn include_cycles_end() {
+    let loaded = load_files(&[
+        ("/c/nginx.conf", "events {}\ninclude a;"),
+        ("/c/a", "include b;"),
+        ("/c/b", "include a;"),
+    ]);
+    assert_eq!(
+        classic(&loaded),
+        ["[emerg] \"/c/a\" includes itself in /c/b:1"]
+    );
+    // Each file names the next one twice: two to the fortieth inclusions without a bound.
+    let files: Vec<(String, String)> = (0..40)
+        .map(|i| {
+            (
+                format!("/c/{i}"),
+                format!("include {};\ninclude {};\n", i + 1, i + 1),
+            )
+        })
+        .collect();
+    let mut all: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(p, t)| (p.as_str(), t.as_str()))
+        .collect();
+    all.push(("/c/40", ""));
+    let loaded = load_files(&all);
+    assert!(
+        classic(&loaded)
+            .iter()
+            .any(|l| l.contains("too many nested or repeated includes"))
+    );
+}
+
+#[test]
+fn globals_and_identity() {
+    use crate::config::{Identity, load, source::Memory};
+    use std::path::Path;
+    let source = Memory([(Path::new("/c").into(), b"".to_vec().into())].into());
+    let nginx = load(
+        &source,
+        Path::new("/c"),
+        Path::new("/"),
+        Some("daemon off; events"),
+        Identity::Nginx,
+    );
+    assert_eq!(
+        classic(&nginx),
+        ["[emerg] unexpected end of parameter, expecting \";\" in command line"]
+    );
+    let nginx = load(
+        &source,
+        Path::new("/c"),
+        Path::new("/"),
+        Some("events {}"),
+        Identity::Nginx,
+    );
+    assert_eq!(
+        classic(&nginx)[0],
+        "[emerg] block directives are not supported in -g option in command line"
+    );
+    let ringx = load(
+        &source,
+        Path::new("/c"),
+        Path::new("/"),
+        Some("pid /x;"),
+        Identity::Ringx,
+    );
+    let main = ringx.model.unwrap().main;
+    assert_eq!(
+        (main.worker_processes, main.daemon, main.pid),
+        (None, false, Some("/x".into()))
+    );
+    let missing = load(
+        &source,
+        Path::new("/d"),
+        Path::new("/"),
+        None,
+        Identity::Nginx,
+    );
+    assert_eq!(
+        classic(&missing)[0],
+        "[emerg] open() \"/d\" failed (2: No such file or directory)"
+    );
+}

@@ -131,8 +131,6 @@ const ABSENT: &[&str] = &[
     "modern_browser",
     "msie",
     "quic",
-    "realip_remote_addr",
-    "realip_remote_port",
     "secure_link",
     "secure_link_expires",
     "slice_range",
@@ -163,6 +161,7 @@ const ABSENT: &[&str] = &[
     "ssl_session_id",
     "ssl_session_reused",
     "ssl_sigalg",
+    "ssl_sigalgs",
 ];
 
 /// Families and their prefixes; a longer prefix stands before a shorter one that it contains.
@@ -182,6 +181,12 @@ impl Builtin {
     /// What a name written by the configuration stands for.
     pub fn of(name: &[u8]) -> Option<Self> {
         let name = std::str::from_utf8(name).ok().filter(|n| !n.is_empty())?;
+        let name = match name {
+            // Nothing replaces the client's address yet.
+            _ if name.eq_ignore_ascii_case("realip_remote_addr") => "remote_addr",
+            _ if name.eq_ignore_ascii_case("realip_remote_port") => "remote_port",
+            _ => name,
+        };
         let known = Self::ALL
             .iter()
             .copied()
@@ -344,6 +349,10 @@ mod tests {
             ("arg_x_a", Some(Var::Named(Family::Arg, 1))),
             ("sent_http_upgrade", Some(Var::Named(Family::SentHttp, 2))),
             ("gzip_ratio", Some(Var::Builtin(Builtin::Absent))),
+            (
+                "realip_remote_addr",
+                Some(Var::Builtin(Builtin::RemoteAddr)),
+            ),
             ("nosuch", None),
             ("", None),
             ("1", None),

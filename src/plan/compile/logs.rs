@@ -87,7 +87,7 @@ impl Compiler<'_> {
     pub(super) fn resolver(&mut self, resolver: &model::Resolver) -> ResolverId {
         let mut servers = Vec::new();
         for (host, port) in &resolver.servers {
-            match (self.env.resolve)(host, *port) {
+            match self.addresses(host.as_bytes(), *port) {
                 Some(addresses) => servers.extend(addresses),
                 None => self.error(
                     format!("host not found in resolver \"{host}\""),

@@ -6,7 +6,7 @@ use super::exchange::Exchange;
 use super::local::{Cx, Generation, Local};
 use super::{access, content, error, filter, log, rewrite, route, transfer};
 use crate::plan::LocationId;
-use crate::proto::h1::parse::RequestError;
+use crate::front::Refusal;
 
 /// What a stage decided. nginx's OK, DECLINED and AGAIN, with the waiting left to `await`.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub enum Reroute {
 /// the error answer and the log line are made.
 pub async fn serve(
     mut exchange: Box<Exchange>,
-    refused: Option<RequestError>,
+    refused: Option<Refusal>,
     generation: Rc<Generation>,
     local: Rc<Local>,
 ) -> Box<Exchange> {
@@ -54,7 +54,7 @@ pub async fn serve(
 }
 
 /// Stages 3 to 7: `exchange.response` is what will be sent; false when the connection ends without an answer.
-pub async fn settle(ex: &mut Exchange, refused: Option<RequestError>, cx: Cx<'_>) -> bool {
+pub async fn settle(ex: &mut Exchange, refused: Option<Refusal>, cx: Cx<'_>) -> bool {
     let mut flow = match refused {
         None => route::begin(ex, cx).await,
         Some(why) => route::refuse(ex, cx, why),

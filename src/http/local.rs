@@ -29,6 +29,10 @@ pub struct Generation {
     pub pool: Pool,
     /// Resolver caches of this epoch.
     pub resolvers: Resolvers,
+    /// Log sinks, by the plan's ids.
+    pub logs: Logs,
+    /// Number of the epoch.
+    pub epoch: u64,
 }
 
 /// Everything of its shard that an exchange may use.
@@ -41,8 +45,8 @@ pub struct Local {
     pub deadlines: Rc<Deadlines>,
     /// Counters, single writer.
     pub counters: Counters,
-    /// Log sinks: access and error.
-    pub logs: Logs,
+    /// Connections should close after what they are doing: a drain has begun.
+    pub draining: Cell<bool>,
     rng: RefCell<Rng>,
     /// Numbers of `userid` cookies.
     pub uids: Sequence,
@@ -57,7 +61,6 @@ impl Local {
         clock: Clock,
         deadlines: Rc<Deadlines>,
         counters: Counters,
-        logs: Logs,
         seed: u64,
     ) -> Self {
         let mut rng = Rng::new(seed);
@@ -67,7 +70,7 @@ impl Local {
             clock,
             deadlines,
             counters,
-            logs,
+            draining: Cell::new(false),
             rng: RefCell::new(rng),
             uids,
             date: Cell::new((i64::MIN, [0; HTTP_DATE_LEN])),

@@ -34,12 +34,12 @@ pub fn line(ex: &mut Exchange, cx: Cx<'_>) {
 /// Hands a line to its log.
 fn write(target: &AccessLogPlan, text: &[u8], ex: &mut Exchange, cx: Cx<'_>) {
     if let Some(log) = target.log {
-        cx.local.logs.access(log, text);
+        cx.generation.logs.access(log, text);
         return;
     }
     let mut path = cx.local.buffers.take(128);
     vars::eval(&target.path, ex, cx, &mut path);
-    cx.local.logs.access_at(&path, text);
+    cx.generation.logs.access_at(&path, text);
     cx.local.buffers.give(path);
 }
 
@@ -79,7 +79,7 @@ pub fn error(ex: &Exchange, cx: Cx<'_>, level: LogLevel, message: fmt::Arguments
     for (log, most) in logs.iter() {
         if level <= *most {
             let text = format_args!("*{} {message}{context}", ex.conn.number);
-            cx.local.logs.error(*log, level, text);
+            cx.generation.logs.error(*log, level, text);
         }
     }
 }

@@ -11,11 +11,11 @@ use super::flow::{Flow, Reroute};
 use super::local::Cx;
 use super::log::Text;
 use super::{error, log, rewrite, vars};
+use crate::front::Refusal;
 use crate::net::Addr;
 use crate::plan::model::LogLevel;
 use crate::plan::regex::Captures;
 use crate::plan::{AddressPlan, LocationId, ServerId};
-use crate::proto::h1::parse::RequestError;
 use crate::proto::head::Method;
 use crate::proto::{host, uri};
 
@@ -51,7 +51,7 @@ pub async fn begin(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
 
 /// A request whose head broke a rule: the answer is an error, made with the settings of the address's
 /// default server.
-pub fn refuse(ex: &mut Exchange, cx: Cx<'_>, why: RequestError) -> Flow {
+pub fn refuse(ex: &mut Exchange, cx: Cx<'_>, why: Refusal) -> Flow {
     ex.reroutes_left = REROUTES;
     enter_server(ex, cx, address(ex, cx).names.default_server());
     // What was read of the head is shown in the log; nothing of it may steer the answer's delivery.
@@ -59,8 +59,21 @@ pub fn refuse(ex: &mut Exchange, cx: Cx<'_>, why: RequestError) -> Flow {
     ex.discard_body = true;
     ex.close = true;
     ex.target_unchanged = false;
-    log::error(ex, cx, LogLevel::Info, format_args!("{}", why.message()));
-    Flow::Error(why.status())
+    let (text, status) = match why {
+        Refusal::Bad(error) => (error.message(), error.status()),
+        Refusal::TimedOut => {
+            ex.client_timed_out = true;
+            ("client timed out (110: Connection timed out) while reading client request headers", 408)
+        }
+        Refusal::Aborted => {
+            let text = "client prematurely closed connection while reading client request headers";
+            log::error(ex, cx, LogLevel::Info, format_args!("{text}"));
+            ex.response.status = 400;
+            return Flow::Close;
+        }
+    };
+    log::error(ex, cx, LogLevel::Info, format_args!("{text}"));
+    Flow::Error(status)
 }
 
 /// Sends the request back to the search for a location.

@@ -28,8 +28,6 @@ pub struct NewPlan {
     /// This shard's listening sockets. One that the shard has already (same key) goes on undisturbed; those that are
     /// missing here are closed.
     pub sockets: Vec<ListenSocket>,
-    /// Log files by their index in the plan.
-    pub logs: Vec<Arc<OwnedFd>>,
 }
 
 /// A listening socket on its way to a shard.
@@ -102,8 +100,8 @@ pub enum Mail {
         /// `worker_shutdown_timeout`; `None` waits for ever.
         within: Option<Duration>,
     },
-    /// Write to these log files from now on.
-    ReopenLogs(Vec<Arc<OwnedFd>>),
+    /// Log files are about to be replaced: hand over what is buffered.
+    ReopenLogs,
     /// A peer's health changed.
     PeerState(PeerState),
     /// A name was resolved.
@@ -150,7 +148,7 @@ impl Mail {
             Self::Serving { .. } => "serving",
             Self::Retired { .. } => "retired",
             Self::Drain { .. } => "drain",
-            Self::ReopenLogs(_) => "reopen logs",
+            Self::ReopenLogs => "reopen logs",
             Self::PeerState(_) => "peer state",
             Self::Resolved(_) => "resolved",
             Self::Resolve { .. } => "resolve",

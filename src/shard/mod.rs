@@ -6,6 +6,8 @@
 //! bytes come.
 
 mod accept;
+mod pool;
+mod service;
 mod drain;
 mod run;
 

@@ -5,12 +5,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::pool::Workers;
 use super::{After, Begin, Event, Serve, Shard};
-use crate::base::time::Mono;
 use crate::front::accept::{self, Broken};
 use crate::front::h1::{Conn, Decoded, Ending};
 use crate::front::{ConnInfo, Refusal, Stream};
@@ -18,23 +16,360 @@ use crate::http::exchange::Exchange;
 use crate::http::flow;
 use crate::http::local::{Generation, Local};
 use crate::mail::{Mail, NewPlan, PeerChange, PeerState};
+use crate::net::clock::Clock;
 use crate::net::listener::Accepted;
-use crate::net::runtime;
-use crate::observe::{Count, Gauge};
-use crate::plan::model::{LingeringClose, LogLevel, Settings};
-use crate::plan::{ListenerId, Plan};
+use crate::net::{clock, runtime};
+use crate::observe::{Count, Counters, Desk, Gauge, Logs, Scribe};
+use crate::observe::scribe::Files;
+use crate::plan::ListenerId;
+use crate::plan::location::LocationPlan;
+use crate::plan::model::{LingeringClose, LogLevel};
 use crate::proto::h1::parse::HeadLimits;
+use crate::upstream::health::{HealthChange, HealthNote};
+use crate::upstream::{Groups, Pool, Resolvers};
 
 /// Exchanges that wait, at most.
 const EXCHANGES_MAX: usize = 1024;
 
-/// How often a replaced generation is looked at for its last exchange to end.
-const RETIRE_LOOK: Duration = Duration::from_millis(20);
+/// How often logs are handed over, health is told and replaced generations are looked at.
+const TICK: Duration = Duration::from_millis(20);
+
+/// Serial numbers of connections differ between shards in their low bits.
+const SHARDS_MAX: u64 = 256;
 
 /// One request for a worker.
-pub(super) struct Job {
+struct Job {
     exchange: Box<Exchange>,
     refused: Option<Refusal>,
     generation: Rc<Generation>,
     local: Rc<Local>,
+}
+
+/// An HTTP proxy on one shard.
+pub struct Http {
+    local: Rc<Local>,
+    desk: Rc<Desk>,
+    scribe: Scribe,
+    generation: RefCell<Option<Rc<Generation>>>,
+    workers: Workers<Job, Box<Exchange>>,
+    exchanges: RefCell<Vec<Box<Exchange>>>,
+    /// The next connection's number.
+    next: Cell<u64>,
+}
+
+impl Http {
+    /// A shard's service; it answers nothing before its first plan comes.
+    #[must_use]
+    pub fn new(parts: &super::Parts, counters: Counters, scribe: Scribe, seed: u64) -> Self {
+        let clock = Clock::new();
+        Self {
+            desk: Desk::new(scribe.clone(), clock.clone()),
+            local: Rc::new(Local::new(clock, parts.deadlines.clone(), counters, seed)),
+            scribe,
+            generation: RefCell::new(None),
+            workers: Workers::new(),
+            exchanges: RefCell::new(Vec::new()),
+            next: Cell::new(u64::from(parts.index.0) + 1),
+        }
+    }
+
+    fn generation(&self) -> Option<Rc<Generation>> {
+        self.generation.borrow().clone()
+    }
+
+    /// Serves a connection to its end.
+    async fn connection(shard: Rc<Shard<Self>>, accepted: Accepted) {
+        let service = &shard.service;
+        let Some(generation) = service.generation() else { return };
+        let counters = &service.local.counters;
+        counters.count(Count::Accepted);
+        counters.count(Count::Handled);
+        let _active = counters.hold(Gauge::Active);
+        let listener = ListenerId(accepted.listener as u32);
+        let Some(mut conn) = service.open(&generation, listener, accepted).await else { return };
+        drop(generation);
+        let mut within = None;
+        loop {
+            if !service.wait(&mut conn, listener, within).await {
+                return;
+            }
+            let Some((mut exchange, refused, generation)) = service.read(&shard, &mut conn, listener).await else {
+                return;
+            };
+            exchange.stream = Stream::H1(conn);
+            let job = Job { exchange, refused, generation: generation.clone(), local: service.local.clone() };
+            counters.raise(Gauge::Writing);
+            let mut exchange = service.workers.run(job, serve).await;
+            counters.lower(Gauge::Writing);
+            let location = &generation.plan.locations[exchange.location];
+            let ending = ending(location, &exchange);
+            within = Some(location.settings.core.keepalive_timeout.timeout);
+            let (stream, head) = exchange.end(&service.local.buffers);
+            exchange.head = head;
+            service.give(exchange);
+            drop(generation);
+            let Stream::H1(back) = stream else { return };
+            conn = back;
+            if !conn.finish(&ending, &service.local.buffers).await || shard.draining() {
+                return;
+            }
+        }
+    }
+
+    /// The first steps of a connection: socket options and the PROXY protocol.
+    async fn open(&self, generation: &Rc<Generation>, listener: ListenerId, accepted: Accepted) -> Option<Box<Conn>> {
+        let number = self.next.get();
+        self.next.set(number + SHARDS_MAX);
+        let Accepted { mut stream, peer, .. } = accepted;
+        let local = stream.local_addr().ok()?;
+        let plan = &generation.plan;
+        let address = plan.listeners.get(listener)?.address(local.ip());
+        let location = &plan.locations[plan.servers[address.names.default_server()].root];
+        let core = &location.settings.core;
+        if core.tcp_nodelay && !local.is_unix() {
+            // Some sockets have no such option; all is well without it.
+            let _ = stream.set_nodelay(true);
+        }
+        let (mut proxy, mut input, mut at) = (None, Vec::new(), 0);
+        if address.proxy_protocol {
+            match accept::proxy_header(&mut stream, core.client_header_timeout, &self.local.buffers).await {
+                Ok((facts, bytes, len)) => (proxy, input, at) = (Some(facts), bytes, len),
+                Err(broken) => {
+                    let text = match broken {
+                        Broken::Invalid => "broken header while reading PROXY protocol",
+                        Broken::Gone => "client closed connection while reading PROXY protocol",
+                    };
+                    let level = if broken == Broken::Invalid { LogLevel::Error } else { LogLevel::Info };
+                    let text = format_args!("*{number} {text}, client: {peer}, server: {local}");
+                    generation.logs.error_all(&location.error_logs, level, text);
+                    return None;
+                }
+            }
+        }
+        let info = Rc::new(ConnInfo {
+            number,
+            remote: peer,
+            local,
+            listener,
+            proxy,
+            accepted: self.local.clock.mono(),
+            requests: Cell::new(0),
+            pipelined: Cell::new(false),
+        });
+        Some(Box::new(Conn::new(stream, info, input, at)))
+    }
+
+    /// Waits for the first byte of a request: `keepalive_timeout` after an earlier one, else the time for a head.
+    async fn wait(&self, conn: &mut Conn, listener: ListenerId, within: Option<Duration>) -> bool {
+        let within = match within {
+            Some(within) => within,
+            None => {
+                let Some(generation) = self.generation() else { return false };
+                let Some(plan) = generation.plan.listeners.get(listener) else { return false };
+                let address = plan.address(conn.info.local.ip());
+                let server = &generation.plan.servers[address.names.default_server()];
+                generation.plan.locations[server.root].settings.core.client_header_timeout
+            }
+        };
+        conn.wait(within).await
+    }
+
+    /// Reads a request's head into a fresh exchange. None when the connection is over.
+    async fn read(
+        &self,
+        shard: &Rc<Shard<Self>>,
+        conn: &mut Conn,
+        listener: ListenerId,
+    ) -> Option<(Box<Exchange>, Option<Refusal>, Rc<Generation>)> {
+        let generation = self.generation()?;
+        let mut exchange = self.take(conn);
+        let plan = &generation.plan;
+        let address = plan.listeners.get(listener)?.address(conn.info.local.ip());
+        let core = &plan.locations[plan.servers[address.names.default_server()].root].settings.core;
+        let limits = HeadLimits {
+            first_buffer: core.client_header_buffer_size,
+            large_count: core.large_client_header_buffers.count as usize,
+            large_size: core.large_client_header_buffers.size,
+            fields_max: core.max_headers as usize,
+            ignore_invalid: core.ignore_invalid_headers,
+            underscores: core.underscores_in_headers,
+        };
+        exchange.started = self.local.clock.mono();
+        exchange.started_unix = self.local.clock.unix();
+        let counters = &self.local.counters;
+        counters.raise(Gauge::Reading);
+        let mut head = std::mem::take(&mut exchange.head);
+        let decoded = conn.read_head(&mut head, &limits, core.client_header_timeout, &self.local.buffers).await;
+        counters.lower(Gauge::Reading);
+        exchange.request_length = head.wire_len.into();
+        exchange.head = head;
+        exchange.conn = conn.info.clone();
+        let refused = match decoded {
+            Decoded::Request => None,
+            Decoded::Refused(refusal) => Some(refusal),
+            Decoded::Closed => {
+                self.give(exchange);
+                return None;
+            }
+        };
+        counters.count(Count::Requests);
+        if shard.draining() {
+            exchange.close = true;
+        }
+        Some((exchange, refused, generation))
+    }
+
+    fn take(&self, conn: &Conn) -> Box<Exchange> {
+        let pooled = self.exchanges.borrow_mut().pop();
+        pooled.unwrap_or_else(|| Box::new(Exchange::new(conn.info.clone())))
+    }
+
+    fn give(&self, exchange: Box<Exchange>) {
+        let mut exchanges = self.exchanges.borrow_mut();
+        if exchanges.len() < EXCHANGES_MAX {
+            exchanges.push(exchange);
+        }
+    }
+
+    /// Serves by another plan from now on. What has begun keeps its own.
+    fn swap(shard: &Rc<Shard<Self>>, new: NewPlan) {
+        let service = &shard.service;
+        let table = service.scribe.table(&new.plan, &Files::default());
+        let generation = Rc::new(Generation {
+            groups: Groups::new(&new.plan.groups),
+            pool: Pool::new(&new.plan.groups),
+            resolvers: Resolvers::new(&new.plan.resolvers, &shard.deadlines),
+            logs: Logs::new(service.desk.clone(), table),
+            epoch: new.epoch,
+            plan: new.plan,
+        });
+        let old = service.generation.borrow_mut().replace(generation.clone());
+        shard.set_sockets_max(generation.plan.main.worker_connections as usize);
+        if let Err(error) = shard.set_listeners(new.sockets) {
+            let main = &generation.plan.main_error_logs;
+            generation.logs.error_all(main, LogLevel::Emerg, format_args!("listening failed ({error})"));
+        }
+        let serving = Mail::Serving { shard: shard.index, epoch: new.epoch };
+        shard.outbox.post(shard.outbox.control(), serving);
+        if let Some(old) = old {
+            runtime::spawn(retire(shard.clone(), old));
+        }
+    }
+}
+
+/// Tells control when the last exchange of a replaced generation is done.
+async fn retire(shard: Rc<Shard<Http>>, old: Rc<Generation>) {
+    let epoch = old.epoch;
+    old.pool.close();
+    let old = Rc::downgrade(&old);
+    while old.strong_count() > 0 {
+        runtime::sleep(TICK).await;
+    }
+    shard.outbox.post(shard.outbox.control(), Mail::Retired { shard: shard.index, epoch });
+}
+
+/// What recurs: logs leave, health of shared groups is told, the time of day is read.
+async fn tick(shard: Rc<Shard<Http>>) {
+    loop {
+        runtime::sleep(TICK).await;
+        let service = &shard.service;
+        service.desk.flush(clock::mono());
+        service.local.draining.set(shard.draining());
+        if let Some(generation) = service.generation() {
+            tell_health(&shard, &generation);
+        }
+    }
+}
+
+/// Mails what this shard learned of peers of `zone`d groups to all others.
+fn tell_health(shard: &Shard<Http>, generation: &Generation) {
+    generation.groups.take_notes(|note| {
+        let change = match note.change {
+            HealthChange::Failed => PeerChange::Failed,
+            HealthChange::Probing => PeerChange::Probing,
+            HealthChange::Recovered => PeerChange::Recovered,
+        };
+        let state = PeerState { epoch: generation.epoch, group: note.group, peer: note.peer.0, change };
+        for other in shard.outbox.others() {
+            shard.outbox.post(other, Mail::PeerState(state));
+        }
+    });
+}
+
+/// The body of a worker: one exchange from head to log line.
+async fn serve(job: Job) -> Box<Exchange> {
+    flow::serve(job.exchange, job.refused, job.generation, job.local).await
+}
+
+/// How the connection may end, by the location that answered.
+fn ending(location: &LocationPlan, exchange: &Exchange) -> Ending {
+    let core = &location.settings.core;
+    Ending {
+        linger: core.lingering_close != LingeringClose::Off,
+        linger_always: core.lingering_close == LingeringClose::Always,
+        linger_time: core.lingering_time,
+        linger_timeout: core.lingering_timeout,
+        reset: (core.reset_timedout_connection && exchange.client_timed_out) || exchange.response.status == 444,
+    }
+}
+
+impl Serve for Http {
+    type Parked = ();
+
+    fn started(shard: &Rc<Shard<Self>>) {
+        runtime::spawn(tick(shard.clone()));
+    }
+
+    async fn serve(shard: Rc<Shard<Self>>, begin: Begin<()>) -> After<()> {
+        if let Begin::Accepted(accepted) = begin {
+            Self::connection(shard, accepted).await;
+        }
+        After::Closed
+    }
+
+    async fn wait((): &mut ()) {}
+
+    fn mail(shard: &Rc<Shard<Self>>, mail: Mail) {
+        let service = &shard.service;
+        match mail {
+            Mail::NewPlan(new) => Self::swap(shard, *new),
+            Mail::ReopenLogs => service.desk.flush_all(),
+            Mail::PeerState(state) => {
+                if let Some(generation) = service.generation()
+                    && generation.epoch == state.epoch
+                {
+                    let change = match state.change {
+                        PeerChange::Failed => HealthChange::Failed,
+                        PeerChange::Probing => HealthChange::Probing,
+                        PeerChange::Recovered => HealthChange::Recovered,
+                    };
+                    let peer = crate::plan::PeerId(state.peer);
+                    let note = HealthNote { group: state.group, peer, change };
+                    generation.groups.apply(note, clock::mono());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn event(shard: &Shard<Self>, event: Event<'_>) {
+        let Some(generation) = shard.service.generation() else { return };
+        let logs = &generation.plan.main_error_logs;
+        let max = generation.plan.main.worker_connections;
+        let tell = |level, text: std::fmt::Arguments<'_>| generation.logs.error_all(logs, level, text);
+        match event {
+            Event::Panicked(message) => {
+                shard.service.local.counters.count(Count::Panics);
+                tell(LogLevel::Alert, format_args!("a connection was dropped: {message}"));
+            }
+            Event::Full => tell(LogLevel::Alert, format_args!("{max} worker_connections are not enough")),
+            Event::Short(error) => tell(LogLevel::Crit, format_args!("accept4() failed ({error})")),
+            Event::AcceptFailed(error) => tell(LogLevel::Alert, format_args!("accept4() failed ({error})")),
+            Event::Cut(count) => tell(LogLevel::Notice, format_args!("open socket left, {count} connections are cut")),
+        }
+    }
+
+    async fn end(shard: &Rc<Shard<Self>>) {
+        shard.service.desk.flush_all();
+    }
 }

@@ -26,8 +26,8 @@ pub struct ConnInfo {
     pub remote: Addr,
     /// Our end, as the client addressed it.
     pub local: Addr,
-    /// The listener that accepted it, in the plan of that moment.
-    pub listener: ListenerId,
+    /// The listener that accepted it, as the plan of the current request numbers it.
+    pub listener: Cell<ListenerId>,
     /// What a PROXY protocol header said, with its bytes for the TLVs.
     pub proxy: Option<Rc<ProxyFacts>>,
     /// When it was accepted.

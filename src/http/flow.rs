@@ -5,8 +5,8 @@ use std::rc::Rc;
 use super::exchange::Exchange;
 use super::local::{Cx, Generation, Local};
 use super::{access, content, error, filter, log, rewrite, route, transfer};
-use crate::plan::LocationId;
 use crate::front::Refusal;
+use crate::plan::LocationId;
 
 /// What a stage decided. nginx's OK, DECLINED and AGAIN, with the waiting left to `await`.
 #[derive(Debug, PartialEq, Eq)]

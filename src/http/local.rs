@@ -57,12 +57,7 @@ pub struct Local {
 impl Local {
     /// A shard's belongings; `seed` must differ between shards and between processes.
     #[must_use]
-    pub fn new(
-        clock: Clock,
-        deadlines: Rc<Deadlines>,
-        counters: Counters,
-        seed: u64,
-    ) -> Self {
+    pub fn new(clock: Clock, deadlines: Rc<Deadlines>, counters: Counters, seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let uids = Sequence::new(rng.word() as u32);
         Self {

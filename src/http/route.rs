@@ -12,7 +12,6 @@ use super::local::Cx;
 use super::log::Text;
 use super::{error, log, rewrite, vars};
 use crate::front::Refusal;
-use crate::net::Addr;
 use crate::plan::model::LogLevel;
 use crate::plan::regex::Captures;
 use crate::plan::{AddressPlan, LocationId, ServerId};
@@ -63,7 +62,10 @@ pub fn refuse(ex: &mut Exchange, cx: Cx<'_>, why: Refusal) -> Flow {
         Refusal::Bad(error) => (error.message(), error.status()),
         Refusal::TimedOut => {
             ex.client_timed_out = true;
-            ("client timed out (110: Connection timed out) while reading client request headers", 408)
+            (
+                "client timed out (110: Connection timed out) while reading client request headers",
+                408,
+            )
         }
         Refusal::Aborted => {
             let text = "client prematurely closed connection while reading client request headers";
@@ -146,24 +148,7 @@ fn allows(list: &[Bytes], method: &[u8]) -> bool {
 
 /// The servers of the address that the client connected to.
 fn address<'a>(ex: &Exchange, cx: Cx<'a>) -> &'a AddressPlan {
-    let listener = &cx.plan.listeners[ex.conn.listener];
-    let hosts = &listener.hosts;
-    let local = match &ex.conn.local {
-        Addr::Ip(at) => Some(*at),
-        Addr::Unix(_) => None,
-    };
-    let exact = if hosts.len() == 1 {
-        None
-    } else {
-        hosts
-            .iter()
-            .find(|(addr, _)| addr.is_some() && *addr == local)
-    };
-    let (_, address) = exact
-        .or_else(|| hosts.iter().find(|(addr, _)| addr.is_none()))
-        .or_else(|| hosts.first())
-        .expect("invariant: a listener has at least one server");
-    address
+    cx.plan.listeners[ex.conn.listener.get()].address(ex.conn.local.ip())
 }
 
 /// Takes over a server and its own settings.

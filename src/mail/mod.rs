@@ -58,6 +58,8 @@ pub struct PeerState {
 pub enum PeerChange {
     /// One more failed try.
     Failed,
+    /// Its rest is over and one request is trying it.
+    Probing,
     /// It answered again after it had failed.
     Recovered,
 }

@@ -172,6 +172,25 @@ pub struct ListenerPlan {
     pub hosts: Vec<(Option<SocketAddr>, AddressPlan)>,
 }
 
+impl ListenerPlan {
+    /// The servers that answer on a local address: its own, or those of the wildcard.
+    #[must_use]
+    pub fn address(&self, local: Option<SocketAddr>) -> &AddressPlan {
+        let exact = match self.hosts.len() {
+            1 => None,
+            _ => self
+                .hosts
+                .iter()
+                .find(|(addr, _)| addr.is_some() && *addr == local),
+        };
+        let (_, address) = exact
+            .or_else(|| self.hosts.iter().find(|(addr, _)| addr.is_none()))
+            .or_else(|| self.hosts.first())
+            .expect("invariant: a listener has at least one server");
+        address
+    }
+}
+
 /// The servers that share one address and port.
 pub struct AddressPlan {
     /// `proxy_protocol` on this address.

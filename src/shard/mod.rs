@@ -6,10 +6,10 @@
 //! bytes come.
 
 mod accept;
-mod pool;
-mod service;
 mod drain;
+mod pool;
 mod run;
+mod service;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -17,6 +17,7 @@ use std::io;
 use std::rc::Rc;
 
 pub use run::{Setup, start};
+pub use service::Http;
 
 use crate::mail::{Mail, Outbox, Target};
 use crate::net::deadline::Deadlines;

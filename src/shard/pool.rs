@@ -33,7 +33,9 @@ pub(super) struct Workers<J, R> {
 impl<J: 'static, R: 'static> Workers<J, R> {
     /// None yet: they are made as they are needed.
     pub(super) fn new() -> Self {
-        Self { idle: RefCell::new(Vec::new()) }
+        Self {
+            idle: RefCell::new(Vec::new()),
+        }
     }
 
     /// Runs `serve` on a job, in a worker that is warm if there is one. All calls must pass the same `serve`.
@@ -66,7 +68,10 @@ impl<J: 'static, R: 'static> Worker<J, R> {
     where
         F: Future<Output = R> + 'static,
     {
-        let slot = Rc::new(Slot { job: Cell::new(None), result: Cell::new(None) });
+        let slot = Rc::new(Slot {
+            job: Cell::new(None),
+            result: Cell::new(None),
+        });
         let own = slot.clone();
         let body = Box::pin(async move {
             loop {
@@ -101,7 +106,8 @@ mod tests {
                 assert_eq!(workers.run(n, double).await, n * 2);
                 assert_eq!(workers.idle.borrow().len(), 1);
             }
-            let (a, b) = crate::net::join::join2(workers.run(1, double), workers.run(2, double)).await;
+            let (a, b) =
+                crate::net::join::join2(workers.run(1, double), workers.run(2, double)).await;
             assert_eq!((a, b), (2, 4));
             assert_eq!(workers.idle.borrow().len(), 2);
         });

@@ -19,11 +19,12 @@ use crate::mail::{Mail, NewPlan, PeerChange, PeerState};
 use crate::net::clock::Clock;
 use crate::net::listener::Accepted;
 use crate::net::{clock, runtime};
-use crate::observe::{Count, Counters, Desk, Gauge, Logs, Scribe};
+use crate::observe::counters::{Count, Gauge};
 use crate::observe::scribe::Files;
-use crate::plan::ListenerId;
+use crate::observe::{Counters, Desk, Logs, Scribe};
 use crate::plan::location::LocationPlan;
 use crate::plan::model::{LingeringClose, LogLevel};
+use crate::plan::{ListenAddr, ListenerId, Plan};
 use crate::proto::h1::parse::HeadLimits;
 use crate::upstream::health::{HealthChange, HealthNote};
 use crate::upstream::{Groups, Pool, Resolvers};
@@ -45,6 +46,13 @@ struct Job {
     local: Rc<Local>,
 }
 
+/// A listening address over reloads: its connections outlive the plan that numbered it.
+struct Home {
+    addr: ListenAddr,
+    /// Its number in the current plan; none when that does not listen there any more.
+    now: Cell<Option<ListenerId>>,
+}
+
 /// An HTTP proxy on one shard.
 pub struct Http {
     local: Rc<Local>,
@@ -53,6 +61,7 @@ pub struct Http {
     generation: RefCell<Option<Rc<Generation>>>,
     workers: Workers<Job, Box<Exchange>>,
     exchanges: RefCell<Vec<Box<Exchange>>>,
+    homes: RefCell<Vec<Rc<Home>>>,
     /// The next connection's number.
     next: Cell<u64>,
 }
@@ -63,12 +72,13 @@ impl Http {
     pub fn new(parts: &super::Parts, counters: Counters, scribe: Scribe, seed: u64) -> Self {
         let clock = Clock::new();
         Self {
-            desk: Desk::new(scribe.clone(), clock.clone()),
+            desk: Desk::new(scribe.clone(), Clock::new()),
             local: Rc::new(Local::new(clock, parts.deadlines.clone(), counters, seed)),
             scribe,
             generation: RefCell::new(None),
             workers: Workers::new(),
             exchanges: RefCell::new(Vec::new()),
+            homes: RefCell::new(Vec::new()),
             next: Cell::new(u64::from(parts.index.0) + 1),
         }
     }
@@ -80,24 +90,37 @@ impl Http {
     /// Serves a connection to its end.
     async fn connection(shard: Rc<Shard<Self>>, accepted: Accepted) {
         let service = &shard.service;
-        let Some(generation) = service.generation() else { return };
+        let Some(generation) = service.generation() else {
+            return;
+        };
         let counters = &service.local.counters;
         counters.count(Count::Accepted);
         counters.count(Count::Handled);
         let _active = counters.hold(Gauge::Active);
-        let listener = ListenerId(accepted.listener as u32);
-        let Some(mut conn) = service.open(&generation, listener, accepted).await else { return };
+        let Some(home) = service.home(ListenerId(accepted.listener as u32)) else {
+            return;
+        };
+        let Some(mut conn) = service.open(&generation, &home, accepted).await else {
+            return;
+        };
         drop(generation);
         let mut within = None;
         loop {
-            if !service.wait(&mut conn, listener, within).await {
+            if !service.wait(&mut conn, &home, within).await {
                 return;
             }
-            let Some((mut exchange, refused, generation)) = service.read(&shard, &mut conn, listener).await else {
+            let Some((mut exchange, refused, generation)) =
+                service.read(&shard, &mut conn, &home).await
+            else {
                 return;
             };
             exchange.stream = Stream::H1(conn);
-            let job = Job { exchange, refused, generation: generation.clone(), local: service.local.clone() };
+            let job = Job {
+                exchange,
+                refused,
+                generation: generation.clone(),
+                local: service.local.clone(),
+            };
             counters.raise(Gauge::Writing);
             let mut exchange = service.workers.run(job, serve).await;
             counters.lower(Gauge::Writing);
@@ -117,12 +140,20 @@ impl Http {
     }
 
     /// The first steps of a connection: socket options and the PROXY protocol.
-    async fn open(&self, generation: &Rc<Generation>, listener: ListenerId, accepted: Accepted) -> Option<Box<Conn>> {
+    async fn open(
+        &self,
+        generation: &Rc<Generation>,
+        home: &Home,
+        accepted: Accepted,
+    ) -> Option<Box<Conn>> {
         let number = self.next.get();
         self.next.set(number + SHARDS_MAX);
-        let Accepted { mut stream, peer, .. } = accepted;
+        let Accepted {
+            mut stream, peer, ..
+        } = accepted;
         let local = stream.local_addr().ok()?;
         let plan = &generation.plan;
+        let listener = home.now.get()?;
         let address = plan.listeners.get(listener)?.address(local.ip());
         let location = &plan.locations[plan.servers[address.names.default_server()].root];
         let core = &location.settings.core;
@@ -132,14 +163,20 @@ impl Http {
         }
         let (mut proxy, mut input, mut at) = (None, Vec::new(), 0);
         if address.proxy_protocol {
-            match accept::proxy_header(&mut stream, core.client_header_timeout, &self.local.buffers).await {
+            match accept::proxy_header(&mut stream, core.client_header_timeout, &self.local.buffers)
+                .await
+            {
                 Ok((facts, bytes, len)) => (proxy, input, at) = (Some(facts), bytes, len),
                 Err(broken) => {
                     let text = match broken {
                         Broken::Invalid => "broken header while reading PROXY protocol",
                         Broken::Gone => "client closed connection while reading PROXY protocol",
                     };
-                    let level = if broken == Broken::Invalid { LogLevel::Error } else { LogLevel::Info };
+                    let level = if broken == Broken::Invalid {
+                        LogLevel::Error
+                    } else {
+                        LogLevel::Info
+                    };
                     let text = format_args!("*{number} {text}, client: {peer}, server: {local}");
                     generation.logs.error_all(&location.error_logs, level, text);
                     return None;
@@ -150,7 +187,7 @@ impl Http {
             number,
             remote: peer,
             local,
-            listener,
+            listener: Cell::new(listener),
             proxy,
             accepted: self.local.clock.mono(),
             requests: Cell::new(0),
@@ -160,15 +197,22 @@ impl Http {
     }
 
     /// Waits for the first byte of a request: `keepalive_timeout` after an earlier one, else the time for a head.
-    async fn wait(&self, conn: &mut Conn, listener: ListenerId, within: Option<Duration>) -> bool {
+    async fn wait(&self, conn: &mut Conn, home: &Home, within: Option<Duration>) -> bool {
         let within = match within {
             Some(within) => within,
             None => {
-                let Some(generation) = self.generation() else { return false };
-                let Some(plan) = generation.plan.listeners.get(listener) else { return false };
-                let address = plan.address(conn.info.local.ip());
+                let Some(generation) = self.generation() else {
+                    return false;
+                };
+                let Some(listener) = home.now.get() else {
+                    return false;
+                };
+                let address = generation.plan.listeners[listener].address(conn.info.local.ip());
                 let server = &generation.plan.servers[address.names.default_server()];
-                generation.plan.locations[server.root].settings.core.client_header_timeout
+                generation.plan.locations[server.root]
+                    .settings
+                    .core
+                    .client_header_timeout
             }
         };
         conn.wait(within).await
@@ -179,13 +223,17 @@ impl Http {
         &self,
         shard: &Rc<Shard<Self>>,
         conn: &mut Conn,
-        listener: ListenerId,
+        home: &Home,
     ) -> Option<(Box<Exchange>, Option<Refusal>, Rc<Generation>)> {
         let generation = self.generation()?;
-        let mut exchange = self.take(conn);
         let plan = &generation.plan;
-        let address = plan.listeners.get(listener)?.address(conn.info.local.ip());
-        let core = &plan.locations[plan.servers[address.names.default_server()].root].settings.core;
+        let listener = home.now.get()?;
+        let address = plan.listeners[listener].address(conn.info.local.ip());
+        conn.info.listener.set(listener);
+        let mut exchange = self.take(conn);
+        let core = &plan.locations[plan.servers[address.names.default_server()].root]
+            .settings
+            .core;
         let limits = HeadLimits {
             first_buffer: core.client_header_buffer_size,
             large_count: core.large_client_header_buffers.count as usize,
@@ -199,7 +247,14 @@ impl Http {
         let counters = &self.local.counters;
         counters.raise(Gauge::Reading);
         let mut head = std::mem::take(&mut exchange.head);
-        let decoded = conn.read_head(&mut head, &limits, core.client_header_timeout, &self.local.buffers).await;
+        let decoded = conn
+            .read_head(
+                &mut head,
+                &limits,
+                core.client_header_timeout,
+                &self.local.buffers,
+            )
+            .await;
         counters.lower(Gauge::Reading);
         exchange.request_length = head.wire_len.into();
         exchange.head = head;
@@ -231,6 +286,34 @@ impl Http {
         }
     }
 
+    fn home(&self, listener: ListenerId) -> Option<Rc<Home>> {
+        self.homes
+            .borrow()
+            .iter()
+            .find(|home| home.now.get() == Some(listener))
+            .cloned()
+    }
+
+    /// Numbers the addresses as `plan` does. Addresses that are gone stay as long as they have connections.
+    fn renumber(&self, plan: &Plan) {
+        let mut homes = self.homes.borrow_mut();
+        homes.retain(|home| {
+            Rc::strong_count(home) > 1 || plan.listeners.iter().any(|l| l.addr == home.addr)
+        });
+        for home in homes.iter() {
+            home.now.set(None);
+        }
+        for (id, listener) in plan.listeners.enumerate() {
+            match homes.iter().find(|home| home.addr == listener.addr) {
+                Some(home) => home.now.set(Some(id)),
+                None => homes.push(Rc::new(Home {
+                    addr: listener.addr.clone(),
+                    now: Cell::new(Some(id)),
+                })),
+            }
+        }
+    }
+
     /// Serves by another plan from now on. What has begun keeps its own.
     fn swap(shard: &Rc<Shard<Self>>, new: NewPlan) {
         let service = &shard.service;
@@ -244,12 +327,20 @@ impl Http {
             plan: new.plan,
         });
         let old = service.generation.borrow_mut().replace(generation.clone());
+        service.renumber(&generation.plan);
         shard.set_sockets_max(generation.plan.main.worker_connections as usize);
         if let Err(error) = shard.set_listeners(new.sockets) {
-            let main = &generation.plan.main_error_logs;
-            generation.logs.error_all(main, LogLevel::Emerg, format_args!("listening failed ({error})"));
+            let main = &generation.plan.error_logs;
+            generation.logs.error_all(
+                main,
+                LogLevel::Emerg,
+                format_args!("listening failed ({error})"),
+            );
         }
-        let serving = Mail::Serving { shard: shard.index, epoch: new.epoch };
+        let serving = Mail::Serving {
+            shard: shard.index,
+            epoch: new.epoch,
+        };
         shard.outbox.post(shard.outbox.control(), serving);
         if let Some(old) = old {
             runtime::spawn(retire(shard.clone(), old));
@@ -265,7 +356,13 @@ async fn retire(shard: Rc<Shard<Http>>, old: Rc<Generation>) {
     while old.strong_count() > 0 {
         runtime::sleep(TICK).await;
     }
-    shard.outbox.post(shard.outbox.control(), Mail::Retired { shard: shard.index, epoch });
+    shard.outbox.post(
+        shard.outbox.control(),
+        Mail::Retired {
+            shard: shard.index,
+            epoch,
+        },
+    );
 }
 
 /// What recurs: logs leave, health of shared groups is told, the time of day is read.
@@ -289,10 +386,13 @@ fn tell_health(shard: &Shard<Http>, generation: &Generation) {
             HealthChange::Probing => PeerChange::Probing,
             HealthChange::Recovered => PeerChange::Recovered,
         };
-        let state = PeerState { epoch: generation.epoch, group: note.group, peer: note.peer.0, change };
-        for other in shard.outbox.others() {
-            shard.outbox.post(other, Mail::PeerState(state));
-        }
+        let state = PeerState {
+            epoch: generation.epoch,
+            group: note.group,
+            peer: note.peer.0,
+            change,
+        };
+        shard.outbox.post_others(|| Mail::PeerState(state));
     });
 }
 
@@ -309,7 +409,8 @@ fn ending(location: &LocationPlan, exchange: &Exchange) -> Ending {
         linger_always: core.lingering_close == LingeringClose::Always,
         linger_time: core.lingering_time,
         linger_timeout: core.lingering_timeout,
-        reset: (core.reset_timedout_connection && exchange.client_timed_out) || exchange.response.status == 444,
+        reset: (core.reset_timedout_connection && exchange.client_timed_out)
+            || exchange.response.status == 444,
     }
 }
 
@@ -344,7 +445,11 @@ impl Serve for Http {
                         PeerChange::Recovered => HealthChange::Recovered,
                     };
                     let peer = crate::plan::PeerId(state.peer);
-                    let note = HealthNote { group: state.group, peer, change };
+                    let note = HealthNote {
+                        group: state.group,
+                        peer,
+                        change,
+                    };
                     generation.groups.apply(note, clock::mono());
                 }
             }
@@ -353,19 +458,33 @@ impl Serve for Http {
     }
 
     fn event(shard: &Shard<Self>, event: Event<'_>) {
-        let Some(generation) = shard.service.generation() else { return };
-        let logs = &generation.plan.main_error_logs;
+        let Some(generation) = shard.service.generation() else {
+            return;
+        };
+        let logs = &generation.plan.error_logs;
         let max = generation.plan.main.worker_connections;
-        let tell = |level, text: std::fmt::Arguments<'_>| generation.logs.error_all(logs, level, text);
+        let tell =
+            |level, text: std::fmt::Arguments<'_>| generation.logs.error_all(logs, level, text);
         match event {
             Event::Panicked(message) => {
                 shard.service.local.counters.count(Count::Panics);
-                tell(LogLevel::Alert, format_args!("a connection was dropped: {message}"));
+                tell(
+                    LogLevel::Alert,
+                    format_args!("a connection was dropped: {message}"),
+                );
             }
-            Event::Full => tell(LogLevel::Alert, format_args!("{max} worker_connections are not enough")),
+            Event::Full => tell(
+                LogLevel::Alert,
+                format_args!("{max} worker_connections are not enough"),
+            ),
             Event::Short(error) => tell(LogLevel::Crit, format_args!("accept4() failed ({error})")),
-            Event::AcceptFailed(error) => tell(LogLevel::Alert, format_args!("accept4() failed ({error})")),
-            Event::Cut(count) => tell(LogLevel::Notice, format_args!("open socket left, {count} connections are cut")),
+            Event::AcceptFailed(error) => {
+                tell(LogLevel::Alert, format_args!("accept4() failed ({error})"))
+            }
+            Event::Cut(count) => tell(
+                LogLevel::Notice,
+                format_args!("open socket left, {count} connections are cut"),
+            ),
         }
     }
 

@@ -8,5 +8,6 @@ pub mod hash;
 pub mod ids;
 pub mod lru;
 pub mod rng;
+pub mod scan;
 pub mod size;
 pub mod time;

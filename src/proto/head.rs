@@ -470,15 +470,61 @@ pub struct RequestHead {
 impl RequestHead {
     /// Forgets the request, keeps the allocations.
     pub fn clear(&mut self) {
-        self.fields.clear();
-        self.dropped.clear();
-        let fields = std::mem::take(&mut self.fields);
-        let dropped = std::mem::take(&mut self.dropped);
-        *self = Self {
+        // Field by field: rebuilding the whole struct would move it twice. The pattern makes a forgotten field an error.
+        let Self {
             fields,
+            line,
+            method,
+            method_name,
+            version,
+            protocol,
+            target,
+            scheme,
+            authority,
+            uri,
+            path,
+            args,
+            has_args,
+            complex,
+            quoted,
+            plus,
+            empty_path,
+            host,
+            has_host,
+            content_length,
+            chunked,
+            connection,
+            upgrade,
+            expect_100,
             dropped,
-            ..Self::default()
-        };
+            wire_len,
+        } = self;
+        fields.clear();
+        dropped.clear();
+        for span in [
+            line,
+            method_name,
+            protocol,
+            target,
+            scheme,
+            authority,
+            uri,
+            path,
+            args,
+            host,
+        ] {
+            *span = Span::default();
+        }
+        for flag in [
+            has_args, complex, quoted, plus, empty_path, has_host, chunked, upgrade, expect_100,
+        ] {
+            *flag = false;
+        }
+        *method = Method::Other;
+        *version = Version::Http11;
+        *content_length = None;
+        *connection = ConnectionWish::None;
+        *wire_len = 0;
     }
 
     /// The bytes of a span of this head.
@@ -562,15 +608,24 @@ pub struct ResponseHead {
 impl ResponseHead {
     /// Forgets the response, keeps the allocations.
     pub fn clear(&mut self) {
-        self.fields.clear();
-        self.ignored.clear();
-        let fields = std::mem::take(&mut self.fields);
-        let ignored = std::mem::take(&mut self.ignored);
-        *self = Self {
+        let Self {
             fields,
+            status,
+            status_line,
+            reason,
+            version,
+            content_length,
+            chunked,
+            connection,
+            upgrade,
             ignored,
-            ..Self::default()
-        };
+            wire_len,
+        } = self;
+        fields.clear();
+        ignored.clear();
+        (*status, *status_line, *reason) = (0, Span::default(), Span::default());
+        (*version, *content_length, *chunked) = (Version::Http11, None, false);
+        (*connection, *upgrade, *wire_len) = (ConnectionWish::None, false, 0);
     }
 
     /// The bytes of a span of this head.

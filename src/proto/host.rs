@@ -1,5 +1,7 @@
 //! Host names of requests: validation and the normal form that picks a server. Start at [`validate`].
 
+use crate::base::scan::{first_equal, flags_of, may_have_pair};
+
 /// A valid host, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Host {
@@ -15,16 +17,13 @@ pub struct Host {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidHost;
 
-/// A name with nothing but these needs no closer look.
-const PLAIN: u8 = 0;
 const UPPER: u8 = 1;
 const DOT: u8 = 2;
-const COLON: u8 = 3;
-/// Allowed by RFC 3986 and rare: `_~!$&'()*+,;=`.
-const RARE: u8 = 4;
-const PERCENT: u8 = 5;
-const INVALID: u8 = 6;
+const COLON: u8 = 4;
+const PERCENT: u8 = 8;
+const INVALID: u8 = 16;
 
+/// What a byte is in a host. No flag: letters, digits, hyphens, and what RFC 3986 allows besides.
 static CLASS: [u8; 256] = {
     let mut table = [INVALID; 256];
     let mut b = 0;
@@ -33,14 +32,14 @@ static CLASS: [u8; 256] = {
         if byte.is_ascii_uppercase() {
             table[b] = UPPER;
         } else if byte.is_ascii_alphanumeric() || byte == b'-' {
-            table[b] = PLAIN;
+            table[b] = 0;
         }
         b += 1;
     }
     let rare = b"_~!$&'()*+,;=";
     let mut i = 0;
     while i < rare.len() {
-        table[rare[i] as usize] = RARE;
+        table[rare[i] as usize] = 0;
         i += 1;
     }
     table[b'.' as usize] = DOT;
@@ -54,38 +53,36 @@ pub fn validate(host: &[u8]) -> Result<Host, InvalidHost> {
     if host.first() == Some(&b'[') {
         return literal(host);
     }
-    let (mut upper, mut dot) = (false, usize::MAX);
-    let mut end = host.len();
-    for (i, &byte) in host.iter().enumerate() {
-        match CLASS[byte as usize] {
-            PLAIN | RARE => {}
-            UPPER => upper = true,
-            DOT => {
-                if i > 0 && dot == i - 1 {
-                    return Err(InvalidHost);
-                }
-                dot = i;
-            }
-            COLON => {
-                end = i;
-                break;
-            }
-            // Differs from nginx: a percent sign that escapes nothing is refused.
-            PERCENT if is_escape(&host[i..]) => {}
-            _ => return Err(InvalidHost),
+    let (name, port) = match first_equal(host, 0, b':') {
+        Some(colon) => (&host[..colon], port(&host[colon..])?),
+        None => (host, 0),
+    };
+    let flags = flags_of(name, &CLASS);
+    if flags & (INVALID | PERCENT) != 0 {
+        // Differs from nginx: a percent sign that escapes nothing is refused.
+        let escapes = || {
+            name.iter()
+                .enumerate()
+                .all(|(i, &b)| b != b'%' || is_escape(&name[i..]))
+        };
+        if flags & INVALID != 0 || !escapes() {
+            return Err(InvalidHost);
         }
     }
-    let port = port(&host[end..])?;
-    if end > 0 && dot == end - 1 {
-        end -= 1;
+    let mut len = name.len();
+    if flags & DOT != 0 {
+        if may_have_pair(name, b'.', *b"..") && name.array_windows().any(|pair| pair == b"..") {
+            return Err(InvalidHost);
+        }
+        len -= usize::from(name.ends_with(b"."));
     }
-    if end == 0 {
+    if len == 0 {
         return Err(InvalidHost);
     }
     Ok(Host {
-        len: end,
+        len,
         port,
-        upper,
+        upper: flags & UPPER != 0,
     })
 }
 
@@ -95,7 +92,7 @@ fn literal(host: &[u8]) -> Result<Host, InvalidHost> {
     let mut upper = false;
     for (i, &byte) in host[..close].iter().enumerate().skip(1) {
         match CLASS[byte as usize] {
-            PLAIN | RARE | COLON => {}
+            0 | COLON => {}
             UPPER => upper = true,
             DOT if host[i - 1] != b'.' => {}
             _ => return Err(InvalidHost),

@@ -4,6 +4,7 @@
 //!
 //! Start at [`request_line`], [`status_line`], [`field`], [`chunk_head`].
 
+use super::super::head::{Field, Fields};
 use super::super::tokens::Token;
 
 /// The last chunk with no trailers behind it.
@@ -127,6 +128,38 @@ fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b": ");
     self::value(out, value);
     out.extend_from_slice(CRLF);
+}
+
+/// Appends the fields that `keep` accepts, in order. Lines that came from the wire as `name: value CR LF` are copied as they are,
+/// neighbours together; the parser has checked them. All others are written anew, and left out when their names could break
+/// the line.
+#[inline]
+pub fn fields(out: &mut Vec<u8>, fields: &Fields, mut keep: impl FnMut(&Field) -> bool) {
+    let buf = fields.buf();
+    // The stretch of wire lines that is not copied yet.
+    let (mut start, mut end) = (0, 0);
+    for field in fields.list() {
+        if !keep(field) {
+            continue;
+        }
+        let line = field.name.start as usize;
+        let value_end = field.value.end();
+        let is_line = field.value.start as usize == field.name.end() + 2
+            && buf[field.name.end()..].starts_with(b": ")
+            && buf[value_end..].starts_with(CRLF);
+        if is_line && line == end {
+            end = value_end + 2;
+            continue;
+        }
+        out.extend_from_slice(&buf[start..end]);
+        (start, end) = (0, 0);
+        if is_line {
+            (start, end) = (line, value_end + 2);
+        } else {
+            self::field(out, field.name.of(buf), field.value.of(buf));
+        }
+    }
+    out.extend_from_slice(&buf[start..end]);
 }
 
 /// Appends a field with a number for its value.
@@ -309,6 +342,42 @@ mod tests {
             let text = line.strip_suffix(b"\r\n").unwrap();
             assert!(!text.iter().any(|&b| breaks_line(b)), "{line:?}");
         }
+    }
+
+    #[test]
+    fn fields_are_copied_or_written_anew() {
+        use super::super::super::head::RequestHead;
+        use super::super::parse::{HeadLimits, RequestParser};
+        let wire = "GET / HTTP/1.1\r\nHost: x\r\nA: 1\r\nB:2\r\nC: 3 \r\nD:  4\r\nE: 5\nConnection: close\r\nF: 6\r\nG: 7\r\nbare\r\nH: 8\r\n\r\n";
+        let mut head = RequestHead::default();
+        RequestParser::new()
+            .parse(wire.as_bytes(), &HeadLimits::default(), &mut head)
+            .unwrap();
+        head.fields.push(b"X", b"a\r\nb");
+        head.fields.push(b"bad name", b"");
+        head.fields.set(Token::HOST, b"y");
+        let anew = |keep: &dyn Fn(&Field) -> bool| {
+            with(|o| {
+                for f in head.fields.list().iter().filter(|f| keep(f)) {
+                    field(o, head.bytes(f.name), head.bytes(f.value));
+                }
+            })
+        };
+        let keeps: [&dyn Fn(&Field) -> bool; 4] = [
+            &|_| true,
+            &|f| !f.token.is_hop_by_hop(),
+            &|f| f.token != Token::HOST,
+            &|f| f.name.start % 2 == 0,
+        ];
+        for keep in keeps {
+            assert_eq!(with(|o| fields(o, &head.fields, keep)), anew(keep));
+        }
+        let text = anew(&|_| true);
+        assert!(
+            text.starts_with("Host: y\r\nA: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nE: 5\r\n")
+                && text.ends_with("bare: \r\nH: 8\r\nX: a  b\r\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use super::super::head::{Method, RequestHead, Span, Version};
 use super::super::tokens::Token;
 use super::parse::RequestError;
+use crate::base::scan::{first_below, first_equal, first_of_two, flags_of, may_have_pair};
 
 /// What stands at the start of a line of fields.
 pub(super) enum Line {
@@ -30,61 +31,86 @@ pub(super) struct FieldLine {
 pub(super) struct BrokenAt(pub usize);
 
 /// Reads the line of fields that starts at `at`.
-#[inline]
+#[inline(always)]
 pub(super) fn field_line(buf: &[u8], at: usize, underscores: bool) -> Result<Line, BrokenAt> {
-    let rest = &buf[at..];
-    match rest {
-        [] | [b'\r'] => return Ok(Line::Incomplete),
-        [b'\n', ..] => return Ok(Line::End(at + 1)),
-        [b'\r', b'\n', ..] => return Ok(Line::End(at + 2)),
-        [b'\r', ..] => return Err(BrokenAt(at)),
-        _ => {}
-    }
-    let mut name_len = find_colon(rest);
-    let token = Token::of(&rest[..name_len]);
-    let mut odd = false;
-    // A known name has only good bytes; every other one is looked at.
+    // Known names have only good bytes; lines that start otherwise are looked at byte by byte.
+    let colon = first_equal(&buf[..buf.len().min(at + SHORT_NAME_MAX)], at, b':').unwrap_or(at);
+    let token = Token::of_part(buf, at, colon - at);
     if !token.is_known() {
-        match scan_name(rest, underscores) {
-            Name::Colon(len, is_odd) => (name_len, odd) = (len, is_odd),
-            Name::LineEnd(len, is_odd) => return no_colon(buf, at, len, is_odd),
-            Name::Incomplete => return Ok(Line::Incomplete),
-            Name::Broken(by) => return Err(BrokenAt(at + by)),
-        }
+        return other_line(buf, at, underscores);
     }
-    let name = Span::new(at, at + name_len);
-    let mut start = at + name_len + 1;
+    value(buf, at, colon, token, false)
+}
+
+/// How far a colon is looked for at once. Known names are shorter.
+const SHORT_NAME_MAX: usize = 40;
+
+/// The value behind the colon.
+#[inline(always)]
+fn value(buf: &[u8], at: usize, colon: usize, token: Token, odd: bool) -> Result<Line, BrokenAt> {
+    let mut start = colon + 1;
     while buf.get(start) == Some(&b' ') {
         start += 1;
     }
     let Some((mut end, next)) = line_end(buf, start)? else {
         return Ok(Line::Incomplete);
     };
-    while end > start && buf[end - 1] == b' ' {
-        end -= 1;
+    if end > start && buf[end - 1] == b' ' {
+        end = trim_end(buf, start, end);
     }
     Ok(Line::Field(FieldLine {
         token,
-        name,
+        name: Span::new(at, colon),
         value: Span::new(start, end),
         odd,
         next,
     }))
 }
 
+/// The end of `buf[start..end]` without the spaces at its end.
+#[cold]
+fn trim_end(buf: &[u8], start: usize, end: usize) -> usize {
+    let spaces = buf[start..end]
+        .iter()
+        .rev()
+        .take_while(|&&b| b == b' ')
+        .count();
+    end - spaces
+}
+
+/// A line that does not start with a known name.
+fn other_line(buf: &[u8], at: usize, underscores: bool) -> Result<Line, BrokenAt> {
+    match &buf[at..] {
+        [] | [b'\r'] => return Ok(Line::Incomplete),
+        [b'\n', ..] => return Ok(Line::End(at + 1)),
+        [b'\r', b'\n', ..] => return Ok(Line::End(at + 2)),
+        [b'\r', ..] => return Err(BrokenAt(at)),
+        rest => match scan_name(rest, underscores) {
+            Name::Colon(len, odd) => value(buf, at, at + len, Token::NONE, odd),
+            Name::LineEnd(len, odd) => no_colon(buf, at, len, odd),
+            Name::Incomplete => Ok(Line::Incomplete),
+            Name::Broken(by) => Err(BrokenAt(at + by)),
+        },
+    }
+}
+
 /// The end of the line's text and the start of the next line. NUL and a CR without its LF break the line.
 /// Differs from nginx: it takes CR CR LF for a line end.
-#[inline]
+#[inline(always)]
 pub(super) fn line_end(buf: &[u8], from: usize) -> Result<Option<(usize, usize)>, BrokenAt> {
-    let Some(found) = memchr::memchr3(b'\r', b'\n', 0, &buf[from..]) else {
-        return Ok(None);
-    };
-    let end = from + found;
-    match (buf[end], buf.get(end + 1)) {
-        (b'\n', _) => Ok(Some((end, end + 1))),
-        (b'\r', Some(b'\n')) => Ok(Some((end, end + 2))),
-        (b'\r', None) => Ok(None),
-        _ => Err(BrokenAt(end)),
+    let mut end = from;
+    loop {
+        let Some(found) = first_below(buf, end, b'\r' + 1) else {
+            return Ok(None);
+        };
+        end = found;
+        match &buf[end..] {
+            [b'\r', b'\n', ..] => return Ok(Some((end, end + 2))),
+            [b'\n', ..] => return Ok(Some((end, end + 1))),
+            [b'\r'] => return Ok(None),
+            [b'\r' | 0, ..] => return Err(BrokenAt(end)),
+            _ => end += 1,
+        }
     }
 }
 
@@ -101,28 +127,6 @@ fn no_colon(buf: &[u8], at: usize, len: usize, odd: bool) -> Result<Line, Broken
         odd,
         next,
     }))
-}
-
-/// How far [`find_colon`] looks. Known names are shorter, and looking on would make lines without a colon quadratic.
-const SHORT_NAME_MAX: usize = 40;
-
-/// The position of the first colon within the first bytes, or 0. Eight bytes at a time.
-#[inline]
-fn find_colon(rest: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = ONES << 7;
-    let near = &rest[..rest.len().min(SHORT_NAME_MAX)];
-    let (words, tail) = near.as_chunks::<8>();
-    for (i, word) in words.iter().enumerate() {
-        let x = u64::from_le_bytes(*word) ^ (ONES * b':' as u64);
-        let zero = x.wrapping_sub(ONES) & !x & HIGH;
-        if zero != 0 {
-            return i * 8 + (zero.trailing_zeros() / 8) as usize;
-        }
-    }
-    tail.iter()
-        .position(|&b| b == b':')
-        .map_or(0, |i| words.len() * 8 + i)
 }
 
 enum Name {
@@ -174,32 +178,18 @@ fn scan_name(rest: &[u8], underscores: bool) -> Name {
     Name::Incomplete
 }
 
-const PLAIN: u8 = 0;
 const SLASH: u8 = 1;
 const PERCENT: u8 = 2;
-const PLUS: u8 = 3;
-const QUERY: u8 = 4;
-const FRAGMENT: u8 = 5;
-const END: u8 = 6;
-const CONTROL: u8 = 7;
+const PLUS: u8 = 4;
+const DELETE: u8 = 8;
 
-/// What a byte is in a request target.
-static TARGET: [u8; 256] = {
-    let mut table = [PLAIN; 256];
-    let mut b = 0;
-    while b < 0x20 {
-        table[b] = CONTROL;
-        b += 1;
-    }
-    table[0x7f] = CONTROL;
-    table[b' ' as usize] = END;
-    table[b'\r' as usize] = END;
-    table[b'\n' as usize] = END;
+/// What a byte is in a path; no flag for most.
+static PATH: [u8; 256] = {
+    let mut table = [0; 256];
     table[b'/' as usize] = SLASH;
     table[b'%' as usize] = PERCENT;
     table[b'+' as usize] = PLUS;
-    table[b'?' as usize] = QUERY;
-    table[b'#' as usize] = FRAGMENT;
+    table[0x7f] = DELETE;
     table
 };
 
@@ -247,52 +237,35 @@ fn skip_spaces(buf: &[u8], mut at: usize) -> Option<usize> {
 /// Reads path, query and fragment from `start` on; returns their end.
 #[inline]
 fn target(buf: &[u8], start: usize, head: &mut RequestHead) -> Result<Option<usize>, RequestError> {
-    let mut i = start;
-    let stop = loop {
-        let Some(&byte) = buf.get(i) else {
-            return Ok(None);
-        };
-        match TARGET[byte as usize] {
-            PLAIN => {}
-            SLASH => head.complex |= matches!(buf.get(i + 1), Some(b'/' | b'.')),
-            PERCENT => {
-                head.complex = true;
-                head.quoted = true;
-            }
-            PLUS => head.plus = true,
-            CONTROL => return Err(RequestError::InvalidRequest),
-            stop => break stop,
-        }
-        i += 1;
+    let Some(end) = first_below(buf, start, b' ' + 1) else {
+        return Ok(None);
     };
-    head.path = Span::new(start, i);
-    if stop == QUERY {
-        head.has_args = true;
-        i += 1;
-        let args = i;
-        while let Some(&byte) = buf.get(i) {
-            match TARGET[byte as usize] {
-                CONTROL => return Err(RequestError::InvalidRequest),
-                FRAGMENT | END => break,
-                _ => i += 1,
-            }
-        }
-        head.args = Span::new(args, i);
+    if !matches!(buf[end], b' ' | b'\r' | b'\n') {
+        return Err(RequestError::InvalidRequest);
     }
-    // nginx keeps a fragment in what it forwards, but neither path nor arguments have it.
-    while let Some(&byte) = buf.get(i) {
-        match TARGET[byte as usize] {
-            CONTROL => return Err(RequestError::InvalidRequest),
-            END => {
-                head.uri = Span::new(start, i);
-                return Ok(Some(i));
-            }
-            FRAGMENT => head.complex = true,
-            _ => {}
+    let whole = &buf[..end];
+    let mark = first_of_two(whole, start, b'?', b'#');
+    let path = &buf[start..mark.unwrap_or(end)];
+    let mut flags = flags_of(path, &PATH);
+    head.plus = flags & PLUS != 0;
+    head.quoted = flags & PERCENT != 0;
+    head.complex |= head.quoted || may_have_pair(path, b'/', *b"/.");
+    head.path = Span::new(start, start + path.len());
+    head.uri = Span::new(start, end);
+    if let Some(mark) = mark {
+        // nginx keeps a fragment in what it forwards, but neither path nor arguments have it.
+        let fragment = first_equal(whole, mark, b'#');
+        head.complex |= fragment.is_some();
+        if buf[mark] == b'?' {
+            head.has_args = true;
+            head.args = Span::new(mark + 1, fragment.unwrap_or(end));
         }
-        i += 1;
+        flags |= flags_of(&whole[mark..], &PATH);
     }
-    Ok(None)
+    if flags & DELETE != 0 {
+        return Err(RequestError::InvalidRequest);
+    }
+    Ok(Some(end))
 }
 
 /// Reads an absolute-form target; returns its end.

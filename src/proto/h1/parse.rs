@@ -402,7 +402,7 @@ impl RequestParser {
         true
     }
 
-    #[inline]
+    #[inline(always)]
     fn accept(
         &mut self,
         buf: &[u8],
@@ -441,6 +441,11 @@ impl RequestParser {
             }
             Token::CONNECTION => {
                 let value = field.value.of(buf);
+                // What nearly every client sends needs no search.
+                if value == b"keep-alive" {
+                    head.connection = ConnectionWish::KeepAlive;
+                    return Ok(());
+                }
                 if let Some(wish) = connection_wish(value) {
                     head.connection = wish;
                 }

@@ -190,13 +190,16 @@ impl ResponseParser {
                 })?;
             }
             Token::CONNECTION => {
-                // Any `close` closes, wherever it stands.
-                if head.connection != ConnectionWish::Close
-                    && let Some(wish) = connection_wish(value)
-                {
-                    head.connection = wish;
+                // What nearly every origin sends needs no search; and any `close` closes, wherever it stands.
+                let wish = if value == b"keep-alive" {
+                    Some(ConnectionWish::KeepAlive)
+                } else {
+                    head.upgrade |= list_has(value, b"upgrade");
+                    connection_wish(value)
+                };
+                if head.connection != ConnectionWish::Close {
+                    head.connection = wish.unwrap_or(head.connection);
                 }
-                head.upgrade |= list_has(value, b"upgrade");
             }
             _ if !interim
                 && token.is_single_in_response()

@@ -142,13 +142,7 @@ fn strangers_answers_change_nothing() {
     let mut failed_id = answer(&question, 3, &[]);
     failed_id[0] ^= 1;
     let format_error = answer(&question, 1, &[]);
-    for wrong in [
-        other_id,
-        other_name,
-        failed_id,
-        format_error,
-        question.clone(),
-    ] {
+    for wrong in [other_id, other_name, failed_id, format_error, question] {
         assert_eq!(
             fresh().handle_message(b"a.example", &wrong, false),
             Progress::Wait

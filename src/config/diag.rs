@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use super::tree::{SourceFile, Span};
+pub use super::tree::{SourceFile, Span};
 
 /// How serious a finding is, in the words of nginx's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -894,3 +894,13 @@ pub enum TryLast {
 
 /// A content type and the extension it belongs to.
 pub type MimeType = (Arc<[u8]>, Arc<[u8]>);
+
+/// Reads a configuration from a text as `/etc/ringx/test.conf`, for the tests of modules above.
+#[cfg(test)]
+pub(crate) fn load_text(text: &str) -> super::Loaded {
+    let file = PathBuf::from("/etc/ringx/test.conf");
+    let prefix = PathBuf::from("/etc/ringx");
+    let mut source = super::source::Memory::default();
+    source.0.insert(file.clone(), Arc::from(text.as_bytes()));
+    super::load(&source, &file, &prefix, None, super::Identity::Ringx)
+}

@@ -36,8 +36,8 @@ pub struct Credentials {
 /// One listening socket of one shard, without its descriptor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerSlot {
-    /// The address as the plan spells it.
-    pub address: String,
+    /// The plan's listener.
+    pub listener: u32,
     /// The shard that accepts from it.
     pub shard: u32,
 }
@@ -204,7 +204,7 @@ impl Bundle {
         });
         out.list(&self.logs, |out, path| out.path(path));
         out.list(&self.listeners, |out, slot| {
-            out.bytes(slot.address.as_bytes());
+            out.u32(slot.listener);
             out.u32(slot.shard);
         });
     }
@@ -234,7 +234,7 @@ impl Bundle {
             logs: from.list(Reader::path)?,
             listeners: from.list(|from| {
                 Ok(ListenerSlot {
-                    address: from.text()?,
+                    listener: from.u32()?,
                     shard: from.u32()?,
                 })
             })?,
@@ -397,7 +397,7 @@ mod tests {
             }),
             logs: vec!["/var/log/nginx/access.log".into()],
             listeners: vec![ListenerSlot {
-                address: "0.0.0.0:80".to_owned(),
+                listener: 4,
                 shard: 1,
             }],
         }

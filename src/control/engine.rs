@@ -1,18 +1,45 @@
 //! The shards as the worker sees them: started from a bundle, swapped to another, told to go.
 //!
-//! Start at [`Engine::start`].
+//! Control's box is the last one of the post; shards answer into it. Knows nothing of what shards do with a
+//! connection: that is the [`Serve`] they are started with. Start at [`Engine::start`].
 
-use std::collections::HashMap;
-use std::fs::File;
+use std::collections::VecDeque;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::bundle::Bundle;
-use crate::plan::Plan;
+use super::cores;
+use crate::mail::{Inbox, ListenSocket, Mail, NewPlan, Post, Target};
+use crate::net::bell;
+use crate::net::clock;
+use crate::net::runtime::{self, Choice, Prefer};
+use crate::observe::scribe::Files;
+use crate::observe::{Counters, Scribe};
+use crate::plan::{ListenerId, Plan};
+use crate::shard::{self, Parts, Serve, Setup};
 
 /// Log files by path.
-pub type Logs = HashMap<PathBuf, Arc<File>>;
+pub type Logs = Files;
+
+/// How long all shards may take to serve a new plan; they do it between two connections.
+const SERVING_WAIT: Duration = Duration::from_secs(10);
+/// How long a stop waits for shards to write what is buffered.
+const STOP_WAIT: Duration = Duration::from_millis(500);
+
+/// What a shard gets from its process, besides its [`Parts`]. Its log table comes from the scribe, which knows the
+/// places of a plan before [`Mail::NewPlan`] brings it.
+#[derive(Clone)]
+pub struct Kit {
+    /// Writes the logs.
+    pub scribe: Scribe,
+    /// The shard's own counters, through which it reads those of all.
+    pub counters: Counters,
+}
 
 /// What shards tell on their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,36 +48,105 @@ pub enum Event {
     Drained(u64),
     /// All shards have finished after a quit.
     Finished,
+    /// A shard ended that nobody told to.
+    Lost(u16),
 }
 
 /// The running shards.
 pub struct Engine {
-    event: OwnedFd,
-    sockets: Vec<OwnedFd>,
-    events: Vec<Event>,
-    generation: u64,
+    post: Post<Mail>,
+    inbox: Inbox<Mail>,
+    bell: OwnedFd,
+    threads: Vec<Option<JoinHandle<io::Result<()>>>>,
+    /// Writes the logs of all shards.
+    scribe: Scribe,
+    plan: Arc<Plan>,
+    epoch: u64,
+    /// Shards that have yet to serve the epoch.
+    awaited: Vec<u16>,
+    /// Replaced epochs, with the number of shards on which one still has exchanges.
+    retiring: Vec<(u64, usize)>,
+    leaving: bool,
+    choice: Choice,
 }
 
 impl Engine {
-    /// Starts all shards.
-    pub fn start(
+    /// Starts all shards, each with what `make` gives on its thread, and waits until they serve.
+    pub fn start<S, F>(
         bundle: &Bundle,
         plan: Plan,
         logs: &Logs,
         sockets: Vec<OwnedFd>,
-    ) -> Result<Self, String> {
-        let _ = (logs, plan);
-        let event = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)
-            .map_err(|e| e.to_string())?;
-        Ok(Self {
-            event,
-            sockets,
-            events: Vec::new(),
-            generation: bundle.generation,
-        })
+        make: F,
+    ) -> Result<Self, String>
+    where
+        S: Serve,
+        F: Fn(&Parts, Kit) -> S + Clone + Send + 'static,
+    {
+        let failed = |error: io::Error| format!("shards cannot be started: {error}");
+        let count = usize::try_from(bundle.shards).unwrap_or(1).max(1);
+        let choice = choose_driver(&plan)?;
+        let bells = (0..=count)
+            .map(|_| bell::event())
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(failed)?;
+        let (post, mut inboxes) = Post::new(bells);
+        let Some(inbox) = inboxes.pop() else {
+            return Err("shards without control".to_owned());
+        };
+        let bell = inbox.bell().map_err(failed)?;
+        let pins = cores::pins(&plan.main, count);
+        let scribe = Scribe::start().map_err(failed)?;
+        let mut threads = Vec::new();
+        for ((inbox, pin), counters) in inboxes.into_iter().zip(pins).zip(Counters::shards(count)) {
+            let setup = Setup {
+                core: None,
+                choice: choice.clone(),
+                ring_entries: runtime::RING_ENTRIES_DEFAULT,
+                sockets_max: plan.main.worker_connections as usize,
+            };
+            let make = make.clone();
+            let kit = Kit {
+                scribe: scribe.clone(),
+                counters,
+            };
+            let pinned = move |parts: &Parts| {
+                cores::pin(pin.as_ref());
+                make(parts, kit)
+            };
+            threads.push(Some(
+                shard::start(setup, inbox, post.clone(), pinned).map_err(failed)?,
+            ));
+        }
+        let plan = Arc::new(plan);
+        let mut engine = Self {
+            post,
+            inbox,
+            bell,
+            threads,
+            scribe,
+            plan,
+            epoch: bundle.generation,
+            awaited: Vec::new(),
+            retiring: Vec::new(),
+            leaving: false,
+            choice,
+        };
+        engine.hand_out(bundle, logs, sockets)?;
+        Ok(engine)
     }
 
-    /// Puts another configuration in place of the one that is served.
+    /// The driver in use, and why it is not the ring if it is not.
+    #[must_use]
+    pub fn driver(&self) -> String {
+        let name = self.choice.driver.name();
+        match self.choice.reason.as_str() {
+            "" => format!("using the \"{name}\" event method"),
+            reason => format!("using the \"{name}\" event method ({reason})"),
+        }
+    }
+
+    /// Puts another configuration in place of the one that is served, and waits until all shards serve it.
     pub fn swap(
         &mut self,
         bundle: &Bundle,
@@ -58,39 +154,210 @@ impl Engine {
         logs: &Logs,
         sockets: Vec<OwnedFd>,
     ) -> Result<(), String> {
-        let _ = (logs, plan);
-        self.sockets = sockets;
-        self.tell(Event::Drained(self.generation));
-        self.generation = bundle.generation;
+        self.retiring.push((self.epoch, self.threads.len()));
+        self.plan = Arc::new(plan);
+        self.epoch = bundle.generation;
+        self.hand_out(bundle, logs, sockets)
+    }
+
+    fn hand_out(
+        &mut self,
+        bundle: &Bundle,
+        logs: &Logs,
+        sockets: Vec<OwnedFd>,
+    ) -> Result<(), String> {
+        // Shards find their places by number: those of a new plan are known before it arrives.
+        self.scribe.table(&self.plan, logs);
+        let mut shares: Vec<Vec<ListenSocket>> = self.threads.iter().map(|_| Vec::new()).collect();
+        for (slot, fd) in bundle.listeners.iter().zip(sockets) {
+            let stat = rustix::fs::fstat(&fd)
+                .map_err(|error| format!("fstat() of a listener failed ({error})"))?;
+            let share = shares
+                .get_mut(slot.shard as usize)
+                .ok_or("a listener for a shard that does not exist")?;
+            let listener = ListenerId(slot.listener);
+            // A socket keeps its inode across processes and descriptors, so that it is known again after a reload.
+            share.push(ListenSocket {
+                key: stat.st_ino,
+                listener,
+                fd: Some(fd),
+            });
+        }
+        self.awaited.clear();
+        for (shard, sockets) in (0u16..).zip(shares) {
+            let plan = NewPlan {
+                epoch: self.epoch,
+                plan: Arc::clone(&self.plan),
+                sockets,
+                logs: Vec::new(),
+            };
+            self.awaited.push(shard);
+            self.send(Target(shard), Mail::NewPlan(Box::new(plan)))?;
+        }
+        self.await_serving()
+    }
+
+    fn await_serving(&mut self) -> Result<(), String> {
+        let until = clock::mono().after(SERVING_WAIT);
+        let mut others = Vec::new();
+        while !self.awaited.is_empty() {
+            let now = clock::mono();
+            if now >= until {
+                return Err(format!("shard {} does not answer", self.awaited[0]));
+            }
+            self.wait(until.since(now).min(Duration::from_millis(50)));
+            for mail in self.take() {
+                match mail {
+                    Mail::Serving { shard, epoch } if epoch == self.epoch => {
+                        self.awaited.retain(|each| *each != shard.0)
+                    }
+                    mail => others.push(mail),
+                }
+            }
+            if let Some((shard, reason)) = self.ended_thread() {
+                return Err(format!("shard {shard} cannot run: {reason}"));
+            }
+        }
+        // What came in between is looked at in its turn.
+        for mail in others {
+            self.post.send(self.inbox.own(), mail).ok();
+        }
         Ok(())
+    }
+
+    /// A thread that has ended on its own, with its last words.
+    fn ended_thread(&mut self) -> Option<(usize, String)> {
+        for (shard, thread) in self.threads.iter_mut().enumerate() {
+            if let Some(thread) = thread.take_if(|thread| thread.is_finished()) {
+                let reason = match thread.join() {
+                    Ok(Ok(())) => "it ended".to_owned(),
+                    Ok(Err(error)) => error.to_string(),
+                    Err(_) => "it panicked".to_owned(),
+                };
+                return Some((shard, reason));
+            }
+        }
+        None
+    }
+
+    fn send(&self, to: Target, mail: Mail) -> Result<(), String> {
+        self.post
+            .send(to, mail)
+            .map_err(|mail| format!("shard {} takes no more mail ({})", to.0, mail.name()))
+    }
+
+    fn send_all(&self, mail: impl Fn() -> Mail) {
+        for shard in 0..self.threads.len() {
+            // A shard that takes no mail is found out by its thread.
+            self.send(Target(u16::try_from(shard).unwrap_or(u16::MAX)), mail())
+                .ok();
+        }
     }
 
     /// Writes to other files from now on.
     pub fn reopen(&mut self, logs: &Logs) {
-        let _ = logs;
+        self.send_all(|| Mail::ReopenLogs(Vec::new()));
+        self.scribe.reopen(logs);
     }
 
     /// Finishes what is open.
     pub fn quit(&mut self) {
-        self.tell(Event::Finished);
+        self.leaving = true;
+        let within = self.plan.main.worker_shutdown_timeout;
+        self.send_all(|| Mail::Drain { within });
     }
 
     /// Ends at once, with the logs written.
-    pub fn stop(&mut self) {}
+    pub fn stop(&mut self) {
+        self.leaving = true;
+        self.send_all(|| Mail::Stop);
+        let until = clock::mono().after(STOP_WAIT);
+        while clock::mono() < until
+            && self
+                .threads
+                .iter()
+                .flatten()
+                .any(|thread| !thread.is_finished())
+        {
+            self.wait(Duration::from_millis(5));
+            self.take();
+        }
+        self.scribe.sync();
+    }
 
-    fn tell(&mut self, event: Event) {
-        self.events.push(event);
-        rustix::io::write(&self.event, &1u64.to_ne_bytes()).ok();
+    fn wait(&self, time: Duration) {
+        let timeout = Timespec::try_from(time).ok();
+        poll(
+            &mut [PollFd::new(&self.bell, PollFlags::IN)],
+            timeout.as_ref(),
+        )
+        .ok();
+    }
+
+    fn take(&self) -> VecDeque<Mail> {
+        let mut count = [0; 8];
+        rustix::io::read(&self.bell, &mut count).ok();
+        let mut letters = VecDeque::new();
+        self.inbox.take(&mut letters);
+        letters
     }
 
     /// What has happened since the last call.
     pub fn events(&mut self) -> Vec<Event> {
-        std::mem::take(&mut self.events)
+        let mut events = Vec::new();
+        for mail in self.take() {
+            match mail {
+                Mail::Retired { epoch, .. } => {
+                    let known = self.retiring.iter_mut().find(|(each, _)| *each == epoch);
+                    let left = known.map(|(_, left)| {
+                        *left = left.saturating_sub(1);
+                        *left
+                    });
+                    if left == Some(0) {
+                        self.retiring.retain(|(each, _)| *each != epoch);
+                        events.push(Event::Drained(epoch));
+                    }
+                }
+                Mail::Ended { shard } => {
+                    self.threads[usize::from(shard.0)] = None;
+                    if !self.leaving {
+                        events.push(Event::Lost(shard.0));
+                    }
+                }
+                _ => {}
+            }
+        }
+        while let Some((shard, _)) = self.ended_thread() {
+            if !self.leaving {
+                events.push(Event::Lost(u16::try_from(shard).unwrap_or(u16::MAX)));
+            }
+        }
+        if self.leaving && self.threads.iter().all(Option::is_none) {
+            self.scribe.sync();
+            events.push(Event::Finished);
+        }
+        events
     }
 }
 
 impl AsFd for Engine {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.event.as_fd()
+        self.bell.as_fd()
     }
+}
+
+fn choose_driver(plan: &Plan) -> Result<Choice, String> {
+    let asked = plan.main.event_method.as_ref().map(|method| method.lossy());
+    let prefer = match (runtime::prefer_from_env(), asked.as_deref()) {
+        (Prefer::Auto, Some("epoll")) => Prefer::Epoll,
+        (prefer, _) => prefer,
+    };
+    let choice = runtime::probe(prefer);
+    if prefer == Prefer::Ring && choice.driver != runtime::Driver::Ring {
+        return Err(format!(
+            "io_uring was asked for and is refused: {}",
+            choice.reason
+        ));
+    }
+    Ok(choice)
 }

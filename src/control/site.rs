@@ -125,8 +125,7 @@ fn study(
         },
     };
     match compile(&model, &env) {
-        Ok((mut plan, warnings)) => {
-            loaded.diags.extend(warnings);
+        Ok(mut plan) => {
             move_default_logs(setup, &mut plan);
             (loaded, Some(plan))
         }
@@ -421,10 +420,7 @@ impl Site {
     pub fn send_to(&self, worker: &Worker) -> io::Result<()> {
         let logs = self.logs.iter().map(|(_, file)| file.as_fd());
         let sockets = self.bundle.listeners.iter().map(|slot| {
-            let bound = self
-                .bound
-                .iter()
-                .find(|bound| bound.address.to_string() == slot.address);
+            let bound = self.bound.get(slot.listener as usize);
             let socket = bound.and_then(|bound| bound.for_shard(slot.shard as usize));
             socket
                 .expect("invariant: slots are made from what is bound")
@@ -689,17 +685,19 @@ fn socket_options(said: &ListenOptions) -> Options {
     }
 }
 
-/// Which shard listens where.
+/// Which shard listens where. `bound` is in the order of the plan's listeners.
 fn slots(bound: &[Bound], shards: usize) -> Vec<ListenerSlot> {
-    let each = |bound: &Bound| {
-        let address = bound.address.to_string();
-        (0..shards).map(move |shard| ListenerSlot {
-            address: address.clone(),
-            shard: u32::try_from(shard).unwrap_or(0),
-        })
-    };
-    // A test binds one socket and hands nothing on.
-    let whole =
-        |bound: &&Bound| matches!(bound.address, Address::Unix(_)) || bound.sockets.len() == shards;
-    bound.iter().filter(whole).flat_map(each).collect()
+    let mut slots = Vec::new();
+    for (listener, bound) in (0u32..).zip(bound) {
+        for shard in 0..shards {
+            // A test binds one socket and hands nothing on.
+            if bound.for_shard(shard).is_some() {
+                slots.push(ListenerSlot {
+                    listener,
+                    shard: u32::try_from(shard).unwrap_or(0),
+                });
+            }
+        }
+    }
+    slots
 }

@@ -16,6 +16,7 @@ use super::bundle::{Bundle, Credentials, Down, Up};
 use super::engine::{Engine, Event, Logs};
 use super::identity::Identity;
 use super::journal::{Journal, Level, cause};
+use super::service;
 use super::signals::{Signal, Signals};
 use super::site::{self, ErrorLogs};
 use super::wire::{Channel, Message};
@@ -24,6 +25,9 @@ use crate::net::sys::process::close_on_exec_from;
 
 /// The exit code that tells the parent not to try again.
 pub const CODE_FATAL: i32 = 2;
+
+/// The exit code when a shard was lost; another worker may do better.
+const CODE_LOST: i32 = 1;
 
 /// What follows the program's name in a process list; also how a worker knows that it is one.
 const TITLE: &str = ": worker process";
@@ -234,16 +238,20 @@ impl Worker {
         let plan = site::compile_bundle(bundle)?;
         self.error_logs = site::error_logs(&plan);
         let main = plan.main.clone();
+        let first = self.engine.is_none();
         match &mut self.engine {
             Some(engine) => engine.swap(bundle, plan, &logs, sockets)?,
             None => {
                 if self.own_process {
                     settle(&main, bundle.credentials.as_ref())?;
                 }
-                self.engine = Some(Engine::start(bundle, plan, &logs, sockets)?);
+                self.engine = Some(Engine::start(bundle, plan, &logs, sockets, service::make)?);
             }
         }
         self.use_logs(&logs);
+        if let Some(engine) = self.engine.as_ref().filter(|_| first) {
+            self.journal.notice(&engine.driver());
+        }
         Ok(())
     }
 
@@ -257,6 +265,13 @@ impl Worker {
         for event in engine.events() {
             match event {
                 Event::Drained(generation) => self.answer(&Up::Drained(generation)),
+                Event::Lost(shard) => {
+                    self.journal.log(
+                        Level::Alert,
+                        &format!("shard {shard} has ended, restarting the worker process"),
+                    );
+                    return Some(CODE_LOST);
+                }
                 Event::Finished => {
                     self.journal.notice("exit");
                     return Some(0);

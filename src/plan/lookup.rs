@@ -136,6 +136,8 @@ pub struct GeoPlan {
     pub proxies: Cidrs,
     /// Skip believed addresses in the middle of the list too.
     pub proxy_recursive: bool,
+    /// Looked up each time instead of once for each request.
+    pub volatile: bool,
     /// Entries are ranges: only IPv4 is looked up.
     ranges: bool,
     v4: Box<[(u32, u32)]>,
@@ -223,6 +225,7 @@ impl GeoBuilder {
             source: self.source,
             proxies,
             proxy_recursive,
+            volatile: false,
             ranges: self.ranges,
             v4: v4
                 .into_iter()

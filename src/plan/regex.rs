@@ -8,7 +8,7 @@
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use regex::bytes as linear;
@@ -28,13 +28,23 @@ const JIT_STACK_MAX: usize = 256 * 1024;
 pub struct Regex {
     /// As configured, without `~`.
     pattern: Bytes,
-    /// The linear engine, when the pattern means the same to it.
-    fast: Option<linear::Regex>,
-    /// Without `fast`, or where `$` must match before a final newline too.
-    exact: Option<pcre2::bytes::Regex>,
+    engines: Engines,
     named: Box<[(Bytes, u8)]>,
     slots: Box<[(SlotId, u8)]>,
-    ticket: Ticket,
+    /// Tells this pattern from an earlier one in the same seat.
+    serial: u64,
+    /// Place in every thread's scratch list.
+    seat: usize,
+}
+
+/// What a pattern is matched by.
+enum Engines {
+    /// The pattern means the same to the linear engine.
+    Linear(linear::Regex),
+    /// The same, but in PCRE `$` also matches before a final newline; in `regex` only at the end.
+    LinearUnlessNewline(linear::Regex, pcre2::bytes::Regex),
+    /// Syntax of PCRE alone.
+    Pcre(pcre2::bytes::Regex),
 }
 
 impl std::fmt::Debug for Regex {
@@ -57,24 +67,23 @@ impl Regex {
             })
             .collect();
         let shape = Shape::of(pattern);
-        let fast = if shape.portable {
-            linear_engine(&text, caseless)
-        } else {
-            None
+        let bounded = |checked| {
+            let limited = format!("(*LIMIT_MATCH={MATCH_LIMIT}){text}");
+            pcre(&limited, caseless).unwrap_or(checked)
         };
-        let exact = match &fast {
-            Some(_) if !shape.dollar => None,
-            _ => Some(
-                pcre(&format!("(*LIMIT_MATCH={MATCH_LIMIT}){text}"), caseless).unwrap_or(checked),
-            ),
+        let fast = shape.portable.then(|| linear_engine(&text, caseless));
+        let engines = match fast.flatten() {
+            Some(fast) if shape.dollar => Engines::LinearUnlessNewline(fast, bounded(checked)),
+            Some(fast) => Engines::Linear(fast),
+            None => Engines::Pcre(bounded(checked)),
         };
         Ok(Self {
             pattern: Bytes::copy_from_slice(pattern),
-            fast,
-            exact,
+            engines,
             named,
             slots: Box::default(),
-            ticket: Ticket::take(),
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed) + 1,
+            seat: 0,
         })
     }
 
@@ -98,9 +107,16 @@ impl Regex {
         self.slots = slots;
     }
 
+    /// Gives the pattern its place in the scratch list of each thread. Seats are used again by the
+    /// plan after the next, so that reloads do not grow the lists; two patterns in one seat are
+    /// right but slow.
+    pub(super) fn sit(&mut self, seat: usize) {
+        self.seat = seat;
+    }
+
     /// Whether the linear engine serves this pattern.
     pub fn is_linear(&self) -> bool {
-        self.fast.is_some()
+        !matches!(self.engines, Engines::Pcre(_))
     }
 
     /// Whether the pattern matches somewhere in `subject`.
@@ -142,31 +158,24 @@ impl Regex {
     /// Runs `body` with this thread's own copy of the engine, so that shards share no cache lines.
     fn with_scratch<R>(&self, subject: &[u8], body: impl FnOnce(Engine<'_>) -> R) -> R {
         SCRATCH.with_borrow_mut(|scratch| {
-            if scratch.len() <= self.ticket.index {
-                scratch.resize_with(self.ticket.index + 1, Scratch::default);
+            if scratch.len() <= self.seat {
+                scratch.resize_with(self.seat + 1, Scratch::default);
             }
-            let mine = &mut scratch[self.ticket.index];
-            if mine.serial != self.ticket.serial {
+            let mine = &mut scratch[self.seat];
+            if mine.serial != self.serial {
                 *mine = Scratch {
-                    serial: self.ticket.serial,
+                    serial: self.serial,
                     ..Scratch::default()
                 };
             }
-            match (&self.fast, &self.exact) {
-                (Some(fast), None) => {
-                    let (regex, locations) = mine.linear(fast);
-                    body(Engine::Linear(regex, locations))
+            match &self.engines {
+                Engines::Linear(fast) => body(mine.linear(fast)),
+                Engines::LinearUnlessNewline(fast, _) if subject.last() != Some(&b'\n') => {
+                    body(mine.linear(fast))
                 }
-                // In PCRE `$` also matches before a final newline; in `regex` only at the end.
-                (Some(fast), Some(_)) if subject.last() != Some(&b'\n') => {
-                    let (regex, locations) = mine.linear(fast);
-                    body(Engine::Linear(regex, locations))
+                Engines::LinearUnlessNewline(_, exact) | Engines::Pcre(exact) => {
+                    body(mine.pcre(exact))
                 }
-                (_, Some(exact)) => {
-                    let locations = mine.pcre.get_or_insert_with(|| exact.capture_locations());
-                    body(Engine::Pcre(exact, locations))
-                }
-                (None, None) => unreachable!("invariant: a compiled pattern has an engine"),
             }
         })
     }
@@ -206,14 +215,16 @@ struct Scratch {
 }
 
 impl Scratch {
-    fn linear(
-        &mut self,
-        shared: &linear::Regex,
-    ) -> (&linear::Regex, &mut linear::CaptureLocations) {
+    fn linear(&mut self, shared: &linear::Regex) -> Engine<'_> {
         let (regex, locations) = self
             .linear
             .get_or_insert_with(|| (shared.clone(), shared.capture_locations()));
-        (regex, locations)
+        Engine::Linear(regex, locations)
+    }
+
+    fn pcre<'a>(&'a mut self, shared: &'a pcre2::bytes::Regex) -> Engine<'a> {
+        let locations = self.pcre.get_or_insert_with(|| shared.capture_locations());
+        Engine::Pcre(shared, locations)
     }
 }
 
@@ -221,50 +232,8 @@ thread_local! {
     static SCRATCH: RefCell<Vec<Scratch>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A pattern's place in every thread's scratch list. Places are used again, with a new serial
-/// number, so that reloads do not grow the lists.
-struct Ticket {
-    index: usize,
-    serial: u64,
-}
-
-/// Free places, the number of places ever used at once, and the last serial number.
-struct Tickets {
-    free: Vec<usize>,
-    used: usize,
-    serial: u64,
-}
-
-static TICKETS: Mutex<Tickets> = Mutex::new(Tickets {
-    free: Vec::new(),
-    used: 0,
-    serial: 0,
-});
-
-impl Ticket {
-    fn take() -> Self {
-        let mut tickets = TICKETS.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = tickets.free.pop().unwrap_or_else(|| {
-            tickets.used += 1;
-            tickets.used - 1
-        });
-        tickets.serial += 1;
-        Self {
-            index,
-            serial: tickets.serial,
-        }
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        TICKETS
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .free
-            .push(self.index);
-    }
-}
+/// Numbers every pattern that was ever compiled.
+static SERIAL: AtomicU64 = AtomicU64::new(0);
 
 /// The pattern as the engines' builders want it; bytes that are not UTF-8 become `\xHH`, which
 /// means the same inside and outside of classes.
@@ -477,7 +446,13 @@ mod tests {
 
     #[test]
     fn patterns_match_as_in_pcre() {
-        let cases: &[(&str, bool, &str, Option<&[&str]>)] = &[
+        type Case = (
+            &'static str,
+            bool,
+            &'static str,
+            Option<&'static [&'static str]>,
+        );
+        let cases: &[Case] = &[
             (r"\.php$", false, "/a.php", Some(&[".php"])),
             (r"\.php$", false, "/a.php\n", Some(&[".php"])),
             (r"\.php\z", false, "/a.php\n", None),
@@ -640,14 +615,11 @@ mod tests {
                 let expected = exact.captures(&subject).unwrap();
                 assert_eq!(count > 0, expected.is_some(), "{pattern} on {subject:?}");
                 if let Some(expected) = expected {
-                    for group in 0..count {
+                    for (group, &range) in captures[..count].iter().enumerate() {
                         let want = expected
                             .get(group)
                             .map_or((0, 0), |m| (m.start() as u32, m.end() as u32));
-                        assert_eq!(
-                            captures[group], want,
-                            "{pattern} group {group} on {subject:?}"
-                        );
+                        assert_eq!(range, want, "{pattern} group {group} on {subject:?}");
                     }
                 }
             }

@@ -116,6 +116,7 @@ fn unreached(error: io::Error, target: &Target) -> Unreached {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_types, reason = "tests may wait")]
 mod tests {
     use super::*;
     use crate::base::ids::IdVec;

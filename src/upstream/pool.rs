@@ -205,6 +205,7 @@ impl Pool {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_types, reason = "tests may wait")]
 mod tests {
     use super::*;
     use crate::net::deadline::Deadlines;
@@ -343,7 +344,7 @@ mod tests {
             drop(other);
             talker.tx.try_send(b"HTTP/1.1 408\r\n").unwrap();
             sleep(Duration::from_millis(5)).await;
-            (1..=8).for_each(|tick| deadlines.sweep(crate::net::clock::Mono(tick * 20)));
+            (1..=8).for_each(|tick| deadlines.sweep(Mono(tick * 20)));
             assert!(pool.take(G, PeerId(1), L, Mono(200)).is_none());
             pool.sweep(Mono(200));
             assert_eq!(pool.len(), 1);

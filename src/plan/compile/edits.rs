@@ -13,7 +13,14 @@ use crate::proto::tokens::Token;
 /// Compiled values that many locations inherit unchanged.
 #[derive(Default)]
 pub(super) struct Caches {
-    types: Vec<(model::List<model::MimeType>, Arc<[u8]>, Arc<TypesPlan>)>,
+    types: Vec<CachedTypes>,
+}
+
+/// A compiled `types` list under what it was compiled from.
+struct CachedTypes {
+    list: model::List<model::MimeType>,
+    default: Arc<[u8]>,
+    plan: Arc<TypesPlan>,
 }
 
 impl Compiler<'_> {
@@ -58,11 +65,11 @@ impl Compiler<'_> {
 
     /// Content types. Lists that were inherited are compiled once.
     pub(super) fn types(&mut self, core: &Core) -> Arc<TypesPlan> {
-        let cached = self.caches.types.iter().find(|(list, default, _)| {
-            Arc::ptr_eq(list, &core.types) && *default == core.default_type
+        let cached = self.caches.types.iter().find(|cached| {
+            Arc::ptr_eq(&cached.list, &core.types) && cached.default == core.default_type
         });
-        if let Some((_, _, plan)) = cached {
-            return Arc::clone(plan);
+        if let Some(cached) = cached {
+            return Arc::clone(&cached.plan);
         }
         let mut by_extension: Vec<(Bytes, Bytes)> = core
             .types
@@ -77,11 +84,11 @@ impl Compiler<'_> {
             by_extension,
             default: bytes_of(&core.default_type),
         });
-        self.caches.types.push((
-            Arc::clone(&core.types),
-            Arc::clone(&core.default_type),
-            Arc::clone(&plan),
-        ));
+        self.caches.types.push(CachedTypes {
+            list: Arc::clone(&core.types),
+            default: Arc::clone(&core.default_type),
+            plan: Arc::clone(&plan),
+        });
         plan
     }
 }

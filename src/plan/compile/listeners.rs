@@ -102,8 +102,6 @@ impl Compiler<'_> {
     ) -> AddressPlan {
         let default = address.default.unwrap_or(address.servers[0]);
         let mut names = VirtualHosts::new(default);
-        // nginx looks at names only where there is a choice, and so finds no conflicts elsewhere.
-        let choice = address.servers.len() > 1;
         for &server in &address.servers {
             let own = &http.servers[server.index()].names;
             for name in own {
@@ -112,23 +110,17 @@ impl Compiler<'_> {
                     NameKind::Exact => (Mask::Exact, &name.text.bytes[..]),
                     _ => Mask::of(&name.text.bytes),
                 };
-                if !names.add(text, mask, server) && choice {
-                    let (shown, on) = (name.text.lossy(), addr_text(&address.addr));
-                    self.warn(
-                        format!("conflicting server name \"{shown}\" on {on}, ignored"),
-                        name.text.span,
-                    );
-                }
+                // The first server keeps a name; `config` has warned about the others.
+                names.add(text, mask, server);
             }
-            if !regexes.contains_key(&server) {
-                let compiled = own.iter().filter_map(|name| match name.kind {
+            let compiled = regexes.entry(server).or_insert_with(|| {
+                let patterns = own.iter().filter_map(|name| match name.kind {
                     NameKind::Regex { caseless } => self.regex(&name.text, caseless).map(Arc::new),
                     _ => None,
                 });
-                let compiled: Vec<Arc<Regex>> = compiled.collect();
-                regexes.insert(server, compiled);
-            }
-            for regex in &regexes[&server] {
+                patterns.collect()
+            });
+            for regex in compiled {
                 names.add_regex(Arc::clone(regex), server);
             }
         }
@@ -183,11 +175,4 @@ fn wildcard_of(addr: &ListenAddr) -> Option<(bool, u16)> {
         ListenAddr::Unix(_) => false,
     };
     family_of(addr).filter(|_| any)
-}
-
-fn addr_text(addr: &ListenAddr) -> String {
-    match addr {
-        ListenAddr::Tcp(addr) => addr.to_string(),
-        ListenAddr::Unix(path) => format!("unix:{}", path.display()),
-    }
 }

@@ -12,12 +12,15 @@ mod proxy;
 mod scripts;
 mod servers;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod upstreams;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
@@ -31,9 +34,8 @@ use super::{
     LogTarget, Plan, ResolverId, ResolverPlan, ServerId, ServerToken,
 };
 use crate::base::ids::IdVec;
-use crate::config::diag::{Diag, Level};
+use crate::config::diag::{Diag, Level, SourceFile, Span};
 use crate::config::model::{Http, LogLevel, Model, Text};
-use crate::config::tree::{SourceFile, Span};
 
 /// What compiling needs to know of the world.
 pub struct Env<'a> {
@@ -51,8 +53,8 @@ pub struct Env<'a> {
     pub error_log: LogTarget,
 }
 
-/// Compiles a model. Warnings come back beside the plan; all errors of a model are told at once.
-pub fn compile(model: &Model, env: &Env<'_>) -> Result<(Plan, Vec<Diag>), Vec<Diag>> {
+/// Compiles a model. All errors of a model are told at once, in the order of the file.
+pub fn compile(model: &Model, env: &Env<'_>) -> Result<Plan, Vec<Diag>> {
     let mut compiler = Compiler::new(env);
     compiler.main_logs(&model.main);
     let absent = Http::default();
@@ -63,11 +65,14 @@ pub fn compile(model: &Model, env: &Env<'_>) -> Result<(Plan, Vec<Diag>), Vec<Di
     compiler.upstreams(http);
     compiler.servers(http);
     compiler.listeners(http);
-    if compiler.diags.iter().any(|diag| diag.level == Level::Emerg) {
+    if !compiler.diags.is_empty() {
+        compiler
+            .diags
+            .sort_by_key(|diag| (diag.span.file, diag.span.start));
         return Err(compiler.diags);
     }
     let (slots, family_names) = compiler.registry.finish();
-    let plan = Plan {
+    Ok(Plan {
         main: model.main.clone(),
         listeners: compiler.listeners,
         servers: compiler.servers,
@@ -85,8 +90,7 @@ pub fn compile(model: &Model, env: &Env<'_>) -> Result<(Plan, Vec<Diag>), Vec<Di
         hostname: env.hostname.clone(),
         server_token: env.server_token.clone(),
         prefix: env.prefix.clone(),
-    };
-    Ok((plan, compiler.diags))
+    })
 }
 
 /// One compilation in progress.
@@ -105,7 +109,14 @@ struct Compiler<'a> {
     formats: IdVec<FormatId, LogFormat>,
     resolvers: IdVec<ResolverId, ResolverPlan>,
     caches: edits::Caches,
+    /// Patterns compiled so far.
+    patterns: usize,
+    /// 0 and 1 in turn, from plan to plan.
+    bank: usize,
 }
+
+/// Counts compilations.
+static PLANS: AtomicUsize = AtomicUsize::new(0);
 
 impl<'a> Compiler<'a> {
     fn new(env: &'a Env<'a>) -> Self {
@@ -123,17 +134,14 @@ impl<'a> Compiler<'a> {
             formats: IdVec::new(),
             resolvers: IdVec::new(),
             caches: edits::Caches::default(),
+            patterns: 0,
+            bank: PLANS.fetch_add(1, Ordering::Relaxed) % 2,
         }
     }
 
     fn error(&mut self, message: impl Into<String>, span: Span) {
         self.diags
             .push(Diag::at(Level::Emerg, message, span, self.env.files));
-    }
-
-    fn warn(&mut self, message: impl Into<String>, span: Span) {
-        self.diags
-            .push(Diag::at(Level::Warn, message, span, self.env.files));
     }
 
     /// Compiles a value; one that is wrong is reported and comes back empty.
@@ -186,6 +194,9 @@ impl<'a> Compiler<'a> {
             }
         }
         regex.bind(slots.into());
+        // Neighbouring plans use different seats, because both serve while one drains.
+        regex.sit(self.patterns * 2 + self.bank);
+        self.patterns += 1;
         Some(regex)
     }
 }
@@ -193,4 +204,46 @@ impl<'a> Compiler<'a> {
 /// The bytes of a model's value as the plan keeps them.
 fn bytes_of(bytes: &[u8]) -> Bytes {
     Bytes::copy_from_slice(bytes)
+}
+
+/// Plans for tests, here and in the modules above.
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::config::model;
+
+    /// Compiles a configuration text; `events` may be left out. Warnings are in the second half.
+    ///
+    /// `one.test` resolves to one address, `two.test` to two, every other name to none.
+    pub(crate) fn from_text(text: &str) -> Result<(Plan, Vec<Diag>), Vec<Diag>> {
+        let mut loaded = model::load_text(text);
+        let Some(model) = loaded.model.take() else {
+            return Err(loaded.diags);
+        };
+        let resolve = |host: &str, port: u16| {
+            let count = match host {
+                "one.test" => 1,
+                "two.test" => 2,
+                _ => return None,
+            };
+            let addr = |n| SocketAddr::from((Ipv4Addr::new(127, 0, 0, n), port));
+            Some((1..=count).map(addr).collect())
+        };
+        let env = Env {
+            resolve: &resolve,
+            files: &loaded.tree.files,
+            hostname: Bytes::from_static(b"host.test"),
+            server_token: ServerToken {
+                short: Bytes::from_static(b"ringx"),
+                full: Bytes::from_static(b"ringx/0"),
+                build: Bytes::from_static(b"ringx/0"),
+            },
+            prefix: PathBuf::from("/etc/ringx"),
+            error_log: LogTarget::Stderr,
+        };
+        let plan = compile(&model, &env)?;
+        Ok((plan, loaded.diags))
+    }
 }

@@ -30,13 +30,10 @@ impl Compiler<'_> {
         for op in ops {
             match op {
                 model::Op::Set { variable, value } => {
-                    match self.registry.define_slot(&variable.bytes) {
-                        Ok(target) => out.push(Op::Set {
-                            target,
-                            value: self.expr(value),
-                        }),
-                        // Reported when the names were collected.
-                        Err(_) => {}
+                    // A name that may not be set was reported when the names were collected.
+                    if let Ok(target) = self.registry.define_slot(&variable.bytes) {
+                        let value = self.expr(value);
+                        out.push(Op::Set { target, value });
                     }
                 }
                 model::Op::Rewrite(rewrite) => {

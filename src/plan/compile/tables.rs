@@ -64,7 +64,9 @@ impl Compiler<'_> {
             );
         }
         let proxies = Cidrs(geo.proxies.iter().map(cidr).collect());
-        builder.build(proxies, geo.proxy_recursive)
+        let mut plan = builder.build(proxies, geo.proxy_recursive);
+        plan.volatile = geo.volatile;
+        plan
     }
 
     fn split(&mut self, split: &model::SplitClients) -> SplitPlan {

@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use super::{Compiler, bytes_of};
 use crate::base::ids::IdVec;
+use crate::config::diag::Span;
 use crate::config::model::{Balance, Http, Target, Upstream, UpstreamServer};
-use crate::config::tree::Span;
 use crate::plan::{GroupId, GroupPlan, KeepalivePlan, Method, PeerAddr, PeerId, PeerPlan};
 
 /// nginx's defaults for a server without parameters.

@@ -1,9 +1,9 @@
 //! The shards as the worker sees them: started from a bundle, swapped to another, told to go.
 //!
-//! Control's box is the last one of the post; shards answer into it. Knows nothing of what shards do with a
-//! connection: that is the [`Serve`] they are started with. Start at [`Engine::start`].
+//! Control's box is the last one of the post; shards answer into it. Start at [`Engine::start`].
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::net::runtime::{self, Choice, Prefer};
 use crate::observe::scribe::Files;
 use crate::observe::{Counters, Scribe};
 use crate::plan::{ListenerId, Plan};
-use crate::shard::{self, Parts, Serve, Setup};
+use crate::shard::{self, Http, Parts, Setup};
 
 /// Log files by path.
 pub type Logs = Files;
@@ -30,16 +30,6 @@ pub type Logs = Files;
 const SERVING_WAIT: Duration = Duration::from_secs(10);
 /// How long a stop waits for shards to write what is buffered.
 const STOP_WAIT: Duration = Duration::from_millis(500);
-
-/// What a shard gets from its process, besides its [`Parts`]. Its log table comes from the scribe, which knows the
-/// places of a plan before [`Mail::NewPlan`] brings it.
-#[derive(Clone)]
-pub struct Kit {
-    /// Writes the logs.
-    pub scribe: Scribe,
-    /// The shard's own counters, through which it reads those of all.
-    pub counters: Counters,
-}
 
 /// What shards tell on their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,18 +61,13 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts all shards, each with what `make` gives on its thread, and waits until they serve.
-    pub fn start<S, F>(
+    /// Starts all shards and waits until they serve.
+    pub fn start(
         bundle: &Bundle,
         plan: Plan,
         logs: &Logs,
         sockets: Vec<OwnedFd>,
-        make: F,
-    ) -> Result<Self, String>
-    where
-        S: Serve,
-        F: Fn(&Parts, Kit) -> S + Clone + Send + 'static,
-    {
+    ) -> Result<Self, String> {
         let failed = |error: io::Error| format!("shards cannot be started: {error}");
         let count = usize::try_from(bundle.shards).unwrap_or(1).max(1);
         let choice = choose_driver(&plan)?;
@@ -105,17 +90,13 @@ impl Engine {
                 ring_entries: runtime::RING_ENTRIES_DEFAULT,
                 sockets_max: plan.main.worker_connections as usize,
             };
-            let make = make.clone();
-            let kit = Kit {
-                scribe: scribe.clone(),
-                counters,
-            };
-            let pinned = move |parts: &Parts| {
+            let scribe = scribe.clone();
+            let make = move |parts: &Parts| {
                 cores::pin(pin.as_ref());
-                make(parts, kit)
+                Http::new(parts, counters, scribe, seed())
             };
             threads.push(Some(
-                shard::start(setup, inbox, post.clone(), pinned).map_err(failed)?,
+                shard::start(setup, inbox, post.clone(), make).map_err(failed)?,
             ));
         }
         let plan = Arc::new(plan);
@@ -189,7 +170,6 @@ impl Engine {
                 epoch: self.epoch,
                 plan: Arc::clone(&self.plan),
                 sockets,
-                logs: Vec::new(),
             };
             self.awaited.push(shard);
             self.send(Target(shard), Mail::NewPlan(Box::new(plan)))?;
@@ -256,7 +236,7 @@ impl Engine {
 
     /// Writes to other files from now on.
     pub fn reopen(&mut self, logs: &Logs) {
-        self.send_all(|| Mail::ReopenLogs(Vec::new()));
+        self.send_all(|| Mail::ReopenLogs);
         self.scribe.reopen(logs);
     }
 
@@ -344,6 +324,11 @@ impl AsFd for Engine {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
     }
+}
+
+/// A word that no other shard or process has: the standard library's hasher is seeded by the system.
+fn seed() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 fn choose_driver(plan: &Plan) -> Result<Choice, String> {

@@ -24,7 +24,6 @@ pub mod journal;
 pub mod parent;
 pub mod pid_file;
 pub mod quick;
-pub mod service;
 pub mod setup;
 pub mod signals;
 pub mod site;

@@ -16,7 +16,6 @@ use super::bundle::{Bundle, Credentials, Down, Up};
 use super::engine::{Engine, Event, Logs};
 use super::identity::Identity;
 use super::journal::{Journal, Level, cause};
-use super::service;
 use super::signals::{Signal, Signals};
 use super::site::{self, ErrorLogs};
 use super::wire::{Channel, Message};
@@ -245,7 +244,7 @@ impl Worker {
                 if self.own_process {
                     settle(&main, bundle.credentials.as_ref())?;
                 }
-                self.engine = Some(Engine::start(bundle, plan, &logs, sockets, service::make)?);
+                self.engine = Some(Engine::start(bundle, plan, &logs, sockets)?);
             }
         }
         self.use_logs(&logs);

@@ -161,7 +161,8 @@ impl Deadlines {
 
     fn due_after(&self, after: Duration) -> u64 {
         // One tick more, because `now` may be that old: never early.
-        let due = self.now.get() + TICK_MS + after.as_millis() as u64;
+        let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        let due = (self.now.get() + TICK_MS).saturating_add(after);
         if due < self.earliest.get() {
             self.earliest.set(due);
         }

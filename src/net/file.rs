@@ -255,6 +255,7 @@ async fn send_loop(
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests may block")]
 mod tests {
     use super::*;
     use crate::net::{Deadlines, Stream};

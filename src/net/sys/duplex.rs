@@ -19,6 +19,10 @@ pub struct Duplex {
 impl Duplex {
     /// Takes the socket over. It must be blocking under the ring and non-blocking under epoll, see
     /// [`crate::net::runtime::on_ring`].
+    #[expect(
+        clippy::disallowed_types,
+        reason = "the only way into the runtime's type; it never reads or writes"
+    )]
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
         let raw = fd.as_raw_fd();
         // The runtime's type for TCP takes any stream socket: it looks at nothing but the descriptor.
@@ -48,10 +52,7 @@ impl Duplex {
     }
 
     /// Receives into the buffer.
-    pub fn recv<T: IoBufMut>(&self, buf: T) -> impl Future<Output = (io::Result<usize>, T)> + '_
-    where
-        T: 'static,
-    {
+    pub fn recv<T: IoBufMut>(&self, buf: T) -> impl Future<Output = (io::Result<usize>, T)> + '_ {
         self.exclusive().read(buf)
     }
 

@@ -69,6 +69,9 @@ pub fn compile(model: &Model, env: &Env<'_>) -> Result<Plan, Vec<Diag>> {
         compiler
             .diags
             .sort_by_key(|diag| (diag.span.file, diag.span.start));
+        // What blocks inherit is compiled for each of them, and wrong in each of them.
+        let same = |a: &mut Diag, b: &mut Diag| a.span == b.span && a.message == b.message;
+        compiler.diags.dedup_by(same);
         return Err(compiler.diags);
     }
     let (slots, family_names) = compiler.registry.finish();

@@ -510,6 +510,13 @@ fn refusals_use_nginx_words_and_tell_all() {
             &["pcre2_compile() failed: missing closing parenthesis in \"a(b\""],
         ),
         (
+            "add_header X $none; server { location / { proxy_pass http://no.test; if ($host) { break; } } }",
+            &[
+                "unknown \"none\" variable",
+                "host not found in upstream \"no.test\"",
+            ],
+        ),
+        (
             "server { set $uri x; }",
             &["the duplicate \"uri\" variable"],
         ),
@@ -542,4 +549,42 @@ fn variables_may_be_defined_further_down() {
     );
     assert_eq!(plan.slots.len(), 2);
     assert_eq!(plan.maps.len(), 1);
+}
+
+#[test]
+fn a_plan_is_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Plan>();
+}
+
+#[test]
+fn tables_are_filled() {
+    let plan = plan(
+        "map $http_x $m { hostnames; default d; .a.test 1; ~^(?<who>b+)$ $who; }
+         geo $arg_ip $g { default far; 10.0.0.0/8 near; 2001:db8::/32 six; proxy 192.0.2.0/24; }
+         geo $r { ranges; default no; 10.0.0.1-10.0.0.9 yes; }
+         split_clients $remote_addr $s { 50% a; * b; }",
+    );
+    let map = &plan.maps[MapId(0)];
+    let mut captures = Captures::default();
+    assert_eq!(text(map.find(b"x.A.test", &mut captures).value), "1");
+    assert_eq!(text(map.find(b"c", &mut captures).value), "d");
+    let hit = map.find(b"bb", &mut captures);
+    assert_eq!(
+        (hit.regex.unwrap().1, hit.value.parts.len(), captures[1]),
+        (2, 1, (0, 2))
+    );
+    let geo = &plan.geos[GeoId(0)];
+    for (addr, value) in [
+        ("10.1.1.1", "near"),
+        ("11.1.1.1", "far"),
+        ("2001:db8::1", "six"),
+    ] {
+        assert_eq!(geo.find(addr.parse().ok()), value.as_bytes(), "{addr}");
+    }
+    assert!(geo.source.is_some() && geo.proxies.contains("192.0.2.7".parse().unwrap()));
+    let ranges = &plan.geos[GeoId(1)];
+    assert_eq!(ranges.find("10.0.0.9".parse().ok()), &b"yes"[..]);
+    assert_eq!(ranges.find("10.0.0.10".parse().ok()), &b"no"[..]);
+    assert!(matches!(plan.splits[SplitId(0)].find(b"k"), b"a" | b"b"));
 }

@@ -12,5 +12,6 @@
     reason = "tests are plain threads: they may block, read the clock and print"
 )]
 
+mod http;
 mod support;
 mod tidy;

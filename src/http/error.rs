@@ -6,10 +6,9 @@ use super::exchange::{Body, Exchange};
 use super::filter::headers;
 use super::flow::{Flow, Reroute};
 use super::local::Cx;
-use super::{log, route, vars};
+use super::{browser, log, route, vars};
 use crate::plan::location::ErrorPage;
 use crate::plan::model::LogLevel;
-use crate::proto::head::Version;
 use crate::proto::tokens::Token;
 use crate::proto::uri;
 
@@ -124,7 +123,9 @@ fn special(ex: &mut Exchange, cx: Cx<'_>, status: u16) -> Flow {
         return Flow::Answer;
     };
     let name = headers::server_name(cx, &cx.location(ex.location).settings);
-    let padded = status >= 400 && ex.head.version >= Version::Http10 && wants_padding(ex);
+    let padded = status >= 400
+        && cx.location(ex.location).settings.core.msie_padding
+        && browser::wants_padding(ex);
     let mut body = cx.local.buffers.take(page.size(name.len(), padded));
     page.write(&mut body, name);
     if padded {
@@ -137,19 +138,6 @@ fn special(ex: &mut Exchange, cx: Cx<'_>, status: u16) -> Flow {
     response.content_length = Some(body.len() as u64);
     response.body = Body::Buffer(body);
     Flow::Answer
-}
-
-/// Whether the client is a browser that hides short error pages (MSIE, Chrome), by nginx's rules.
-fn wants_padding(ex: &Exchange) -> bool {
-    let Some(agent) = ex.head.fields.get(Token::USER_AGENT) else {
-        return false;
-    };
-    let has = |word: &[u8]| memchr::memmem::find(agent, word);
-    if has(b"Opera").is_some() {
-        return false;
-    }
-    has(b"MSIE ").is_some_and(|at| at + 7 < agent.len())
-        || (has(b"Gecko/").is_none() && has(b"Chrome/").is_some())
 }
 
 /// Words of a built-in page.

@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod body;
+pub mod browser;
 pub mod content;
 pub mod error;
 pub mod exchange;

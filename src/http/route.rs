@@ -10,7 +10,7 @@ use super::exchange::Exchange;
 use super::flow::{Flow, Reroute};
 use super::local::Cx;
 use super::log::Text;
-use super::{error, log, rewrite, vars};
+use super::{browser, error, log, rewrite, vars};
 use crate::front::Refusal;
 use crate::plan::model::LogLevel;
 use crate::plan::regex::Captures;
@@ -138,6 +138,20 @@ pub fn enter(ex: &mut Exchange, cx: Cx<'_>, id: LocationId) {
         Some(rule) if !allows(&rule.allowed, vars::method_name(ex)) => rule.location,
         _ => id,
     };
+    judge_connection(ex, cx);
+}
+
+/// Decides by the location in force whether the connection may live on; a location that was left cannot
+/// take back its no.
+fn judge_connection(ex: &mut Exchange, cx: Cx<'_>) {
+    if ex.close {
+        return;
+    }
+    let core = &cx.location(ex.location).settings.core;
+    ex.close = core.keepalive_timeout.timeout.is_zero()
+        || ex.conn.requests.get() >= core.keepalive_requests
+        || ex.started.since(ex.conn.accepted) > core.keepalive_time
+        || browser::is_disabled(core.keepalive_disable, ex);
 }
 
 /// Whether a list of methods has this one; `GET` brings `HEAD`.
@@ -148,7 +162,8 @@ fn allows(list: &[Bytes], method: &[u8]) -> bool {
 
 /// The servers of the address that the client connected to.
 fn address<'a>(ex: &Exchange, cx: Cx<'a>) -> &'a AddressPlan {
-    cx.plan.listeners[ex.conn.listener.get()].address(ex.conn.local.ip())
+    let local = ex.conn.local.ip();
+    cx.plan.listeners[ex.conn.listener.get()].address(local)
 }
 
 /// Takes over a server and its own settings.

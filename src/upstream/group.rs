@@ -11,10 +11,9 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::balance::{self, Balancer, Field, Key, PeerState, Ring, Tried, Walk};
-use super::health::{HealthNote, Outbox};
+use super::health::{HealthChange, HealthNote, Outbox};
 use crate::base::ids::{DenseId, IdVec};
 use crate::base::time::Mono;
-use crate::mail::PeerChange;
 use crate::plan::{GroupId, GroupPlan, Method, PeerAddr, PeerId, PeerPlan};
 
 /// All groups of one plan, with this shard's state.
@@ -56,9 +55,9 @@ impl Groups {
         };
         if let Some(peer) = group.peers.borrow_mut().get_mut(note.peer.index()) {
             match note.change {
-                PeerChange::Failed => _ = fail(peer, seconds(now)),
-                PeerChange::Probing => peer.checked = seconds(now),
-                PeerChange::Recovered => peer.fails = 0,
+                HealthChange::Failed => _ = fail(peer, seconds(now)),
+                HealthChange::Probing => peer.checked = seconds(now),
+                HealthChange::Recovered => peer.fails = 0,
             }
         }
     }
@@ -212,7 +211,7 @@ impl Group {
         self.peers.borrow()[peer.index()].clone()
     }
 
-    fn tell(&self, peer: usize, change: PeerChange) {
+    fn tell(&self, peer: usize, change: HealthChange) {
         if let (Some(outbox), Some(group)) = (&self.outbox, self.id) {
             outbox.push(HealthNote {
                 group,
@@ -373,7 +372,7 @@ impl Selection {
         if now - peer.checked > peer.fail_timeout {
             peer.checked = now;
             if peer.max_fails > 0 && peer.fails >= peer.max_fails {
-                self.group.tell(first + i, PeerChange::Probing);
+                self.group.tell(first + i, HealthChange::Probing);
             }
         }
         Some(first + i)
@@ -405,7 +404,7 @@ impl Selection {
                 &mut self.group.peers.borrow_mut()[peer.index()],
                 seconds(now),
             );
-            self.group.tell(peer.index(), PeerChange::Failed);
+            self.group.tell(peer.index(), HealthChange::Failed);
         }
         self.release(peer, outcome != Outcome::Failed);
         self.tries_left = self.tries_left.saturating_sub(1);
@@ -420,7 +419,7 @@ impl Selection {
         state.conns = state.conns.saturating_sub(1);
         if passed && state.accessed < state.checked && state.fails > 0 {
             state.fails = 0;
-            self.group.tell(peer.index(), PeerChange::Recovered);
+            self.group.tell(peer.index(), HealthChange::Recovered);
         }
     }
 }
@@ -778,7 +777,7 @@ mod tests {
             once(&here, Outcome::Ok, 11_000);
         }
         here.take_notes(|n| notes.push(n.change));
-        assert_eq!(notes, [PeerChange::Probing, PeerChange::Recovered]);
+        assert_eq!(notes, [HealthChange::Probing, HealthChange::Recovered]);
         let quiet = groups_quiet();
         quiet.take_notes(|n| unreachable!("{n:?}"));
     }

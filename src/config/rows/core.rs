@@ -59,6 +59,7 @@ family! {
         value log_not_found: bool = "on", flag, HSL, args(1), "Logs files that are not there.";
         value log_subrequest: bool = "off", flag, HSL, args(1), "Writes subrequests to the access log.";
         value recursive_error_pages: bool = "off", flag, HSL, args(1), "Lets an error page have an error page.";
+        value msie_padding: bool = "on", flag, HSL, args(1), "Pads error pages for browsers that hide short ones.";
         value server_tokens: ServerTokens = "on", |a| one_of(a, ServerTokens::WORDS), HSL, args(1), "Tells the version in the Server field and on error pages.";
         value if_modified_since: IfModifiedSince = "exact", |a| one_of(a, IfModifiedSince::WORDS), HSL, args(1), "How the date of a conditional request is compared.";
         value max_ranges: u32 = "2147483647", num32, HSL, args(1), "Most ranges of one request; 0 turns ranges off.";
@@ -244,14 +245,6 @@ pub(crate) const ROWS: &[Row] = &[
         size,
         "a response is sent once it is worth a packet",
         "Bytes that are collected before sending."
-    ),
-    checked!(
-        "msie_padding",
-        HSL,
-        args(1),
-        flag,
-        "the browsers that needed it are gone",
-        "Pads error pages for old browsers."
     ),
     checked!(
         "msie_refresh",

@@ -5,6 +5,7 @@
 //! Differs from nginx: it serves such paths where an `alias` lacks its final slash or a variable brings `..`.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 
 use super::super::exchange::{Body, Exchange};
 use super::super::flow::{Flow, Reroute};
@@ -14,15 +15,20 @@ use super::super::{route, vars};
 use super::{is_absent, set_content_type};
 use crate::base::escape::{self, Place};
 use crate::net::file::{self, File, Stat};
+use crate::plan::expr::{Expr, Part};
 use crate::plan::location::{TryFiles, TryLast};
 use crate::plan::model::LogLevel;
 use crate::proto::head::Method;
 use crate::proto::uri;
 
-/// A file's path while it is being made: pooled bytes, and where the part below the root begins.
+/// A file's path while it is being made.
 struct Path {
+    /// A pooled buffer.
     bytes: Vec<u8>,
+    /// Where the part below the root begins.
     root: usize,
+    /// A variable put a `..` into the root.
+    climbs: bool,
 }
 
 impl Path {
@@ -38,7 +44,7 @@ impl Path {
             }
             end += 1;
         }
-        memchr::memchr(0, &self.bytes).is_some()
+        self.climbs || memchr::memchr(0, &self.bytes).is_some()
     }
 
     /// Replaces what stands below the root.
@@ -54,7 +60,7 @@ fn strip(ex: &Exchange, cx: Cx<'_>) -> Option<usize> {
     if !root.alias {
         return Some(0);
     }
-    root.replaces
+    root.replaces.filter(|&length| length != usize::MAX)
 }
 
 /// Appends `$request_filename`; false when the URI stands for no file.
@@ -90,15 +96,7 @@ fn map(ex: &mut Exchange, cx: Cx<'_>) -> Result<Path, Flow> {
         return Err(Flow::Error(500));
     }
     let mut bytes = cx.local.buffers.take(256);
-    if rule.path.as_literal().is_none() {
-        vars::eval(&rule.path, ex, cx, &mut bytes);
-        if bytes.first() != Some(&b'/') {
-            let prefix = std::os::unix::ffi::OsStrExt::as_bytes(cx.plan.prefix.as_os_str());
-            bytes.splice(0..0, prefix.iter().copied().chain([b'/']));
-        }
-    } else {
-        vars::eval(&rule.path, ex, cx, &mut bytes);
-    }
+    let climbs = eval_root(&rule.path, ex, cx, &mut bytes);
     let root = bytes.len();
     match strip(ex, cx) {
         // The alias of a pattern names the file itself.
@@ -109,7 +107,37 @@ fn map(ex: &mut Exchange, cx: Cx<'_>) -> Result<Path, Flow> {
         }
         strip => bytes.extend_from_slice(ex.uri.get(strip.unwrap_or(0)..).unwrap_or_default()),
     }
-    Ok(Path { bytes, root })
+    Ok(Path {
+        bytes,
+        root,
+        climbs,
+    })
+}
+
+/// Appends the text of `root` or `alias`, absolute; true when a variable or capture in it climbs.
+fn eval_root(expr: &Expr, ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool {
+    let mut climbs = false;
+    for part in &expr.parts {
+        let from = out.len();
+        match part {
+            Part::Lit(text) => {
+                out.extend_from_slice(text);
+                continue;
+            }
+            Part::Capture(number) => vars::capture_text(*number, ex, false, out),
+            Part::Var(var) => {
+                vars::value(*var, ex, cx, out);
+            }
+        }
+        climbs |= out[from..]
+            .split(|&b| b == b'/')
+            .any(|segment| segment == b"..");
+    }
+    if out.first() != Some(&b'/') {
+        let prefix = cx.plan.prefix.as_os_str().as_bytes();
+        out.splice(0..0, prefix.iter().copied().chain([b'/']));
+    }
+    climbs
 }
 
 /// The file of the URI, a redirect of a directory without its slash, or its index.
@@ -394,7 +422,7 @@ pub async fn try_files(rule: &TryFiles, ex: &mut Exchange, cx: Cx<'_>) -> Flow {
 }
 
 /// One name of `try_files`, below the root: an `alias` has eaten the location's text already.
-fn try_name(expr: &crate::plan::expr::Expr, ex: &mut Exchange, cx: Cx<'_>, name: &mut Vec<u8>) {
+fn try_name(expr: &Expr, ex: &mut Exchange, cx: Cx<'_>, name: &mut Vec<u8>) {
     vars::eval(expr, ex, cx, name);
     if let Some(strip) = strip(ex, cx)
         && cx.location(ex.location).root.alias

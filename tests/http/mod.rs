@@ -1,0 +1,264 @@
+//! One exchange without a network: a small configuration is compiled, a request head is parsed, and the
+//! answer that the stages settle on is asserted.
+
+mod answers;
+mod errors;
+mod files;
+mod headers;
+mod logs;
+mod rewrite;
+mod routing;
+mod variables;
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ringx::base::ids::IdVec;
+use ringx::base::time::{Mono, Unix};
+use ringx::config::{self, Identity, source::Source};
+use ringx::front::{ConnInfo, Refusal, Stream};
+use ringx::http::exchange::{Body, Exchange};
+use ringx::http::flow;
+use ringx::http::local::{Cx, Generation, Local};
+use ringx::net::runtime::{Prefer, Runtime, probe};
+use ringx::net::{Addr, Clock, Deadlines};
+use ringx::observe::{Counters, Desk, Logs, Scribe};
+use ringx::plan::compile::{Env, compile};
+use ringx::plan::{ListenerId, LogId, LogTarget, ServerToken};
+use ringx::proto::h1::parse::{HeadLimits, Parsed, RequestParser};
+use ringx::proto::head::RequestHead;
+use ringx::upstream::{Groups, Pool, Resolvers};
+
+/// Configuration files in memory.
+struct Texts(BTreeMap<PathBuf, Arc<[u8]>>);
+
+impl Source for Texts {
+    fn read(&self, path: &Path) -> io::Result<Arc<[u8]>> {
+        let found = self.0.get(path).cloned();
+        found.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn glob(&self, _: &str) -> Vec<PathBuf> {
+        Vec::new()
+    }
+}
+
+/// A compiled configuration and a shard's belongings, to send requests to.
+pub struct Site {
+    runtime: Runtime,
+    generation: Rc<Generation>,
+    local: Rc<Local>,
+    scribe: Scribe,
+    folder: tempfile::TempDir,
+}
+
+/// Opens the files that a plan logs to, as the parent process does.
+fn open_logs(targets: &IdVec<LogId, LogTarget>) -> HashMap<PathBuf, Arc<File>> {
+    let paths = targets.iter().filter_map(|target| match target {
+        LogTarget::File(path) => Some(path.clone()),
+        _ => None,
+    });
+    let open = |path: PathBuf| {
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .unwrap();
+        (path, Arc::new(file))
+    };
+    paths.map(open).collect()
+}
+
+/// What the stages settled on.
+#[derive(Debug)]
+pub struct Answer {
+    /// 0 when the connection is closed without one.
+    pub status: u16,
+    pub content_type: String,
+    pub location: String,
+    pub body: String,
+    pub fields: Vec<(String, String)>,
+    pub close: bool,
+}
+
+impl Answer {
+    /// All values of a field, joined.
+    pub fn field(&self, name: &str) -> String {
+        let named = self
+            .fields
+            .iter()
+            .filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        named
+            .map(|(_, value)| value.as_str())
+            .collect::<Vec<_>>()
+            .join("|")
+    }
+}
+
+impl Site {
+    /// Compiles what stands inside of `http {}`. `%%ROOT%%` becomes a directory of its own.
+    pub fn new(http: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().to_str().unwrap();
+        let log = folder.path().join("error.log");
+        let text = format!(
+            "error_log {} notice;\nevents {{}}\nhttp {{\naccess_log off;\n{}\n}}\n",
+            log.display(),
+            http.replace("%%ROOT%%", root)
+        );
+        let path = PathBuf::from("/conf/nginx.conf");
+        let source = Texts(BTreeMap::from([(path.clone(), Arc::from(text.as_bytes()))]));
+        let loaded = config::load(&source, &path, folder.path(), None, Identity::Nginx);
+        let shown: Vec<_> = loaded
+            .diags
+            .iter()
+            .map(|diag| format!("{diag:?}"))
+            .collect();
+        let Some(model) = &loaded.model else {
+            panic!("the configuration does not load: {shown:#?}")
+        };
+        let env = Env {
+            resolve: &|host, port| Some(vec![SocketAddr::new(host.parse().ok()?, port)]),
+            files: &loaded.tree.files,
+            hostname: Bytes::from_static(b"box"),
+            server_token: ServerToken {
+                short: Bytes::from_static(b"nginx"),
+                full: Bytes::from_static(b"nginx/1.31.5"),
+                build: Bytes::from_static(b"nginx/1.31.5 (x)"),
+            },
+            prefix: folder.path().to_owned(),
+            error_log: LogTarget::Stderr,
+        };
+        let plan = compile(model, &env).unwrap_or_else(|diags| panic!("{diags:#?}"));
+        let runtime = Runtime::new(&probe(Prefer::Epoll), 8).unwrap();
+        let plan = Arc::new(plan);
+        let scribe = Scribe::start().unwrap();
+        let desk = Desk::new(scribe.clone(), Clock::new());
+        let table = scribe.table(&plan, &open_logs(&plan.logs));
+        let deadlines = Deadlines::new();
+        let generation = Rc::new(Generation {
+            groups: Groups::new(&plan.groups),
+            pool: Pool::new(&plan.groups),
+            resolvers: Resolvers::new(&plan.resolvers, &deadlines),
+            logs: Logs::new(desk.clone(), table),
+            epoch: 1,
+            plan,
+        });
+        let counters = Counters::shards(1).remove(0);
+        let local = Rc::new(Local::new(Clock::new(), deadlines, counters, 1));
+        Self {
+            runtime,
+            generation,
+            local,
+            scribe,
+            folder,
+        }
+    }
+
+    /// Writes a file below the root.
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.folder().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    /// The directory that `%%ROOT%%` stands for.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// `GET target` for host `a.test`.
+    pub fn get(&mut self, target: &str) -> Answer {
+        self.send(&format!("GET {target} HTTP/1.1\r\nHost: a.test\r\n\r\n"))
+    }
+
+    /// Serves a head up to the point where it would be sent.
+    pub fn send(&mut self, head: &str) -> Answer {
+        self.send_to(head, 80)
+    }
+
+    /// As [`send`](Self::send), on a listener of this port.
+    pub fn send_to(&mut self, head: &str, port: u16) -> Answer {
+        let mut parsed = RequestHead::default();
+        let limits = HeadLimits::default();
+        let refused = match RequestParser::new().parse(head.as_bytes(), &limits, &mut parsed) {
+            Ok(Parsed::Complete(_)) => None,
+            Ok(Parsed::Incomplete) => panic!("half a head: {head}"),
+            Err(error) => Some(Refusal::Bad(error)),
+        };
+        let conn = Rc::new(self.connection(port));
+        let mut ex = Box::new(Exchange::new(conn.clone()));
+        let now = (Mono::default(), Unix::default());
+        ex.begin(conn, Stream::None, parsed, now);
+        let cx = Cx::new(&self.generation, &self.local);
+        let answered = self.runtime.run(flow::settle(&mut ex, refused, cx));
+        ringx::http::log::line(&mut ex, cx);
+        let answer = self.take(&mut ex, answered);
+        ex.end(&self.local.buffers);
+        answer
+    }
+
+    fn connection(&self, port: u16) -> ConnInfo {
+        let listeners = self.generation.plan.listeners.enumerate();
+        let found = listeners
+            .filter(|(_, plan)| matches!(&plan.addr, ringx::plan::ListenAddr::Tcp(at) if at.port() == port))
+            .map(|(id, _)| id)
+            .next();
+        ConnInfo {
+            number: 7,
+            remote: Addr::Ip("192.0.2.1:4000".parse().unwrap()),
+            local: Addr::Ip(SocketAddr::new("127.0.0.1".parse().unwrap(), port)),
+            listener: Cell::new(found.unwrap_or(ListenerId(0))),
+            proxy: None,
+            accepted: Mono::default(),
+            requests: Cell::new(3),
+            pipelined: Cell::new(false),
+        }
+    }
+
+    fn take(&self, ex: &mut Exchange, answered: bool) -> Answer {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let response = &ex.response;
+        let body = match &response.body {
+            Body::Empty | Body::Origin(_) | Body::Tunnel(_) => String::new(),
+            Body::Static(bytes) => text(bytes),
+            Body::Buffer(bytes) => text(bytes),
+            Body::File { length, .. } => format!("file of {length}"),
+        };
+        let fields = response.fields.iter();
+        Answer {
+            status: if answered { response.status } else { 0 },
+            content_type: text(&response.content_type),
+            location: text(&response.location),
+            body,
+            fields: fields
+                .map(|field| (text(field.name), text(field.value)))
+                .collect(),
+            close: ex.close,
+        }
+    }
+
+    /// Lines that were written since the last call: error log first, then access logs, by name.
+    pub fn lines(&self) -> Vec<String> {
+        self.generation.logs.desk().flush_all();
+        self.scribe.sync();
+        let entries = std::fs::read_dir(self.folder()).unwrap();
+        let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|ext| ext == "log"));
+        paths.sort_by_key(|path| (!path.ends_with("error.log"), path.clone()));
+        let mut lines = Vec::new();
+        for path in paths {
+            let text = std::fs::read(&path).unwrap();
+            lines.extend(String::from_utf8_lossy(&text).lines().map(str::to_owned));
+            File::create(&path).unwrap();
+        }
+        lines
+    }
+}

@@ -71,7 +71,7 @@ pub fn validate(host: &[u8]) -> Result<Host, InvalidHost> {
     }
     let mut len = name.len();
     if flags & DOT != 0 {
-        if may_have_pair(name, b'.', *b"..") && name.array_windows().any(|pair| pair == b"..") {
+        if may_have_pair(name, b'.', *b"..") && name.windows(2).any(|pair| pair == b"..") {
             return Err(InvalidHost);
         }
         len -= usize::from(name.ends_with(b"."));

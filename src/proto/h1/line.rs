@@ -81,10 +81,10 @@ fn trim_end(buf: &[u8], start: usize, end: usize) -> usize {
 /// A line that does not start with a known name.
 fn other_line(buf: &[u8], at: usize, underscores: bool) -> Result<Line, BrokenAt> {
     match &buf[at..] {
-        [] | [b'\r'] => return Ok(Line::Incomplete),
-        [b'\n', ..] => return Ok(Line::End(at + 1)),
-        [b'\r', b'\n', ..] => return Ok(Line::End(at + 2)),
-        [b'\r', ..] => return Err(BrokenAt(at)),
+        [] | [b'\r'] => Ok(Line::Incomplete),
+        [b'\n', ..] => Ok(Line::End(at + 1)),
+        [b'\r', b'\n', ..] => Ok(Line::End(at + 2)),
+        [b'\r', ..] => Err(BrokenAt(at)),
         rest => match scan_name(rest, underscores) {
             Name::Colon(len, odd) => value(buf, at, at + len, Token::NONE, odd),
             Name::LineEnd(len, odd) => no_colon(buf, at, len, odd),

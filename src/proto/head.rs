@@ -2,6 +2,7 @@
 //! facts that decide framing. Heads are reused: [`RequestHead::clear`] keeps every allocation. Refuses to know how a
 //! version encodes itself; [`h1`](super::h1) fills heads from the wire, others with `push`.
 
+use super::h1::encode;
 use super::tokens::Token;
 
 /// A stretch of the head's buffer.
@@ -210,7 +211,7 @@ impl Fields {
         }
     }
 
-    /// Appends a field. Nothing is checked here; [`encode`](super::h1::encode) guards what leaves.
+    /// Appends a field. CR, LF and NUL in the value become spaces here already.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
         self.push_with(Token::of(name), name, value);
     }
@@ -221,27 +222,47 @@ impl Fields {
     }
 
     /// Appends a field whose token the caller has already looked up.
+    #[inline]
     pub fn push_with(&mut self, token: Token, name: &[u8], value: &[u8]) {
+        debug_assert_eq!(token, Token::of(name));
+        self.buf.reserve(name.len() + value.len() + 4);
         let name = self.store(name);
-        let value = self.store(value);
-        self.push_field(Field { token, name, value });
+        let field = self.store_value(token, name, value);
+        self.push_field(field);
     }
 
     /// Replaces the first field of this token, drops its others, or appends it.
     pub fn set(&mut self, token: Token, value: &[u8]) {
-        let value = self.store(value);
+        let old = self.list.iter().find(|f| f.token == token).copied();
+        let Some(old) = old else {
+            return self.push_token(token, value);
+        };
+        let start = self.buf.len();
+        self.buf
+            .extend_from_within(old.name.start as usize..old.name.end());
+        let new = self.store_value(token, Span::new(start, self.buf.len()), value);
         let mut first = true;
         self.list.retain_mut(|f| {
             if f.token != token {
                 return true;
             }
-            f.value = value;
+            *f = new;
             std::mem::take(&mut first)
         });
-        if first {
-            let name = self.store(token.name().as_bytes());
-            self.push_field(Field { token, name, value });
+    }
+
+    /// Completes a line whose name was just stored, in the form it has on the wire, so that neighbours can be copied together
+    /// ([`encode::fields`](encode::fields)). A name that could break the line gets another form, and is never written.
+    #[inline]
+    fn store_value(&mut self, token: Token, name: Span, value: &[u8]) -> Field {
+        let good = token.is_known() || encode::is_field_name(name.of(&self.buf));
+        self.buf.extend_from_slice(if good { b": " } else { b"" });
+        let value = self.store(value);
+        encode::clean(&mut self.buf[value.start as usize..]);
+        if good {
+            self.buf.extend_from_slice(b"\r\n");
         }
+        Field { token, name, value }
     }
 
     /// Drops all fields of a token.
@@ -698,6 +719,10 @@ mod tests {
         assert_eq!(f.get_all(Token::COOKIE).collect::<Vec<_>>(), [b"c=3"]);
         f.set(Token::VIA, b"v");
         assert_eq!(f.get(Token::VIA), Some(&b"v"[..]));
+        assert!(f.buf().ends_with(b"cookie: c=3\r\nVia: v\r\n"));
+        f.push(b"a\nb", b"c\r\nd\0");
+        assert_eq!(f.get_name(b"a\nb"), Some(&b"c  d "[..]));
+        f.remove_name(b"a\nb");
         f.remove(Token::COOKIE);
         assert!(!f.has(Token::COOKIE));
         f.remove_name(b"X-ONE");

@@ -23,7 +23,7 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAToken;
 
-/// Appends `METHOD target HTTP/1.x CRLF`.
+/// Appends `METHOD target HTTP/1.x CRLF`; an empty target becomes `/`.
 pub fn request_line(
     out: &mut Vec<u8>,
     method: &[u8],
@@ -35,7 +35,7 @@ pub fn request_line(
     }
     out.extend_from_slice(method);
     out.push(b' ');
-    self::target(out, target);
+    self::target(out, if target.is_empty() { b"/" } else { target });
     out.extend_from_slice(if http11 {
         b" HTTP/1.1\r\n"
     } else {
@@ -45,13 +45,9 @@ pub fn request_line(
 }
 
 /// Appends a request target; controls, spaces and DEL leave percent-encoded, so that the line stays one line of three words.
-/// An empty target becomes `/`.
+/// May be called for one piece of a target after the other.
 #[inline]
 pub fn target(out: &mut Vec<u8>, target: &[u8]) {
-    if target.is_empty() {
-        out.push(b'/');
-        return;
-    }
     if !target
         .iter()
         .fold(false, |bad, &b| bad | (b <= b' ') | (b == 0x7f))

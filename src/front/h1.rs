@@ -454,9 +454,7 @@ impl Conn {
         } else {
             out.extend_from_slice(b"Connection: close\r\n");
         }
-        for field in head.fields.iter() {
-            encode::field(out, field.name, field.value);
-        }
+        encode::fields(out, head.fields, |_| true);
         out.extend_from_slice(b"\r\n");
     }
 

@@ -184,17 +184,10 @@ fn set_header(
 /// Differs from nginx: fields named in `Connection` are dropped (RFC 9110 7.6.1).
 fn client_fields(head: &RequestHead, plan: &ProxyPlan, out: &mut Vec<u8>) {
     let named = head.fields.has(Token::CONNECTION) && names_others(head);
-    for field in head.fields.iter() {
-        if plan.replaced.contains(field.token, field.name)
-            || (named && head.connection_names(field.name))
-        {
-            continue;
-        }
-        out.extend_from_slice(field.name);
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(field.value);
-        out.extend_from_slice(b"\r\n");
-    }
+    encode::fields(out, &head.fields, |field| {
+        let name = head.bytes(field.name);
+        !(plan.replaced.contains(field.token, name) || (named && head.connection_names(name)))
+    });
 }
 
 /// Whether `Connection` names anything but the usual words.

@@ -1,6 +1,7 @@
 //! One connected stream socket, TCP or unix: two halves that are used at once without getting in each other's way,
 //! deadlines for each, and what is known of the peer. Closes when both halves are gone.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -43,6 +44,8 @@ struct Socket {
     io: Duplex,
     slot: SlotId,
     deadlines: Rc<Deadlines>,
+    /// Bytes that the kernel took, in all.
+    sent: Cell<u64>,
 }
 
 impl Drop for Socket {
@@ -91,6 +94,7 @@ impl Stream {
             io,
             slot,
             deadlines: deadlines.clone(),
+            sent: Cell::new(0),
         });
         Ok(Self {
             rx: RecvHalf(socket.clone()),
@@ -251,6 +255,10 @@ pub(super) fn set_keepalive(socket: &SockRef<'_>, probes: Keepalive) -> io::Resu
 }
 
 impl Socket {
+    fn count_sent(&self, bytes: usize) {
+        self.sent.set(self.sent.get() + bytes as u64);
+    }
+
     fn shutdown(&self, how: How) -> io::Result<()> {
         let how = match how {
             How::Read => rustix::net::Shutdown::Read,
@@ -443,7 +451,10 @@ impl SendHalf {
             buf = slice.into_inner();
             match result {
                 Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buf),
-                Ok(n) => at += n,
+                Ok(n) => {
+                    at += n;
+                    self.0.count_sent(n);
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => {
                     let e = if self.0.expired().is_some() {
@@ -505,10 +516,19 @@ impl SendHalf {
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         match rustix::net::send(self.0.io.as_fd(), bytes, flags) {
-            Ok(n) => Ok(Some(n)),
+            Ok(n) => {
+                self.0.count_sent(n);
+                Ok(Some(n))
+            }
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(None),
             Err(e) => Err(e.into()),
         }
+    }
+
+    /// Bytes that the kernel took from all sends so far, also from one that failed half way. What a tunnel splices
+    /// is not in it.
+    pub fn sent(&self) -> u64 {
+        self.0.sent.get()
     }
 
     /// Completes when a send would not wait. May be dropped at any time without loss.

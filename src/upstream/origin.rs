@@ -208,7 +208,6 @@ impl Origin {
         if self.inbound.input.capacity() > 0 {
             buffers.give(std::mem::take(&mut self.inbound.input));
         }
-        self.conn.bytes_sent_before += self.sent;
         (self.conn, self.selection, self.inbound.head)
     }
 }

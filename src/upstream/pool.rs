@@ -24,7 +24,7 @@ pub struct Conn {
     pub requests: u32,
     /// When it was opened.
     pub created: Mono,
-    /// Bytes that the kernel took for earlier requests. Whoever sends adds them when a request is over.
+    /// Bytes that the kernel took for earlier requests.
     pub bytes_sent_before: u64,
     /// It came from the pool.
     pub reused: bool,
@@ -32,13 +32,12 @@ pub struct Conn {
 
 impl Conn {
     /// Whether the peer took no byte of the current request, so that sending it again elsewhere repeats nothing.
-    /// `taken` counts the request's bytes that the kernel accepted; `reset` says that the connection was reset
-    /// rather than ended.
+    /// `reset` says that the connection was reset rather than ended.
     ///
     /// After a reset nothing is certain: an origin that reads a request and dies resets too, and its
     /// acknowledgement may never have left. After an orderly end it is: the FIN acknowledges all that was read.
-    pub fn untouched(&self, taken: u64, reset: bool) -> bool {
-        if taken == 0 {
+    pub fn untouched(&self, reset: bool) -> bool {
+        if self.stream.tx.sent() == self.bytes_sent_before {
             return true;
         }
         if reset {
@@ -145,6 +144,7 @@ impl Pool {
                 continue;
             }
             conn.stream.unwatch();
+            conn.bytes_sent_before = conn.stream.tx.sent();
             conn.requests += 1;
             conn.reused = true;
             return Some(conn);
@@ -373,8 +373,8 @@ mod tests {
                 conn.stream.rx.recv_ready(&mut got).await.unwrap();
                 conn.bytes_sent_before = 5;
                 assert!(
-                    conn.untouched(6, false),
-                    "nothing of the second request was sent"
+                    conn.untouched(false) && conn.untouched(true),
+                    "nothing was sent"
                 );
                 if !reads {
                     drop(origin);
@@ -386,9 +386,8 @@ mod tests {
                 }
                 let end = conn.stream.rx.recv_ready(&mut got).await;
                 assert!(matches!(end, Ok(0)), "{end:?}");
-                assert_eq!(conn.untouched(6, false), untouched, "reads: {reads}");
-                assert!(!conn.untouched(6, true));
-                assert!(conn.untouched(0, true));
+                assert_eq!(conn.untouched(false), untouched, "reads: {reads}");
+                assert!(!conn.untouched(true));
             }
         });
     }

@@ -253,10 +253,11 @@ async fn attempts(
             }
             Err(Failure::Peer(Fault::Cut, _)) => return client_gone(ex, cx, origin),
             Err(Failure::Peer(fault, action)) => {
-                let reset = matches!(&fault, Fault::Io(_));
-                let taken = origin.sent();
+                // A broken pipe is what a FIN, not a reset, makes of a later send.
+                let reset =
+                    matches!(&fault, Fault::Io(e) if e.kind() != std::io::ErrorKind::BrokenPipe);
                 let untouched =
-                    reused && origin.inbound.received() == 0 && origin.conn.untouched(taken, reset);
+                    reused && origin.inbound.received() == 0 && origin.conn.untouched(reset);
                 let facts = facts(request, cause(&fault), reused, untouched);
                 end_attempt(ex, cx, &origin, facts.cause.status());
                 let (_, back, head) = origin.finish(&cx.local.buffers);
@@ -512,7 +513,8 @@ pub fn cut(ex: &mut Exchange, cx: Cx<'_>, origin: Box<Origin>, fault: &Fault) {
     let status = origin.inbound.head.status;
     end_attempt(ex, cx, &origin, status);
     let (_, mut selection, head) = origin.finish(&cx.local.buffers);
-    selection.report(Outcome::Failed, cx.local.clock.mono());
+    // As in nginx: a peer that sent a good head is not to blame for the rest.
+    selection.report(Outcome::Ok, cx.local.clock.mono());
     ex.upstream_head = head;
     let text = match fault {
         Fault::Closed => Trouble::Closed,

@@ -143,6 +143,8 @@ async fn with_body(
             // An origin that stopped reading may have said why.
             First::Left(Err(Stopped::Origin(fault))) => match reading.await {
                 Ok(()) => (None, Some(Ok(()))),
+                // A reset is told once, to whichever direction asks first; the retry policy must hear of it.
+                Err(reset @ Fault::Io(_)) => (Some(Err(Stopped::Origin(reset))), None),
                 Err(_) => (Some(Err(Stopped::Origin(fault))), None),
             },
             First::Left(Ok(())) => (Some(Ok(())), Some(reading.await)),

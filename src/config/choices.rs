@@ -123,12 +123,6 @@ choice! {
     }
 }
 
-impl Default for LogLevel {
-    fn default() -> Self {
-        Self::Error
-    }
-}
-
 /// Several words of a fixed list at once.
 macro_rules! mask {
     ($(#[$meta:meta])* $name:ident { $($(#[$bmeta:meta])* $bit:ident = $shift:literal $word:literal),+ $(,)? }) => {
@@ -235,5 +229,12 @@ mask! {
         SAMESITE_LAX = 6 "samesite=lax",
         /// `SameSite=None`.
         SAMESITE_NONE = 7 "samesite=none",
+    }
+}
+
+impl NextUpstream {
+    /// Whether this lets a request go on after `reason`; never if `off` is among the words.
+    pub const fn allows(self, reason: Self) -> bool {
+        !self.has(Self::OFF) && self.has(reason)
     }
 }

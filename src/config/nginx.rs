@@ -290,7 +290,9 @@ struct Open {
 impl<'a> Reader<'a> {
     /// A reader whose includes start at the folder of `main`.
     pub(crate) fn new(source: &'a dyn Source, main: &Path) -> Self {
-        let folder = main.parent().unwrap_or(Path::new("/")).to_path_buf();
+        let folder = main
+            .parent()
+            .map_or_else(|| PathBuf::from("/"), Path::to_path_buf);
         Self {
             source,
             folder,

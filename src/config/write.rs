@@ -259,7 +259,11 @@ fn table(out: &mut String, directives: &[&Directive], path: &str, entries: bool)
             let _ = writeln!(
                 out,
                 "    {},",
-                string(text.trim_end().strip_suffix(';').unwrap_or(text.trim_end()))
+                string(
+                    text.trim_end()
+                        .strip_suffix(';')
+                        .unwrap_or_else(|| text.trim_end())
+                )
             );
         }
         out.push_str("]\n");

@@ -39,12 +39,11 @@ pub(super) fn http(load: &mut Lowering<'_>) {
     load.http = Some(http);
 }
 
-/// nginx gives every connection this much at first; a header buffer may not be smaller.
-const CONNECTION_POOL_BYTES: usize = 512;
-
 fn header_buffers(load: &mut Lowering<'_>, http: &Http) {
-    let small =
-        |s: &&Server| s.settings.core.large_client_header_buffers.size < CONNECTION_POOL_BYTES;
+    let small = |s: &&Server| {
+        let core = &s.settings.core;
+        core.large_client_header_buffers.size < core.connection_pool_size
+    };
     if let Some(server) = http.servers.iter().find(small) {
         load.error(
             "the \"large_client_header_buffers\" size must be equal to or greater than \"connection_pool_size\"",
@@ -162,7 +161,10 @@ fn names(load: &mut Lowering<'_>, http: &Http) {
         }
         let mut taken: HashSet<(u8, Arc<[u8]>)> = HashSet::new();
         for name in list.iter().flat_map(|&i| &http.servers[i].names) {
-            if !take(&mut taken, name) {
+            if let Some(mut diag) = unfit(name, addr) {
+                diag.span = name.text.span;
+                load.diags.push(diag);
+            } else if !take(&mut taken, name) {
                 let text = name.text.lossy();
                 let message = format!(
                     "conflicting server name \"{text}\" on {}, ignored",
@@ -175,6 +177,22 @@ fn names(load: &mut Lowering<'_>, http: &Http) {
             }
         }
     }
+}
+
+/// A name that no table of names can hold.
+fn unfit(name: &Name, addr: &ListenAddr) -> Option<Diag> {
+    let bytes = &name.text.bytes;
+    let star = name.kind == NameKind::Exact && bytes.contains(&b'*');
+    let dots = bytes.windows(2).any(|w| w == b"..");
+    let regex = matches!(name.kind, NameKind::Regex { .. });
+    (!regex && (star || dots || bytes.contains(&0))).then(|| {
+        let text = name.text.lossy();
+        let message = format!(
+            "invalid server name or wildcard \"{text}\" on {}",
+            shown(addr)
+        );
+        Diag::general(Level::Emerg, message)
+    })
 }
 
 fn take(taken: &mut HashSet<(u8, Arc<[u8]>)>, name: &Name) -> bool {
@@ -192,13 +210,7 @@ fn take(taken: &mut HashSet<(u8, Arc<[u8]>)>, name: &Name) -> bool {
 }
 
 fn groups(load: &mut Lowering<'_>, http: &Http) {
-    let mut groups: HashSet<&[u8]> = HashSet::new();
-    for group in &http.upstreams {
-        if !groups.insert(&group.name) {
-            let name = String::from_utf8_lossy(&group.name);
-            load.error(format!("duplicate upstream \"{name}\""), group.pos);
-        }
-    }
+    let groups: HashSet<&[u8]> = http.upstreams.iter().map(|g| &g.name[..]).collect();
     let targets: Vec<(Target, Span)> = std::mem::take(&mut load.shared.targets);
     for (target, span) in targets {
         if let Some(port) = target.port
@@ -213,16 +225,9 @@ fn groups(load: &mut Lowering<'_>, http: &Http) {
             );
         }
     }
-    let zones: Vec<_> = load
-        .shared
-        .zones
-        .iter()
-        .filter(|(_, (size, _))| *size == 0)
-        .collect();
-    let mut empty: Vec<(Arc<[u8]>, Span)> = zones
-        .into_iter()
-        .map(|(n, (_, s))| (Arc::clone(n), *s))
-        .collect();
+    let zones = load.shared.zones.iter();
+    let zones = zones.filter(|(_, (size, _))| *size == 0);
+    let mut empty: Vec<(Arc<[u8]>, Span)> = zones.map(|(n, (_, s))| (Arc::clone(n), *s)).collect();
     empty.sort_by_key(|(_, span)| (span.file, span.start));
     for (name, span) in empty {
         let name = String::from_utf8_lossy(&name);

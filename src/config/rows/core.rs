@@ -10,7 +10,7 @@ use crate::config::lower::{Frame, Lowering};
 use crate::config::model::*;
 use crate::config::table::ctx::*;
 use crate::config::table::{
-    Args, Fault, Inherit, Row, Status, args, args_min, args_to, family, row,
+    Args, Fault, Inherit, Row, Status, args, args_min, args_to, family, nothing, row,
 };
 use crate::config::tree::Directive;
 use crate::config::value::*;
@@ -18,6 +18,7 @@ use crate::config::value::*;
 family! {
     /// Settings of the http core family.
     pub struct Core in core {
+        value connection_pool_size: usize = "512", size, HS, args(1), "Memory is pooled by shard; this only bounds large_client_header_buffers, as in nginx.";
         value client_header_timeout: Duration = "60s", msec, HS, args(1), "How long a client may take to send a request head.";
         value client_header_buffer_size: usize = "1k", size, HS, args(1), "First buffer for a request head.";
         value large_client_header_buffers: Buffers = "4 8k", buffers, HS, args(2), "Number and size of the buffers a long request head may use.";
@@ -45,7 +46,7 @@ family! {
         value keepalive_timeout: KeepaliveTimeout = "75s", keepalive_timeout, HSL, args_to(1, 2), "How long an idle client connection is kept.";
         value keepalive_min_timeout: Duration = "0", msec, HSL, args(1), "How long an idle client connection is kept at least while shutting down.";
         value keepalive_requests: u64 = "1000", num, HSL, args(1), "Most requests of one client connection.";
-        value keepalive_disable: KeepaliveDisable = "msie6", keepalive_disable, HSL, args_to(1, 2), "Browsers that get no keep-alive.";
+        mask  keepalive_disable: KeepaliveDisable = "msie6", keepalive_disable, HSL, args_to(1, 2), "Browsers that get no keep-alive.";
         value satisfy: Satisfy = "all", |a| one_of(a, Satisfy::WORDS), HSL, args(1), "Whether every access check must allow a request, or any.";
         value auth_delay: Duration = "0", msec, HSL, args(1), "Delays answers 401.";
         value internal: bool = "off", present, L, args(0), "Only internal redirects reach this location.";
@@ -79,6 +80,14 @@ family! {
 
 /// The rows with setters of their own, and those without effect.
 pub(crate) const ROWS: &[Row] = &[
+    row(
+        "disable_symlinks",
+        HSL,
+        args_to(1, 2),
+        nothing,
+        "Refuses files behind symbolic links.",
+    )
+    .status(Status::OffOnly("files are served through symbolic links")),
     row(
         "root",
         HSLI,
@@ -167,14 +176,6 @@ pub(crate) const ROWS: &[Row] = &[
         "Bucket size of the table of types."
     ),
     checked!(
-        "connection_pool_size",
-        HS,
-        args(1),
-        size,
-        "memory is pooled by shard",
-        "Memory taken for a connection at a time."
-    ),
-    checked!(
         "request_pool_size",
         HS,
         args(1),
@@ -195,7 +196,7 @@ pub(crate) const ROWS: &[Row] = &[
         HSL,
         args(1),
         aio,
-        "files are read by the ring",
+        "how files are accessed is not configurable",
         "How files are read."
     ),
     checked!(
@@ -203,7 +204,7 @@ pub(crate) const ROWS: &[Row] = &[
         HSL,
         args(1),
         flag,
-        "files are written by the ring",
+        "how files are accessed is not configurable",
         "How files are written."
     ),
     checked!(
@@ -453,7 +454,7 @@ fn parse_error_page(args: &mut Args<'_>) -> Parsed<Vec<ErrorPage>> {
             }
         };
         // What only nginx knows as 494 to 497 is a 400 to the client.
-        let overwrite = overwrite.or(matches!(status, 494..=497).then_some(Some(400)));
+        let overwrite = overwrite.or_else(|| matches!(status, 494..=497).then_some(Some(400)));
         pages.push(ErrorPage {
             status,
             overwrite,

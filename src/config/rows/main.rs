@@ -39,7 +39,7 @@ pub struct Main {
     /// `working_directory`.
     pub working_directory: Option<PathBuf>,
     /// `env`: name, and value if one is set.
-    pub env: Vec<(Arc<[u8]>, Option<Arc<[u8]>>)>,
+    pub env: Vec<EnvEntry>,
     /// `worker_connections` of `events`.
     pub worker_connections: u32,
     /// `multi_accept` of `events`.
@@ -83,6 +83,9 @@ impl Main {
         }
     }
 }
+
+/// An environment variable: its name, and its value if it is set here.
+pub type EnvEntry = (Arc<[u8]>, Option<Arc<[u8]>>);
 
 /// `worker_cpu_affinity`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -132,9 +135,9 @@ pub(in crate::config) use checked;
 
 /// The rows of this family.
 pub(crate) const ROWS: &[Row] = &[
-    main_row!("daemon", M, args(1), flag => daemon, "Runs in the background.").default("on"),
+    main_row!("daemon", M, args(1), flag => daemon, "Runs in the background.").default("off; on under the name nginx"),
     main_row!("master_process", M, args(1), flag => master_process, "Runs workers in a process of their own.").default("on"),
-    main_row!("worker_processes", M, args(1), worker_processes => worker_processes, "How many shards; auto is one for each core.").default("1"),
+    main_row!("worker_processes", M, args(1), worker_processes => worker_processes, "How many shards; auto is one for each core.").default("auto; 1 under the name nginx"),
     main_row!("worker_rlimit_nofile", M, args(1), |a| num(a).map(Some) => worker_rlimit_nofile, "Most open files of the worker."),
     main_row!("worker_rlimit_core", M, args(1), |a| offset(a).map(Some) => worker_rlimit_core, "Longest core file of the worker."),
     main_row!("worker_shutdown_timeout", M, args(1), some_msec => worker_shutdown_timeout, "How long a graceful shutdown may take."),
@@ -168,7 +171,7 @@ pub(crate) const ROWS: &[Row] = &[
     checked!("lock_file", M, args(1), path, "shards need no lock to accept", "File for locks."),
     checked!("debug_points", M, args(1), |a| one_of(a, &[("stop", ()), ("abort", ())]), "there are no debug points", "What to do at a debug point."),
     checked!("pcre_jit", M, args(1), flag, "patterns are always compiled", "Compiles regular expressions."),
-    checked!("thread_pool", M, args_to(2, 3), |_| Ok(()), "files are read by the ring", "A named pool of threads.").many(),
+    checked!("thread_pool", M, args_to(2, 3), |_| Ok(()), "there are no thread pools", "A named pool of threads.").many(),
     checked!("ssl_object_cache_inheritable", M, args(1), flag, "certificates are read again on every reload", "Keeps certificates over a reload."),
     checked!("quic_bpf", M, args(1), flag, "HTTP/3 comes with a later version", "Routes QUIC packets by BPF."),
     main_row!("worker_connections", V, args(1), num32 => worker_connections, "Most connections of a worker.").default("512"),
@@ -177,7 +180,7 @@ pub(crate) const ROWS: &[Row] = &[
     checked!("accept_mutex", V, args(1), flag, "every shard has listeners of its own", "Lets workers accept in turn."),
     checked!("accept_mutex_delay", V, args(1), msec, "every shard has listeners of its own", "How long a worker waits for its turn."),
     checked!("epoll_events", V, args(1), num, "the ring has its own size", "Events taken from the kernel at a time."),
-    checked!("worker_aio_requests", V, args(1), num, "files are read by the ring", "Most file operations in flight."),
+    checked!("worker_aio_requests", V, args(1), num, "how files are accessed is not configurable", "Most file operations in flight."),
     row("debug_connection", V, args(1), nothing, "Logs connections of these clients at debug level.")
         .many()
         .status(Status::Accepted("a debug log is written for all clients or for none")),

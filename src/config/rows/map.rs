@@ -128,7 +128,10 @@ fn map(load: &mut Lowering<'_>, _: &mut Frame, directive: &Directive) {
         };
         if kind == MapKey::Exact && !keys.insert(map_key(&key.bytes, out.hostnames)) {
             load.error(
-                format!("conflicting parameter \"{}\"", key.lossy()),
+                format!(
+                    "conflicting parameter \"{}\"",
+                    key.lossy().to_ascii_lowercase()
+                ),
                 entry.span,
             );
             continue;

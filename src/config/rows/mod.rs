@@ -94,6 +94,8 @@ pub(crate) struct Shared {
     pub(crate) buffered: HashMap<PathBuf, (usize, Option<Duration>, Option<u8>)>,
     /// Unsupported directives that have been told about; each once is enough.
     pub(crate) refused: HashSet<&'static str>,
+    /// Names of groups so far.
+    pub(crate) groups: HashSet<Vec<u8>>,
     /// Zones with their size, 0 while unknown, and the first place.
     pub(crate) zones: HashMap<Arc<[u8]>, (usize, Span)>,
     /// Literal `proxy_pass` addresses, to be compared with the groups.

@@ -264,7 +264,7 @@ pub(crate) fn error_log(args: &mut Args<'_>) -> Parsed<ErrorLog> {
     }
     Ok(ErrorLog {
         sink,
-        level: level.unwrap_or_default(),
+        level: level.unwrap_or(LogLevel::Error),
     })
 }
 

@@ -141,19 +141,14 @@ pub(crate) fn set_header(args: &mut Args<'_>) -> Parsed<SetHeader> {
     })
 }
 
-/// `proxy_next_upstream`; `off` cancels everything else.
+/// `proxy_next_upstream`.
 pub(crate) fn next_upstream(args: &mut Args<'_>) -> Parsed<NextUpstream> {
-    let mask = any_of(
+    any_of(
         args,
         NextUpstream::WORDS,
         NextUpstream::has,
         NextUpstream::with,
-    )?;
-    Ok(if mask.has(NextUpstream::OFF) {
-        NextUpstream::OFF
-    } else {
-        mask
-    })
+    )
 }
 
 /// `proxy_ignore_headers`.

@@ -45,12 +45,12 @@ family! {
         value proxy_temp_path: TempPath = "proxy_temp", temp_path, HSL, args_to(1, 4), "Directory for answers that do not fit in the buffers.";
         value proxy_max_temp_file_size: Option<usize> = "", some_size, HSL, args(1), "Longest temporary file; 0 is none, 1024m by default.";
         value proxy_temp_file_write_size: Option<usize> = "", some_size, HSL, args(1), "Bytes written to a temporary file at a time.";
-        value proxy_next_upstream: NextUpstream = "error timeout", next_upstream, HSL, args_min(1), "When a request goes to another server.";
+        mask  proxy_next_upstream: NextUpstream = "error timeout", next_upstream, HSL, args_min(1), "When a request goes to another server; off cancels everything else.";
         value proxy_next_upstream_tries: u64 = "0", num, HSL, args(1), "Most servers a request is tried on; 0 is all.";
         value proxy_next_upstream_timeout: Duration = "0", msec, HSL, args(1), "How long a request may be tried on further servers; 0 is no limit.";
         list  proxy_pass_header: Arc<[u8]> = "", bytes, HSL, args(1), "Passes a field of a backend that is hidden otherwise.";
         list  proxy_hide_header: Arc<[u8]> = "", bytes, HSL, args(1), "Hides a field of a backend.";
-        value proxy_ignore_headers: IgnoreHeaders = "", ignore_headers, HSL, args_min(1), "Fields of a backend that do not steer us.";
+        mask  proxy_ignore_headers: IgnoreHeaders = "", ignore_headers, HSL, args_min(1), "Fields of a backend that do not steer us.";
         value proxy_http_version: HttpVersion = "1.1", http_version, HSL, args(1), "Version of HTTP towards backends.";
     } also {
         proxy_redirect: List<Redirect> = List::default(), "`proxy_redirect`; an empty list is `default`, a lone `Off` does nothing.";

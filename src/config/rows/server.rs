@@ -158,18 +158,14 @@ fn name(load: &mut Lowering<'_>, directive: &Directive, word: &Word) -> Result<N
         });
     }
     let lower = bytes.to_ascii_lowercase();
-    // Each wildcard stands alone at one end; `*.a.*` and stars inside a label are refused when the names are hashed.
+    // A star anywhere else is refused only once names are compared, as in nginx; until then it is a name like any other.
     let stars = lower.iter().filter(|&&b| b == b'*').count();
     let kind = match &lower[..] {
         [b'*', b'.', ..] if stars == 1 => NameKind::Suffix,
         [b'.', ..] if stars == 0 => NameKind::NameAndSuffix,
         [_, .., b'.', b'*'] if stars == 1 => NameKind::Prefix,
-        _ if stars > 0 => return Err(format!("invalid server name or wildcard \"{shown}\"")),
         _ => NameKind::Exact,
     };
-    if lower.windows(2).any(|w| w == b"..") || lower.contains(&0) {
-        return Err(format!("invalid server name or wildcard \"{shown}\""));
-    }
     Ok(Name {
         text: text(&lower),
         kind,

@@ -75,9 +75,16 @@ fn upstream(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
         return;
     };
     let empty = !inner.seen.contains_key("server");
+    let no_primary = !group.servers.is_empty() && group.servers.iter().all(|s| s.backup);
+    let first = load.shared.groups.insert(group.name.to_vec());
     http.upstreams.push(*group);
-    if empty {
+    let name = directive.args[0].lossy();
+    if !first {
+        load.error(format!("duplicate upstream \"{name}\""), directive.span);
+    } else if empty {
         load.error("no servers are inside upstream", directive.span);
+    } else if no_primary {
+        load.error(format!("no servers in upstream \"{name}\""), directive.span);
     }
 }
 

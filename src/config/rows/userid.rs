@@ -18,7 +18,7 @@ family! {
         value userid_domain: Arc<[u8]> = "none", bytes, HSL, args(1), "Domain of the cookie.";
         value userid_path: Arc<[u8]> = "/", bytes, HSL, args(1), "Path of the cookie.";
         value userid_expires: UseridExpires = "off", userid_expires, HSL, args(1), "How long the cookie lives.";
-        value userid_flags: UseridFlags = "off", userid_flags, HSL, args_to(1, 3), "Attributes of the cookie.";
+        mask  userid_flags: UseridFlags = "off", userid_flags, HSL, args_to(1, 3), "Attributes of the cookie.";
         value userid_p3p: Arc<[u8]> = "none", bytes, HSL, args(1), "Value of a P3P field that goes with the cookie.";
         value userid_mark: Option<u8> = "off", userid_mark, HSL, args(1), "Marks cookies, so that those without the mark are renewed.";
     } also {

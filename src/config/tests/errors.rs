@@ -18,81 +18,79 @@ fn check(before: &str, after: &str, cases: &[(&str, &str)]) {
     }
 }
 
+const MAIN: &[(&str, &str)] = &[
+    ("worker_processes auto;", ""),
+    (
+        "worker_processes 0;",
+        "[emerg] \"worker_processes\" directive invalid value @",
+    ),
+    (
+        "worker_processes 1; worker_processes 2;",
+        "[emerg] \"worker_processes\" directive is duplicate @",
+    ),
+    (
+        "daemon yes;",
+        "[emerg] invalid value \"yes\" in \"daemon\" directive, it must be \"on\" or \"off\" @",
+    ),
+    ("daemon OFF;", ""),
+    (
+        "daemon;",
+        "[emerg] invalid number of arguments in \"daemon\" directive @",
+    ),
+    (
+        "daemon on {}",
+        "[emerg] directive \"daemon\" is not terminated by \";\" @",
+    ),
+    ("http;", "[emerg] directive \"http\" has no opening \"{\" @"),
+    (
+        "worker_rlimit_nofile x;",
+        "[emerg] \"worker_rlimit_nofile\" directive invalid number @",
+    ),
+    (
+        "listen 80;",
+        "[emerg] \"listen\" directive is not allowed here @",
+    ),
+    ("gzipp on;", "[emerg] unknown directive \"gzipp\" @"),
+    ("events {}", "[emerg] \"events\" directive is duplicate @"),
+    ("error_log /x loud;", "[emerg] invalid log level \"loud\" @"),
+    (
+        "error_log /x warn info;",
+        "[emerg] duplicate log level \"info\" @",
+    ),
+    ("error_log stderr debug;", ""),
+    (
+        "error_log syslog:server=127.0.0.1,tag=x-y;",
+        "[emerg] syslog \"tag\" only allows alphanumeric characters and underscore @",
+    ),
+    (
+        "error_log syslog:tag=x;",
+        "[emerg] no syslog server specified @",
+    ),
+    ("load_module modules/ngx_stream_module.so;", ""),
+    ("worker_cpu_affinity 0101 1010;", ""),
+    (
+        "worker_cpu_affinity 01x1;",
+        "[emerg] invalid character \"x\" in \"worker_cpu_affinity\" @",
+    ),
+    (
+        "include a b;",
+        "[emerg] invalid number of arguments in \"include\" directive @",
+    ),
+    (
+        "include nope.conf;",
+        "[emerg] open() \"/c/nope.conf\" failed (2: No such file or directory) @",
+    ),
+    ("include nope/*.conf;", ""),
+    (
+        "stream {}",
+        "[emerg] \"stream\" directive is not supported yet: proxying of plain TCP and UDP comes with a later version @",
+    ),
+];
+
 #[test]
 fn main_level() {
     let before = "events {}";
-    check(
-        before,
-        "",
-        &[
-            ("worker_processes auto;", ""),
-            (
-                "worker_processes 0;",
-                "[emerg] \"worker_processes\" directive invalid value @",
-            ),
-            (
-                "worker_processes 1; worker_processes 2;",
-                "[emerg] \"worker_processes\" directive is duplicate @",
-            ),
-            (
-                "daemon yes;",
-                "[emerg] invalid value \"yes\" in \"daemon\" directive, it must be \"on\" or \"off\" @",
-            ),
-            ("daemon OFF;", ""),
-            (
-                "daemon;",
-                "[emerg] invalid number of arguments in \"daemon\" directive @",
-            ),
-            (
-                "daemon on {}",
-                "[emerg] directive \"daemon\" is not terminated by \";\" @",
-            ),
-            ("http;", "[emerg] directive \"http\" has no opening \"{\" @"),
-            (
-                "worker_rlimit_nofile x;",
-                "[emerg] \"worker_rlimit_nofile\" directive invalid number @",
-            ),
-            (
-                "listen 80;",
-                "[emerg] \"listen\" directive is not allowed here @",
-            ),
-            ("gzipp on;", "[emerg] unknown directive \"gzipp\" @"),
-            ("events {}", "[emerg] \"events\" directive is duplicate @"),
-            ("error_log /x loud;", "[emerg] invalid log level \"loud\" @"),
-            (
-                "error_log /x warn info;",
-                "[emerg] duplicate log level \"info\" @",
-            ),
-            ("error_log stderr debug;", ""),
-            (
-                "error_log syslog:server=127.0.0.1,tag=x-y;",
-                "[emerg] syslog \"tag\" only allows alphanumeric characters and underscore @",
-            ),
-            (
-                "error_log syslog:tag=x;",
-                "[emerg] no syslog server specified @",
-            ),
-            ("load_module modules/ngx_stream_module.so;", ""),
-            ("worker_cpu_affinity 0101 1010;", ""),
-            (
-                "worker_cpu_affinity 01x1;",
-                "[emerg] invalid character \"x\" in \"worker_cpu_affinity\" @",
-            ),
-            (
-                "include a b;",
-                "[emerg] invalid number of arguments in \"include\" directive @",
-            ),
-            (
-                "include nope.conf;",
-                "[emerg] open() \"/c/nope.conf\" failed (2: No such file or directory) @",
-            ),
-            ("include nope/*.conf;", ""),
-            (
-                "stream {}",
-                "[emerg] \"stream\" directive is not supported yet: proxying of plain TCP and UDP comes with a later version @",
-            ),
-        ],
-    );
+    check(before, "", MAIN);
 }
 
 #[test]
@@ -164,414 +162,412 @@ fn long_parameters() {
     assert_eq!(classic(&load_text(&comment)), Vec::<String>::new());
 }
 
+const HTTP: &[(&str, &str)] = &[
+    ("client_max_body_size 2g;", ""),
+    (
+        "client_max_body_size 2t;",
+        "[emerg] \"client_max_body_size\" directive invalid value @",
+    ),
+    (
+        "client_body_buffer_size 1g;",
+        "[emerg] \"client_body_buffer_size\" directive invalid value @",
+    ),
+    ("send_timeout 1h30m;", ""),
+    (
+        "send_timeout 30m1h;",
+        "[emerg] \"send_timeout\" directive invalid value @",
+    ),
+    (
+        "send_timeout 1y;",
+        "[emerg] \"send_timeout\" directive invalid value @",
+    ),
+    ("send_timeout 500ms;", ""),
+    ("large_client_header_buffers 4 100;", ""),
+    (
+        "large_client_header_buffers 0 8k;",
+        "[emerg] \"large_client_header_buffers\" directive invalid value @",
+    ),
+    ("server_tokens maybe;", "[emerg] invalid value \"maybe\" @"),
+    (
+        "keepalive_disable msie6 msie6;",
+        "[warn] duplicate value \"msie6\" @",
+    ),
+    (
+        "proxy_next_upstream error nope;",
+        "[emerg] invalid value \"nope\" @",
+    ),
+    (
+        "proxy_http_version 2;",
+        "[emerg] \"proxy_http_version\" 2 is not supported yet: HTTP/2 to backends @",
+    ),
+    ("proxy_http_version 1.2;", "[emerg] invalid value \"1.2\" @"),
+    ("proxy_cache off;", ""),
+    ("gzip off;", ""),
+    ("access_log off;", ""),
+    (
+        "access_log /x nope;",
+        "[emerg] unknown log format \"nope\" @",
+    ),
+    (
+        "access_log /x combined flush=1s;",
+        "[emerg] no buffer is defined for access_log \"/x\" @",
+    ),
+    (
+        "access_log /x$y combined buffer=1k;",
+        "[emerg] buffered logs cannot have variables in name @",
+    ),
+    ("access_log off x;", "[emerg] invalid parameter \"x\" @"),
+    (
+        "log_format combined '';",
+        "[emerg] duplicate \"log_format\" name \"combined\" @",
+    ),
+    (
+        "log_format a escape=xml '';",
+        "[emerg] unknown log format escaping \"xml\" @",
+    ),
+    (
+        "add_header a b sometimes;",
+        "[emerg] invalid parameter \"sometimes\" @",
+    ),
+    (
+        "expires modified @1h;",
+        "[emerg] \"expires\" directive daily time cannot be used with \"modified\" parameter @",
+    ),
+    (
+        "expires @25h;",
+        "[emerg] \"expires\" directive daily time value must be less than 24 hours @",
+    ),
+    (
+        "error_page 200 /x;",
+        "[emerg] value \"200\" must be between 300 and 599 @",
+    ),
+    ("error_page 499 /x;", "[emerg] invalid value \"499\" @"),
+    ("error_page =200 /x;", "[emerg] invalid value \"=200\" @"),
+    (
+        "resolver 1.1.1.1 ipv4=off ipv6=off;",
+        "[emerg] \"ipv4\" and \"ipv6\" cannot both be \"off\" @",
+    ),
+    (
+        "resolver 1.1.1.1 valid=x;",
+        "[emerg] invalid parameter: valid=x @",
+    ),
+    (
+        "root a; root b;",
+        "[emerg] \"root\" directive is duplicate @",
+    ),
+    (
+        "root $document_root/x;",
+        "[emerg] the $document_root variable cannot be used in the \"root\" directive @",
+    ),
+    (
+        "types { a/b c; d/e c; }",
+        "[warn] duplicate extension \"c\", content type: \"d/e\", previous content type: \"a/b\" @",
+    ),
+    (
+        "proxy_pass http://127.0.0.4;",
+        "[emerg] \"proxy_pass\" directive is not allowed here @",
+    ),
+    (
+        "proxy_redirect default;",
+        "[emerg] \"proxy_redirect default\" should be placed after the \"proxy_pass\" directive @",
+    ),
+    (
+        "proxy_redirect off; proxy_redirect a b;",
+        "[emerg] \"proxy_redirect\" directive is duplicate @",
+    ),
+    ("proxy_redirect on;", "[emerg] invalid parameter \"on\" @"),
+    (
+        "proxy_cookie_path a b; proxy_cookie_path off;",
+        "[emerg] \"proxy_cookie_path\" directive is duplicate @",
+    ),
+    ("upstream a { }", "[emerg] no servers are inside upstream @"),
+    (
+        "upstream a { server b:99999; }",
+        "[emerg] invalid port in upstream \"b:99999\" @",
+    ),
+    (
+        "upstream a { server b weight=0; }",
+        "[emerg] invalid parameter \"weight=0\" @",
+    ),
+    (
+        "upstream a { ip_hash; server 127.0.0.2 backup; }",
+        "[emerg] balancing method does not support parameter \"backup\" @",
+    ),
+    (
+        "upstream a { server 127.0.0.1; server 127.0.0.2 backup; ip_hash; }",
+        "",
+    ),
+    (
+        "upstream a { least_conn; ip_hash; server 127.0.0.2; }",
+        "[warn] load balancing method redefined @",
+    ),
+    (
+        "upstream a { server 127.0.0.2; } upstream A { server 127.0.0.3; }",
+        "[emerg] duplicate upstream \"A\" @",
+    ),
+    (
+        "upstream a { zone z; server 127.0.0.2; }",
+        "[emerg] zero size shared memory zone \"z\"",
+    ),
+    (
+        "upstream a { zone z 1k; server 127.0.0.2; }",
+        "[emerg] zone \"z\" is too small @",
+    ),
+    (
+        "upstream a { keepalive x; server 127.0.0.2; }",
+        "[emerg] invalid value \"x\" in \"keepalive\" directive @",
+    ),
+    ("map $a b { }", "[emerg] invalid variable name \"b\" @"),
+    (
+        "map $a $b { x; }",
+        "[emerg] invalid number of the map parameters @",
+    ),
+    (
+        "map $a $b { x 1; X 2; }",
+        "[emerg] conflicting parameter \"x\" @",
+    ),
+    (
+        "map $a $b { default 1; default 2; }",
+        "[emerg] duplicate default map parameter @",
+    ),
+    (
+        "geo $a { 10.0.0.0/8 a; 10.0.0.0/8 b; }",
+        "[warn] duplicate network \"10.0.0.0/8\", value: \"b\", old value: \"a\" @",
+    ),
+    (
+        "geo $a { 10.0.0.1/8 a; }",
+        "[warn] low address bits of 10.0.0.1/8 are meaningless @",
+    ),
+    (
+        "geo $a { nowhere a; }",
+        "[emerg] invalid network \"nowhere\" @",
+    ),
+    (
+        "geo $a { ranges; 1.0.0.0-1.0.0.9 a; 1.0.0.5-1.0.0.20 b; }",
+        "[emerg] range \"1.0.0.5-1.0.0.20\" overlaps \"1.0.0.0-1.0.0.9\" @",
+    ),
+    (
+        "split_clients $a $b { 50% x; 60% y; }",
+        "[emerg] percent total is greater than 100% @",
+    ),
+    (
+        "split_clients $a $b { 0% x; }",
+        "[emerg] invalid percent value \"0%\" @",
+    ),
+];
+
 #[test]
 fn http_level() {
-    check(
-        "events {}\nhttp {",
-        "}",
-        &[
-            ("client_max_body_size 2g;", ""),
-            (
-                "client_max_body_size 2t;",
-                "[emerg] \"client_max_body_size\" directive invalid value @",
-            ),
-            (
-                "client_body_buffer_size 1g;",
-                "[emerg] \"client_body_buffer_size\" directive invalid value @",
-            ),
-            ("send_timeout 1h30m;", ""),
-            (
-                "send_timeout 30m1h;",
-                "[emerg] \"send_timeout\" directive invalid value @",
-            ),
-            (
-                "send_timeout 1y;",
-                "[emerg] \"send_timeout\" directive invalid value @",
-            ),
-            ("send_timeout 500ms;", ""),
-            ("large_client_header_buffers 4 100;", ""),
-            (
-                "large_client_header_buffers 0 8k;",
-                "[emerg] \"large_client_header_buffers\" directive invalid value @",
-            ),
-            ("server_tokens maybe;", "[emerg] invalid value \"maybe\" @"),
-            (
-                "keepalive_disable msie6 msie6;",
-                "[warn] duplicate value \"msie6\" @",
-            ),
-            (
-                "proxy_next_upstream error nope;",
-                "[emerg] invalid value \"nope\" @",
-            ),
-            (
-                "proxy_http_version 2;",
-                "[emerg] \"proxy_http_version\" 2 is not supported yet: HTTP/2 to backends @",
-            ),
-            ("proxy_http_version 1.2;", "[emerg] invalid value \"1.2\" @"),
-            ("proxy_cache off;", ""),
-            ("gzip off;", ""),
-            ("access_log off;", ""),
-            (
-                "access_log /x nope;",
-                "[emerg] unknown log format \"nope\" @",
-            ),
-            (
-                "access_log /x combined flush=1s;",
-                "[emerg] no buffer is defined for access_log \"/x\" @",
-            ),
-            (
-                "access_log /x$y combined buffer=1k;",
-                "[emerg] buffered logs cannot have variables in name @",
-            ),
-            ("access_log off x;", "[emerg] invalid parameter \"x\" @"),
-            (
-                "log_format combined '';",
-                "[emerg] duplicate \"log_format\" name \"combined\" @",
-            ),
-            (
-                "log_format a escape=xml '';",
-                "[emerg] unknown log format escaping \"xml\" @",
-            ),
-            (
-                "add_header a b sometimes;",
-                "[emerg] invalid parameter \"sometimes\" @",
-            ),
-            (
-                "expires modified @1h;",
-                "[emerg] \"expires\" directive daily time cannot be used with \"modified\" parameter @",
-            ),
-            (
-                "expires @25h;",
-                "[emerg] \"expires\" directive daily time value must be less than 24 hours @",
-            ),
-            (
-                "error_page 200 /x;",
-                "[emerg] value \"200\" must be between 300 and 599 @",
-            ),
-            ("error_page 499 /x;", "[emerg] invalid value \"499\" @"),
-            ("error_page =200 /x;", "[emerg] invalid value \"=200\" @"),
-            (
-                "resolver 1.1.1.1 ipv4=off ipv6=off;",
-                "[emerg] \"ipv4\" and \"ipv6\" cannot both be \"off\" @",
-            ),
-            (
-                "resolver 1.1.1.1 valid=x;",
-                "[emerg] invalid parameter: valid=x @",
-            ),
-            (
-                "root a; root b;",
-                "[emerg] \"root\" directive is duplicate @",
-            ),
-            (
-                "root $document_root/x;",
-                "[emerg] the $document_root variable cannot be used in the \"root\" directive @",
-            ),
-            (
-                "types { a/b c; d/e c; }",
-                "[warn] duplicate extension \"c\", content type: \"d/e\", previous content type: \"a/b\" @",
-            ),
-            (
-                "proxy_pass http://a;",
-                "[emerg] \"proxy_pass\" directive is not allowed here @",
-            ),
-            (
-                "proxy_redirect default;",
-                "[emerg] \"proxy_redirect default\" should be placed after the \"proxy_pass\" directive @",
-            ),
-            (
-                "proxy_redirect off; proxy_redirect a b;",
-                "[emerg] \"proxy_redirect\" directive is duplicate @",
-            ),
-            ("proxy_redirect on;", "[emerg] invalid parameter \"on\" @"),
-            (
-                "proxy_cookie_path a b; proxy_cookie_path off;",
-                "[emerg] \"proxy_cookie_path\" directive is duplicate @",
-            ),
-            ("upstream a { }", "[emerg] no servers are inside upstream @"),
-            (
-                "upstream a { server b:99999; }",
-                "[emerg] invalid port in upstream \"b:99999\" @",
-            ),
-            (
-                "upstream a { server b weight=0; }",
-                "[emerg] invalid parameter \"weight=0\" @",
-            ),
-            (
-                "upstream a { ip_hash; server b backup; }",
-                "[emerg] balancing method does not support parameter \"backup\" @",
-            ),
-            ("upstream a { server b backup; ip_hash; }", ""),
-            (
-                "upstream a { least_conn; ip_hash; server b; }",
-                "[warn] load balancing method redefined @",
-            ),
-            (
-                "upstream a { server b; } upstream A { server c; }",
-                "[emerg] duplicate upstream \"a\" @",
-            ),
-            (
-                "upstream a { zone z; server b; }",
-                "[emerg] zero size shared memory zone \"z\"",
-            ),
-            (
-                "upstream a { zone z 1k; server b; }",
-                "[emerg] zone \"z\" is too small @",
-            ),
-            (
-                "upstream a { keepalive x; server b; }",
-                "[emerg] invalid value \"x\" in \"keepalive\" directive @",
-            ),
-            ("map $a b { }", "[emerg] invalid variable name \"b\" @"),
-            (
-                "map $a $b { x; }",
-                "[emerg] invalid number of the map parameters @",
-            ),
-            (
-                "map $a $b { x 1; X 2; }",
-                "[emerg] conflicting parameter \"X\" @",
-            ),
-            (
-                "map $a $b { default 1; default 2; }",
-                "[emerg] duplicate default map parameter @",
-            ),
-            (
-                "geo $a { 10.0.0.0/8 a; 10.0.0.0/8 b; }",
-                "[warn] duplicate network \"10.0.0.0/8\", value: \"b\", old value: \"a\" @",
-            ),
-            (
-                "geo $a { 10.0.0.1/8 a; }",
-                "[warn] low address bits of 10.0.0.1/8 are meaningless @",
-            ),
-            (
-                "geo $a { nowhere a; }",
-                "[emerg] invalid network \"nowhere\" @",
-            ),
-            (
-                "geo $a { ranges; 1.0.0.0-1.0.0.9 a; 1.0.0.5-1.0.0.20 b; }",
-                "[emerg] range \"1.0.0.5-1.0.0.20\" overlaps \"1.0.0.0-1.0.0.9\" @",
-            ),
-            (
-                "split_clients $a $b { 50% x; 60% y; }",
-                "[emerg] percent total is greater than 100% @",
-            ),
-            (
-                "split_clients $a $b { 0% x; }",
-                "[emerg] invalid percent value \"0%\" @",
-            ),
-        ],
-    );
+    check("events {}\nhttp {", "}", HTTP);
 }
+
+const SERVER: &[(&str, &str)] = &[
+    ("listen 80;", ""),
+    (
+        "listen 0;",
+        "[emerg] invalid port in \"0\" of the \"listen\" directive @",
+    ),
+    (
+        "listen 8001-8000;",
+        "[emerg] invalid port range in \"8001-8000\" of the \"listen\" directive @",
+    ),
+    (
+        "listen [::;",
+        "[emerg] invalid host in \"[::\" of the \"listen\" directive @",
+    ),
+    (
+        "listen unix:;",
+        "[emerg] no path in the unix domain socket in \"unix:\" of the \"listen\" directive @",
+    ),
+    (
+        "listen 80 backlog=0;",
+        "[emerg] invalid backlog \"backlog=0\" @",
+    ),
+    (
+        "listen 80 ipv6only=ofx;",
+        "[emerg] invalid ipv6only flags \"ofx\" @",
+    ),
+    (
+        "listen 80 so_keepalive=::;",
+        "[emerg] invalid so_keepalive value: \"::\" @",
+    ),
+    ("listen 80 nope;", "[emerg] invalid parameter \"nope\" @"),
+    (
+        "listen 80; listen *:80;",
+        "[emerg] a duplicate listen 0.0.0.0:80 @",
+    ),
+    (
+        "listen 443 ssl;",
+        "[emerg] the \"ssl\" parameter of \"listen\" is not supported yet: TLS @",
+    ),
+    (
+        "listen 80 http2;",
+        "[warn] the \"listen ... http2\" directive is deprecated, use the \"http2\" directive instead @ | \
+                 [emerg] the \"http2\" parameter of \"listen\" is not supported yet: HTTP/2, which comes with TLS @",
+    ),
+    ("server_name *;", "[emerg] server name \"*\" is invalid @"),
+    (
+        "server_name ~;",
+        "[emerg] empty regex in server name \"~\" @",
+    ),
+    (
+        "server_name a/b;",
+        "[warn] server name \"a/b\" has suspicious symbols @",
+    ),
+    ("server_name a.*.b;", ""),
+    (
+        "location a b c {}",
+        "[emerg] invalid number of arguments in \"location\" directive @",
+    ),
+    (
+        "location ! /a {}",
+        "[emerg] invalid location modifier \"!\" @",
+    ),
+    (
+        "location /a {} location /a {}",
+        "[emerg] duplicate location \"/a\" @",
+    ),
+    (
+        "location /a {} location ^~ /a {}",
+        "[emerg] duplicate location \"/a\" @",
+    ),
+    ("location /a {} location = /a {}", ""),
+    (
+        "location = /a { location /a/b {} }",
+        "[emerg] location \"/a/b\" cannot be inside the exact location \"/a\" @",
+    ),
+    (
+        "location @a { location /a/b {} }",
+        "[emerg] location \"/a/b\" cannot be inside the named location \"@a\" @",
+    ),
+    (
+        "location /a { location @b {} }",
+        "[emerg] named location \"@b\" can be on the server level only @",
+    ),
+    (
+        "location /a { location /b {} }",
+        "[emerg] location \"/b\" is outside location \"/a\" @",
+    ),
+    ("return x;", "[emerg] invalid return code \"x\" @"),
+    ("return 1000;", "[emerg] invalid return code \"1000\" @"),
+    ("return http://x;", ""),
+    ("rewrite a \"\";", "[emerg] empty replacement @"),
+    ("rewrite a b c;", "[emerg] invalid parameter \"c\" @"),
+    ("set a b;", "[emerg] invalid variable name \"a\" @"),
+    ("if x {}", "[emerg] invalid condition \"x\" @"),
+    ("if ($a {}", "[emerg] invalid condition \"$a\" @"),
+    (
+        "if ($a == b) {}",
+        "[emerg] unexpected \"==\" in condition @",
+    ),
+    ("if (-q /x) {}", "[emerg] invalid condition \"-q\" @"),
+    (
+        "if ($a) { if ($b) {} }",
+        "[emerg] \"if\" directive is not allowed here @",
+    ),
+    (
+        "if ($a) { proxy_pass http://127.0.0.4; }",
+        "[emerg] \"proxy_pass\" directive is not allowed here @",
+    ),
+    (
+        "try_files a;",
+        "[emerg] invalid number of arguments in \"try_files\" directive @",
+    ),
+    ("try_files a =x;", "[emerg] invalid code \"=x\" @"),
+    (
+        "index /a b;",
+        "[warn] only the last index in \"index\" directive should be absolute @",
+    ),
+    (
+        "userid_mark ab;",
+        "[emerg] \"userid_mark\" directive value must be \"off\" or a single letter, digit or \"=\" @",
+    ),
+];
 
 #[test]
 fn server_level() {
-    check(
-        "events {}\nhttp { server {",
-        "} }",
-        &[
-            ("listen 80;", ""),
-            (
-                "listen 0;",
-                "[emerg] invalid port in \"0\" of the \"listen\" directive @",
-            ),
-            (
-                "listen 8001-8000;",
-                "[emerg] invalid port range in \"8001-8000\" of the \"listen\" directive @",
-            ),
-            (
-                "listen [::;",
-                "[emerg] invalid host in \"[::\" of the \"listen\" directive @",
-            ),
-            (
-                "listen unix:;",
-                "[emerg] no path in the unix domain socket in \"unix:\" of the \"listen\" directive @",
-            ),
-            (
-                "listen 80 backlog=0;",
-                "[emerg] invalid backlog \"backlog=0\" @",
-            ),
-            (
-                "listen 80 ipv6only=ofx;",
-                "[emerg] invalid ipv6only flags \"ofx\" @",
-            ),
-            (
-                "listen 80 so_keepalive=::;",
-                "[emerg] invalid so_keepalive value: \"::\" @",
-            ),
-            ("listen 80 nope;", "[emerg] invalid parameter \"nope\" @"),
-            (
-                "listen 80; listen *:80;",
-                "[emerg] a duplicate listen 0.0.0.0:80 @",
-            ),
-            (
-                "listen 443 ssl;",
-                "[emerg] the \"ssl\" parameter of \"listen\" is not supported yet: TLS @",
-            ),
-            (
-                "listen 80 http2;",
-                "[warn] the \"listen ... http2\" directive is deprecated, use the \"http2\" directive instead @ | \
-                 [emerg] the \"http2\" parameter of \"listen\" is not supported yet: HTTP/2, which comes with TLS @",
-            ),
-            ("server_name *;", "[emerg] server name \"*\" is invalid @"),
-            (
-                "server_name ~;",
-                "[emerg] empty regex in server name \"~\" @",
-            ),
-            (
-                "server_name a/b;",
-                "[warn] server name \"a/b\" has suspicious symbols @",
-            ),
-            (
-                "server_name a.*.b;",
-                "[emerg] invalid server name or wildcard \"a.*.b\" @",
-            ),
-            (
-                "location a b c {}",
-                "[emerg] invalid number of arguments in \"location\" directive @",
-            ),
-            (
-                "location ! /a {}",
-                "[emerg] invalid location modifier \"!\" @",
-            ),
-            (
-                "location /a {} location /a {}",
-                "[emerg] duplicate location \"/a\" @",
-            ),
-            (
-                "location /a {} location ^~ /a {}",
-                "[emerg] duplicate location \"/a\" @",
-            ),
-            ("location /a {} location = /a {}", ""),
-            (
-                "location = /a { location /a/b {} }",
-                "[emerg] location \"/a/b\" cannot be inside the exact location \"/a\" @",
-            ),
-            (
-                "location @a { location /a/b {} }",
-                "[emerg] location \"/a/b\" cannot be inside the named location \"@a\" @",
-            ),
-            (
-                "location /a { location @b {} }",
-                "[emerg] named location \"@b\" can be on the server level only @",
-            ),
-            (
-                "location /a { location /b {} }",
-                "[emerg] location \"/b\" is outside location \"/a\" @",
-            ),
-            ("return x;", "[emerg] invalid return code \"x\" @"),
-            ("return 1000;", "[emerg] invalid return code \"1000\" @"),
-            ("return http://x;", ""),
-            ("rewrite a \"\";", "[emerg] empty replacement @"),
-            ("rewrite a b c;", "[emerg] invalid parameter \"c\" @"),
-            ("set a b;", "[emerg] invalid variable name \"a\" @"),
-            ("if x {}", "[emerg] invalid condition \"x\" @"),
-            ("if ($a {}", "[emerg] invalid condition \"$a\" @"),
-            (
-                "if ($a == b) {}",
-                "[emerg] unexpected \"==\" in condition @",
-            ),
-            ("if (-q /x) {}", "[emerg] invalid condition \"-q\" @"),
-            (
-                "if ($a) { if ($b) {} }",
-                "[emerg] \"if\" directive is not allowed here @",
-            ),
-            (
-                "if ($a) { proxy_pass http://a; }",
-                "[emerg] \"proxy_pass\" directive is not allowed here @",
-            ),
-            (
-                "try_files a;",
-                "[emerg] invalid number of arguments in \"try_files\" directive @",
-            ),
-            ("try_files a =x;", "[emerg] invalid code \"=x\" @"),
-            (
-                "index /a b;",
-                "[warn] only the last index in \"index\" directive should be absolute @",
-            ),
-            (
-                "userid_mark ab;",
-                "[emerg] \"userid_mark\" directive value must be \"off\" or a single letter, digit or \"=\" @",
-            ),
-        ],
-    );
+    check("events {}\nhttp { server {", "} }", SERVER);
 }
+
+const LOCATION: &[(&str, &str)] = &[
+    ("proxy_pass http://up;", ""),
+    ("proxy_pass http://UP/;", ""),
+    (
+        "proxy_pass http://up:8080;",
+        "[emerg] upstream \"up\" may not have port 8080 @",
+    ),
+    ("proxy_pass up;", "[emerg] invalid URL prefix @"),
+    (
+        "proxy_pass http://127.0.0.4; proxy_pass http://127.0.0.5;",
+        "[emerg] \"proxy_pass\" directive is duplicate @",
+    ),
+    (
+        "proxy_pass http://:80;",
+        "[emerg] no host in upstream \":80\" @",
+    ),
+    (
+        "proxy_pass http://unix:;",
+        "[emerg] no path in the unix domain socket in upstream \"unix:\" @",
+    ),
+    (
+        "proxy_pass https://a;",
+        "[emerg] \"https\" in \"proxy_pass\" is not supported yet: TLS to backends @",
+    ),
+    (
+        "if ($a) { proxy_pass http://127.0.0.4/; }",
+        "[emerg] \"proxy_pass\" cannot have URI part in location given by regular expression, or inside named \
+                 location, or inside \"if\" statement, or inside \"limit_except\" block @",
+    ),
+    (
+        "proxy_pass http://$a; proxy_redirect default;",
+        "[emerg] \"proxy_redirect default\" cannot be used with \"proxy_pass\" directive with variables @",
+    ),
+    ("proxy_pass http://127.0.0.4; proxy_redirect default;", ""),
+    (
+        "proxy_bind nowhere;",
+        "[emerg] invalid address \"nowhere\" @",
+    ),
+    (
+        "proxy_buffers 1 4k;",
+        "[emerg] there must be at least 2 \"proxy_buffers\" @",
+    ),
+    (
+        "proxy_busy_buffers_size 1k;",
+        "[emerg] \"proxy_busy_buffers_size\" must be equal to or greater than the maximum of the value of \
+                 \"proxy_buffer_size\" and one of the \"proxy_buffers\" @",
+    ),
+    (
+        "proxy_buffer_size 64k; proxy_buffers 4 4k;",
+        "[emerg] \"proxy_busy_buffers_size\" must be less than the size of all \"proxy_buffers\" minus one buffer @",
+    ),
+    (
+        "proxy_max_temp_file_size 1k;",
+        "[emerg] \"proxy_max_temp_file_size\" must be equal to zero to disable temporary files usage or must be \
+                 equal to or greater than the maximum of the value of \"proxy_buffer_size\" and one of the \
+                 \"proxy_buffers\" @",
+    ),
+    (
+        "root a; alias b;",
+        "[emerg] \"alias\" directive is duplicate, \"root\" directive was specified earlier @",
+    ),
+    ("limit_except NOPE {}", "[emerg] invalid method \"NOPE\" @"),
+    ("limit_except GET { proxy_pass http://127.0.0.4; }", ""),
+    (
+        "limit_except GET { return 403; }",
+        "[emerg] \"return\" directive is not allowed here @",
+    ),
+    (
+        "allow all;",
+        "[emerg] \"allow\" directive is not supported yet: access rules come with a later version @",
+    ),
+];
 
 #[test]
 fn location_level() {
     check(
-        "events {}\nhttp { upstream up { server a; } server { location / {",
+        "events {}\nhttp { upstream up { server 127.0.0.1; } server { location / {",
         "} } }",
-        &[
-            ("proxy_pass http://up;", ""),
-            ("proxy_pass http://UP/;", ""),
-            (
-                "proxy_pass http://up:8080;",
-                "[emerg] upstream \"up\" may not have port 8080 @",
-            ),
-            ("proxy_pass up;", "[emerg] invalid URL prefix @"),
-            (
-                "proxy_pass http://a; proxy_pass http://b;",
-                "[emerg] \"proxy_pass\" directive is duplicate @",
-            ),
-            (
-                "proxy_pass http://:80;",
-                "[emerg] no host in upstream \":80\" @",
-            ),
-            (
-                "proxy_pass http://unix:;",
-                "[emerg] no path in the unix domain socket in upstream \"unix:\" @",
-            ),
-            (
-                "proxy_pass https://a;",
-                "[emerg] \"https\" in \"proxy_pass\" is not supported yet: TLS to backends @",
-            ),
-            (
-                "if ($a) { proxy_pass http://a/; }",
-                "[emerg] \"proxy_pass\" cannot have URI part in location given by regular expression, or inside named \
-                 location, or inside \"if\" statement, or inside \"limit_except\" block @",
-            ),
-            (
-                "proxy_pass http://$a; proxy_redirect default;",
-                "[emerg] \"proxy_redirect default\" cannot be used with \"proxy_pass\" directive with variables @",
-            ),
-            ("proxy_pass http://a; proxy_redirect default;", ""),
-            (
-                "proxy_bind nowhere;",
-                "[emerg] invalid address \"nowhere\" @",
-            ),
-            (
-                "proxy_buffers 1 4k;",
-                "[emerg] there must be at least 2 \"proxy_buffers\" @",
-            ),
-            (
-                "proxy_busy_buffers_size 1k;",
-                "[emerg] \"proxy_busy_buffers_size\" must be equal to or greater than the maximum of the value of \
-                 \"proxy_buffer_size\" and one of the \"proxy_buffers\" @",
-            ),
-            (
-                "proxy_buffer_size 64k; proxy_buffers 4 4k;",
-                "[emerg] \"proxy_busy_buffers_size\" must be less than the size of all \"proxy_buffers\" minus one buffer @",
-            ),
-            (
-                "proxy_max_temp_file_size 1k;",
-                "[emerg] \"proxy_max_temp_file_size\" must be equal to zero to disable temporary files usage or must be \
-                 equal to or greater than the maximum of the value of \"proxy_buffer_size\" and one of the \
-                 \"proxy_buffers\" @",
-            ),
-            (
-                "root a; alias b;",
-                "[emerg] \"alias\" directive is duplicate, \"root\" directive was specified earlier @",
-            ),
-            ("limit_except NOPE {}", "[emerg] invalid method \"NOPE\" @"),
-            ("limit_except GET { proxy_pass http://a; }", ""),
-            (
-                "limit_except GET { return 403; }",
-                "[emerg] \"return\" directive is not allowed here @",
-            ),
-            (
-                "allow all;",
-                "[emerg] \"allow\" directive is not supported yet: access rules come with a later version @",
-            ),
-        ],
+        LOCATION,
     );
 }
 
@@ -602,6 +598,11 @@ fn several_servers() {
             "server_name .a;",
             "server_name *.a;",
             "[warn] conflicting server name \"*.a\" on 0.0.0.0:80, ignored",
+        ),
+        (
+            "server_name a.*.b;",
+            "",
+            "[emerg] invalid server name or wildcard \"a.*.b\" on 0.0.0.0:80",
         ),
         ("listen 81;", "listen 82;", ""),
         (

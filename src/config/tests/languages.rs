@@ -12,7 +12,7 @@ const GOLDENS: &[(&str, &str)] = &[
 ];
 
 /// The model without its positions, which differ between the languages.
-fn meaning(loaded: &Loaded) -> String {
+pub(super) fn meaning(loaded: &Loaded) -> String {
     let model = loaded
         .model
         .as_ref()

@@ -1,5 +1,6 @@
 //! Tests of the whole way from text to model. Helpers here; cases by theme beside.
 
+mod documentation;
 mod errors;
 mod hostile;
 mod inherit;

@@ -110,8 +110,8 @@ pub fn run(command: Vec<OsString>) -> ExitCode {
 }
 
 /// Writes to standard output, where a reader may have gone away.
-pub fn print(text: &str) -> ExitCode {
-    match io::stdout().write_all(text.as_bytes()) {
+pub fn print(text: &[u8]) -> ExitCode {
+    match io::stdout().write_all(text) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {

@@ -58,7 +58,7 @@ pub fn proxy(arguments: &Proxy, command: Vec<OsString>) -> ExitCode {
         }
     };
     if arguments.print {
-        return print(&text);
+        return print(text.as_bytes());
     }
     let banner = format!(
         "ringx: {} to {}\n",

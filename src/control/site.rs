@@ -198,6 +198,25 @@ pub fn compile_bundle(bundle: &Bundle) -> Result<Plan, String> {
     })
 }
 
+/// Reads a configuration without compiling it, with its findings as a text.
+pub fn load_only(setup: &Setup) -> (Loaded, String) {
+    let globals = setup.globals.as_deref().map(String::from_utf8_lossy);
+    let identity = setup.identity.reader();
+    let loaded = config::load(
+        &disk(setup),
+        &setup.file,
+        &setup.prefix,
+        globals.as_deref(),
+        identity,
+    );
+    let findings = loaded
+        .diags
+        .iter()
+        .map(|diag| diag.rich(&loaded.tree.files))
+        .collect();
+    (loaded, findings)
+}
+
 /// What `ringx check` prints.
 pub struct Report {
     /// Findings with their source lines, and a last line that sums up.
@@ -449,7 +468,7 @@ impl Site {
     pub fn reopen(&mut self, journal: &Journal) {
         let owner = self.bundle.credentials.as_ref();
         for (path, file) in &mut self.logs {
-            match journal::open(path) {
+            match open_log(path) {
                 Ok(new) => {
                     let theirs = new
                         .metadata()
@@ -525,10 +544,21 @@ fn make_log_folder(default: &PathBuf, paths: &[PathBuf]) {
     }
 }
 
+/// Opens a log file. The names of our own output are taken literally: opening them anew fails for sockets, and would
+/// begin a redirected file from its start.
+fn open_log(path: &Path) -> io::Result<File> {
+    let own = match path.as_os_str().as_bytes() {
+        b"/dev/stdout" => rustix::stdio::stdout().try_clone_to_owned()?,
+        b"/dev/stderr" => rustix::stdio::stderr().try_clone_to_owned()?,
+        _ => return journal::open(path),
+    };
+    Ok(own.into())
+}
+
 fn open_logs(paths: &[PathBuf], journal: &Journal) -> Option<Vec<(PathBuf, Arc<File>)>> {
     let mut logs = Vec::new();
     for path in paths {
-        match journal::open(path) {
+        match open_log(path) {
             Ok(file) => logs.push((path.clone(), Arc::new(file))),
             Err(error) => {
                 journal.emerg(&format!(

@@ -125,16 +125,23 @@ fn target(ex: &Exchange, plan: &ProxyPlan, dynamic: Option<&Dynamic>, out: &mut 
         }
         UriRule::Original | UriRule::Dynamic | UriRule::Replace { .. } => (b"", 0),
     };
-    encode::target(out, with);
+    part(out, with);
     let rest = &ex.uri[strip..];
     if ex.head.quoted || ex.internal {
         escape::uri(out, rest, Place::Uri);
     } else {
-        encode::target(out, rest);
+        part(out, rest);
     }
     if !ex.args.is_empty() {
         out.push(b'?');
         encode::target(out, &ex.args);
+    }
+}
+
+/// Appends a part of a target, which unlike a whole one may be empty.
+fn part(out: &mut Vec<u8>, part: &[u8]) {
+    if !part.is_empty() {
+        encode::target(out, part);
     }
 }
 

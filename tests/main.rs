@@ -12,6 +12,10 @@
     reason = "tests are plain threads: they may block, read the clock and print"
 )]
 
+mod e2e;
 mod http;
+mod properties;
 mod support;
+#[path = "fuzz/targets.rs"]
+mod targets;
 mod tidy;

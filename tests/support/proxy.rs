@@ -238,6 +238,11 @@ fn binary() -> PathBuf {
         .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_ringx")), PathBuf::from)
 }
 
+/// Whether the tests run against another server than ringx.
+pub fn is_foreign() -> bool {
+    std::env::var_os(BINARY_VARIABLE).is_some()
+}
+
 /// Runs the binary with bare arguments.
 pub fn run_bare(args: &[&str]) -> Output {
     Command::new(binary())

@@ -1,0 +1,21 @@
+//! End-to-end tests: real configurations, real sockets, assertions on the bytes at the client and at the origin.
+//! One file for each family of directives.
+
+mod body;
+mod buffering;
+mod cli;
+mod connection;
+mod control;
+mod errors;
+mod files;
+mod framing;
+mod headers;
+mod log;
+mod process;
+mod proxy_pass;
+mod resolver;
+mod rewrite;
+mod server;
+mod toml;
+mod tunnel;
+mod upstream;

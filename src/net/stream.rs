@@ -17,6 +17,7 @@ use super::deadline::{Deadlines, Expired, SlotId};
 use super::runtime;
 use super::sys::duplex::Duplex;
 use super::sys::option::{self, TcpInfo};
+use super::sys::vector::{self, Joined, Vector};
 
 /// Which direction to shut down.
 pub use std::net::Shutdown as How;
@@ -66,7 +67,11 @@ pub struct Stream {
 pub struct RecvHalf(Rc<Socket>);
 
 /// The sending half. One send at a time.
-pub struct SendHalf(Rc<Socket>);
+pub struct SendHalf {
+    socket: Rc<Socket>,
+    /// Kept from one vectored send to the next.
+    vector: Option<Vector>,
+}
 
 /// How [`RecvHalf::wait_idle`] ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +103,10 @@ impl Stream {
         });
         Ok(Self {
             rx: RecvHalf(socket.clone()),
-            tx: SendHalf(socket),
+            tx: SendHalf {
+                socket,
+                vector: None,
+            },
         })
     }
 
@@ -112,7 +120,7 @@ impl Stream {
     }
 
     fn socket(&self) -> &Socket {
-        &self.tx.0
+        &self.tx.socket
     }
 
     /// Shuts a direction down: sends the FIN, or wakes who receives.
@@ -230,7 +238,7 @@ impl Stream {
 
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.tx.0.io.as_fd()
+        self.tx.socket.io.as_fd()
     }
 }
 
@@ -447,45 +455,83 @@ impl SendHalf {
             if let Some(step) = step {
                 self.arm(step);
             }
-            let (result, slice) = self.0.io.send(buf.slice(at..)).await;
+            let (result, slice) = self.socket.io.send(buf.slice(at..)).await;
             buf = slice.into_inner();
             match result {
                 Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buf),
                 Ok(n) => {
                     at += n;
-                    self.0.count_sent(n);
+                    self.socket.count_sent(n);
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => {
-                    let e = if self.0.expired().is_some() {
-                        timed_out()
-                    } else {
-                        e
-                    };
-                    return (Err(e), buf);
-                }
+                Err(e) => return (Err(self.cause(e)), buf),
             }
         }
         (Ok(()), buf)
     }
 
+    /// A send that fails because its deadline shut the socket down timed out.
+    fn cause(&self, error: io::Error) -> io::Error {
+        if self.socket.expired().is_some() {
+            timed_out()
+        } else {
+            error
+        }
+    }
+
     /// Sends the head and then the body, in one system call where that wins.
     pub async fn send_all2<B: Body>(
         &mut self,
-        mut head: Vec<u8>,
+        head: Vec<u8>,
         body: B,
     ) -> (io::Result<()>, Vec<u8>, B) {
-        let len = body.bytes().len();
-        if len <= JOIN_BYTES_MAX {
+        self.send_two(head, body, None).await
+    }
+
+    /// [`SendHalf::send_all2`] whose every step must make progress within the time; else an error of kind `TimedOut`.
+    pub async fn send_all2_within<B: Body>(
+        &mut self,
+        within: Duration,
+        head: Vec<u8>,
+        body: B,
+    ) -> (io::Result<()>, Vec<u8>, B) {
+        let out = self.send_two(head, body, Some(within)).await;
+        self.disarm();
+        out
+    }
+
+    async fn send_two<B: Body>(
+        &mut self,
+        mut head: Vec<u8>,
+        body: B,
+        step: Option<Duration>,
+    ) -> (io::Result<()>, Vec<u8>, B) {
+        let len_of_head = head.len();
+        if body.bytes().len() <= JOIN_BYTES_MAX {
             head.extend_from_slice(body.bytes());
-            let (result, head) = self.send_from(head, 0).await;
+            let (result, head) = self.send_steps(head, 0, step).await;
             return (result, head, body);
         }
-        let (result, head) = self.send_from(head, 0).await;
+        if let Some(step) = step {
+            self.arm(step);
+        }
+        let vector = self.vector.take().unwrap_or_else(vector::vector);
+        let joined = Joined::new(head, body, vector);
+        let (result, joined) = self.socket.io.send_vectored(joined).await;
+        let (head, body, vector) = joined.split();
+        self.vector = Some(vector);
+        let sent = match result {
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => 0,
+            Err(e) => return (Err(self.cause(e)), head, body),
+        };
+        let (result, head) = self.send_steps(head, sent.min(len_of_head), step).await;
         if result.is_err() {
             return (result, head, body);
         }
-        let (result, body) = self.send_from(body, 0).await;
+        let (result, body) = self
+            .send_steps(body, sent.saturating_sub(len_of_head), step)
+            .await;
         (result, head, body)
     }
 
@@ -515,9 +561,9 @@ impl SendHalf {
     /// Sends what fits; `None` when nothing does. Never waits.
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        match rustix::net::send(self.0.io.as_fd(), bytes, flags) {
+        match rustix::net::send(self.socket.io.as_fd(), bytes, flags) {
             Ok(n) => {
-                self.0.count_sent(n);
+                self.socket.count_sent(n);
                 Ok(Some(n))
             }
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(None),
@@ -528,48 +574,48 @@ impl SendHalf {
     /// Bytes that the kernel took from all sends so far, also from one that failed half way. What a tunnel splices
     /// is not in it.
     pub fn sent(&self) -> u64 {
-        self.0.sent.get()
+        self.socket.sent.get()
     }
 
     /// Completes when a send would not wait. May be dropped at any time without loss.
     pub async fn writable(&self) -> io::Result<()> {
-        self.0.io.writable().await
+        self.socket.io.writable().await
     }
 
     /// Sends the FIN: the peer sees the end, receiving goes on.
     pub fn finish(&self) -> io::Result<()> {
-        self.0.shutdown(How::Write)
+        self.socket.shutdown(How::Write)
     }
 
     /// Shuts a direction of the socket down.
     pub fn shutdown(&self, how: How) -> io::Result<()> {
-        self.0.shutdown(how)
+        self.socket.shutdown(how)
     }
 
     /// The other half's deadline, for who sees progress from this one.
     pub fn arm_recv(&self, after: Duration) {
-        self.0.deadlines.arm_recv(self.0.slot, after);
+        self.socket.deadlines.arm_recv(self.socket.slot, after);
     }
 
     /// Sending must end within this time, until armed anew or disarmed.
     pub fn arm(&self, after: Duration) {
-        self.0.deadlines.arm_send(self.0.slot, after);
+        self.socket.deadlines.arm_send(self.socket.slot, after);
     }
 
     /// Takes the deadline off.
     pub fn disarm(&self) {
-        self.0.deadlines.disarm_send(self.0.slot);
+        self.socket.deadlines.disarm_send(self.socket.slot);
     }
 
     /// Whether a deadline of the socket passed.
     pub fn expired(&self) -> Option<Expired> {
-        self.0.expired()
+        self.socket.expired()
     }
 }
 
 impl AsFd for SendHalf {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.io.as_fd()
+        self.socket.io.as_fd()
     }
 }
 
@@ -644,7 +690,10 @@ mod tests {
                 let (mut a, mut b) = Stream::pair(&Deadlines::new()).unwrap();
                 let sender = runtime::spawn(async move {
                     let body = Bytes::from(vec![b'b'; size]);
-                    let (result, _, body) = a.tx.send_all2(b"head:".to_vec(), body).await;
+                    let within = Duration::from_secs(10);
+                    let (result, head, body) =
+                        a.tx.send_all2_within(within, b"head:".to_vec(), body).await;
+                    assert!(head.starts_with(b"head:"));
                     result.unwrap();
                     assert_eq!(body.len(), size);
                     a.tx.finish().unwrap();

@@ -12,4 +12,5 @@ pub mod fd;
 pub mod option;
 pub mod poll;
 pub mod process;
+pub mod vector;
 pub mod zone;

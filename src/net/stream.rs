@@ -525,6 +525,7 @@ impl SendHalf {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => 0,
             Err(e) => return (Err(self.cause(e)), head, body),
         };
+        self.socket.count_sent(sent);
         let (result, head) = self.send_steps(head, sent.min(len_of_head), step).await;
         if result.is_err() {
             return (result, head, body);

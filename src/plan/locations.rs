@@ -4,6 +4,8 @@
 //! entry knows the longest other entry that it extends, so that the longest prefix of a URI is one
 //! binary search and a short walk. A look-up allocates nothing. Start at [`LocationTree::find`].
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::LocationId;
@@ -153,11 +155,9 @@ impl LocationTree {
 
     /// The proxying location whose text is the URI and a slash.
     fn slash_missing(&self, uri: &[u8]) -> Option<LocationId> {
-        let found = self.slashed.binary_search_by(|&index| {
-            let name = &self.entries[index as usize].name[..];
-            let body = &name[..name.len() - 1];
-            body.cmp(uri)
-        });
+        let found = self
+            .slashed
+            .binary_search_by(|&index| body(&self.entries, index).cmp(uri));
         let entry = &self.entries[self.slashed[found.ok()?] as usize];
         entry.exact.or(entry.prefix)
     }
@@ -166,22 +166,33 @@ impl LocationTree {
 /// Collects the locations of one level.
 #[derive(Default)]
 pub struct TreeBuilder {
-    entries: Vec<Entry>,
-    slashed: Vec<Bytes>,
+    entries: BTreeMap<Bytes, Texts>,
     regexes: Vec<(Regex, LocationId)>,
+}
+
+/// What one text stands for.
+#[derive(Default)]
+struct Texts {
+    exact: Option<LocationId>,
+    prefix: Option<LocationId>,
+    no_regex: bool,
+    proxies: bool,
 }
 
 impl TreeBuilder {
     /// Adds `= text`. `proxies` says that the location answers through an upstream.
     pub fn exact(&mut self, name: Bytes, id: LocationId, proxies: bool) {
-        self.entry(name, proxies).exact = Some(id);
+        let texts = self.entries.entry(name).or_default();
+        texts.exact = Some(id);
+        texts.proxies |= proxies;
     }
 
     /// Adds `text`, or `^~ text` with `no_regex`.
     pub fn prefix(&mut self, name: Bytes, id: LocationId, no_regex: bool, proxies: bool) {
-        let entry = self.entry(name, proxies);
-        entry.prefix = Some(id);
-        entry.no_regex = no_regex;
+        let texts = self.entries.entry(name).or_default();
+        texts.prefix = Some(id);
+        texts.no_regex = no_regex;
+        texts.proxies |= proxies;
     }
 
     /// Adds `~ pattern`.
@@ -189,62 +200,45 @@ impl TreeBuilder {
         self.regexes.push((regex, id));
     }
 
-    fn entry(&mut self, name: Bytes, proxies: bool) -> &mut Entry {
-        if proxies && name.ends_with(b"/") && !self.slashed.contains(&name) {
-            self.slashed.push(name.clone());
-        }
-        let index = self
-            .entries
-            .iter()
-            .position(|entry| entry.name == name)
-            .unwrap_or_else(|| {
-                let empty = Entry {
-                    name,
-                    exact: None,
-                    prefix: None,
-                    no_regex: false,
-                    parent: None,
-                };
-                self.entries.push(empty);
-                self.entries.len() - 1
-            });
-        &mut self.entries[index]
-    }
-
     /// Sorts and links.
-    pub fn build(mut self) -> LocationTree {
-        self.entries.sort_by(|a, b| a.name.cmp(&b.name));
+    pub fn build(self) -> LocationTree {
+        let mut entries: Vec<Entry> = Vec::with_capacity(self.entries.len());
+        let mut slashed: Vec<u32> = Vec::new();
         let mut open: Vec<u32> = Vec::new();
-        for index in 0..self.entries.len() {
-            let name = self.entries[index].name.clone();
+        for (name, texts) in self.entries {
             while open
                 .last()
-                .is_some_and(|&last| !name.starts_with(&self.entries[last as usize].name))
+                .is_some_and(|&last| !name.starts_with(&entries[last as usize].name))
             {
                 open.pop();
             }
-            self.entries[index].parent = open.last().copied();
-            open.push(index as u32);
+            let index = entries.len() as u32;
+            if texts.proxies && name.ends_with(b"/") {
+                slashed.push(index);
+            }
+            entries.push(Entry {
+                name,
+                exact: texts.exact,
+                prefix: texts.prefix,
+                no_regex: texts.no_regex,
+                parent: open.last().copied(),
+            });
+            open.push(index);
         }
-        let mut slashed: Vec<u32> = (0u32..)
-            .zip(&self.entries)
-            .filter(|(_, entry)| self.slashed.contains(&entry.name))
-            .map(|(index, _)| index)
-            .collect();
         // Sorted without the slash, because the URI comes without it.
-        slashed.sort_by(|&a, &b| {
-            let body = |index: u32| {
-                let name = &self.entries[index as usize].name;
-                &name[..name.len() - 1]
-            };
-            body(a).cmp(body(b))
-        });
+        slashed.sort_by(|&a, &b| body(&entries, a).cmp(body(&entries, b)));
         LocationTree {
-            entries: self.entries.into(),
+            entries: entries.into(),
             slashed: slashed.into(),
             regexes: self.regexes.into(),
         }
     }
+}
+
+/// The text of a slashed entry without its slash.
+fn body(entries: &[Entry], index: u32) -> &[u8] {
+    let name = &entries[index as usize].name;
+    &name[..name.len() - 1]
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 //! The tables hold what the configuration says; who evaluates the key and keeps the result is
 //! `http::vars`. A look-up allocates nothing for keys of usual length. Start at [`MapPlan::find`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use bytes::Bytes;
+use foldhash::fast::FixedState;
 
 use super::expr::Expr;
 use super::names::{Mask, NameTable};
@@ -173,6 +174,8 @@ pub struct GeoBuilder {
     v4: Vec<(u128, u128, u8, u32)>,
     v6: Vec<(u128, u128, u8, u32)>,
     values: Vec<Bytes>,
+    /// Positions in `values`: a table of a country has few values, one of ranges may have many.
+    known: HashMap<Bytes, u32, FixedState>,
 }
 
 impl GeoBuilder {
@@ -184,6 +187,7 @@ impl GeoBuilder {
             ranges,
             v4: Vec::new(),
             v6: Vec::new(),
+            known: HashMap::from_iter([(default.clone(), 0)]),
             values: vec![default],
         }
     }
@@ -191,27 +195,20 @@ impl GeoBuilder {
     /// Adds the addresses from `first` to `last`. The longest `prefix` wins, and the later of two
     /// equal ones; among ranges the later wins.
     pub fn add(&mut self, first: IpAddr, last: IpAddr, prefix: u8, value: Bytes) {
-        let index = self
-            .values
-            .iter()
-            .position(|v| *v == value)
-            .unwrap_or_else(|| {
-                self.values.push(value);
-                self.values.len() - 1
-            });
+        let values = &mut self.values;
+        let index = *self.known.entry(value).or_insert_with_key(|value| {
+            values.push(value.clone());
+            (values.len() - 1) as u32
+        });
         let prefix = if self.ranges { 0 } else { prefix };
         match (first, last) {
             (IpAddr::V4(first), IpAddr::V4(last)) => {
-                self.v4.push((
-                    first.to_bits().into(),
-                    last.to_bits().into(),
-                    prefix,
-                    index as u32,
-                ));
+                self.v4
+                    .push((first.to_bits().into(), last.to_bits().into(), prefix, index));
             }
             (IpAddr::V6(first), IpAddr::V6(last)) => {
                 self.v6
-                    .push((first.to_bits(), last.to_bits(), prefix, index as u32));
+                    .push((first.to_bits(), last.to_bits(), prefix, index));
             }
             _ => {}
         }

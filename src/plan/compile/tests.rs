@@ -520,10 +520,6 @@ fn refusals_use_nginx_words_and_tell_all() {
             "server { set $uri x; }",
             &["the duplicate \"uri\" variable"],
         ),
-        (
-            "map $uri $x { a 1; A 2; }",
-            &["conflicting parameter \"A\""],
-        ),
     ];
     for (http, expected) in cases {
         let found = errors(http);

@@ -35,9 +35,6 @@ const EXCHANGES_MAX: usize = 1024;
 /// How often logs are handed over, health is told and replaced generations are looked at.
 const TICK: Duration = Duration::from_millis(20);
 
-/// Serial numbers of connections differ between shards in their low bits.
-const SHARDS_MAX: u64 = 256;
-
 /// One request for a worker.
 struct Job {
     exchange: Box<Exchange>,
@@ -64,6 +61,8 @@ pub struct Http {
     homes: RefCell<Vec<Rc<Home>>>,
     /// The next connection's number.
     next: Cell<u64>,
+    /// How many shards take numbers in turn.
+    shards: u64,
 }
 
 impl Http {
@@ -80,6 +79,8 @@ impl Http {
             exchanges: RefCell::new(Vec::new()),
             homes: RefCell::new(Vec::new()),
             next: Cell::new(u64::from(parts.index.0) + 1),
+            // Every target but control is a shard.
+            shards: (parts.outbox.targets() as u64).saturating_sub(1).max(1),
         }
     }
 
@@ -147,7 +148,7 @@ impl Http {
         accepted: Accepted,
     ) -> Option<Box<Conn>> {
         let number = self.next.get();
-        self.next.set(number + SHARDS_MAX);
+        self.next.set(number + self.shards);
         let Accepted {
             mut stream, peer, ..
         } = accepted;

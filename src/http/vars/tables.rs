@@ -63,7 +63,7 @@ fn look_up(var: Var, ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool {
         }
         Var::Geo(id) => {
             geo(id, ex, cx, out);
-            false
+            cx.plan.geos[id].volatile
         }
         Var::Split(id) => {
             let plan = &cx.plan.splits[id];

@@ -282,15 +282,44 @@ impl Conn {
         within: Duration,
         buffers: &BufPool,
     ) -> Result<BodyRead, ClientFault> {
+        self.send_continue(within, buffers).await?;
         if self.body_done {
             return Ok(BodyRead::End);
         }
-        self.send_continue(within, buffers).await?;
         loop {
             match self.step_body(out)? {
                 Some(read) => return Ok(read),
-                None => self.receive_body(out, within, buffers).await?,
+                None => self.receive_body(within, buffers).await?,
             }
+        }
+    }
+
+    /// See [`super::Stream::take_ready_body`].
+    pub fn take_ready_body(
+        &mut self,
+        out: &mut Vec<u8>,
+        bytes_max: usize,
+        buffers: &BufPool,
+    ) -> Result<bool, ClientFault> {
+        while !self.body_done && out.len() < bytes_max {
+            if self.step_body(out)?.is_some() {
+                continue;
+            }
+            self.room_for_body(buffers);
+            match self.socket.rx.try_recv(&mut self.input) {
+                // An end is found, and told, by whoever waits for more.
+                Ok(None | Some(0)) => break,
+                Ok(Some(_)) => {}
+                Err(error) => return Err(self.fault(&error)),
+            }
+        }
+        Ok(self.body_done)
+    }
+
+    fn room_for_body(&mut self, buffers: &BufPool) {
+        self.compact();
+        if self.input.capacity() == 0 {
+            self.input = buffers.take(BODY_RECV_BYTES);
         }
     }
 
@@ -327,18 +356,13 @@ impl Conn {
         })
     }
 
-    /// Receives more of the body. A body of known length goes straight to `out`; what follows it is put back.
+    /// Receives more of the body.
     async fn receive_body(
         &mut self,
-        out: &mut Vec<u8>,
         within: Duration,
         buffers: &BufPool,
     ) -> Result<(), ClientFault> {
-        self.compact();
-        if self.input.capacity() == 0 {
-            self.input = buffers.take(BODY_RECV_BYTES);
-        }
-        let _ = out;
+        self.room_for_body(buffers);
         let (result, input) = self
             .socket
             .rx
@@ -371,7 +395,7 @@ impl Conn {
     }
 
     /// RFC 9110 10.1.1: the interim answer precedes the first read of the body.
-    async fn send_continue(
+    pub async fn send_continue(
         &mut self,
         within: Duration,
         buffers: &BufPool,

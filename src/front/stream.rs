@@ -124,6 +124,26 @@ impl Stream {
         self.h1_mut().read_body(out, within, buffers).await
     }
 
+    /// Appends what is already here of the request body, without waiting; stops when `out` holds `bytes_max`. True
+    /// when that was all of it.
+    pub fn take_ready_body(
+        &mut self,
+        out: &mut Vec<u8>,
+        bytes_max: usize,
+        buffers: &BufPool,
+    ) -> Result<bool, ClientFault> {
+        self.h1_mut().take_ready_body(out, bytes_max, buffers)
+    }
+
+    /// Answers a pending `Expect: 100-continue`, also where no body follows.
+    pub async fn send_continue(
+        &mut self,
+        within: Duration,
+        buffers: &BufPool,
+    ) -> Result<(), ClientFault> {
+        self.h1_mut().send_continue(within, buffers).await
+    }
+
     /// Trailer fields of a chunked request body that is done.
     #[must_use]
     pub fn body_trailers(&self) -> Option<&Fields> {

@@ -22,7 +22,13 @@ pub async fn read_all(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
     let core = &cx.location(ex.location).settings.core;
     let in_file = core.client_body_in_file_only != BodyInFile::Off;
     let length = match ex.stream.body_length() {
-        BodyLength::None if !in_file => return Flow::Next,
+        BodyLength::None if !in_file => {
+            let within = core.send_timeout;
+            return match ex.stream.send_continue(within, &cx.local.buffers).await {
+                Ok(()) => Flow::Next,
+                Err(fault) => client_fault(ex, cx, fault),
+            };
+        }
         BodyLength::None => 0,
         BodyLength::Known(length) => length,
         BodyLength::Chunked => 0,
@@ -129,7 +135,8 @@ pub fn too_large(ex: &Exchange, cx: Cx<'_>, length: u64) -> bool {
     max != 0 && length > max
 }
 
-fn refuse(ex: &mut Exchange, cx: Cx<'_>, buf: Vec<u8>) -> Flow {
+/// A body of unknown length turned out too large: 413.
+pub fn refuse(ex: &mut Exchange, cx: Cx<'_>, buf: Vec<u8>) -> Flow {
     let length = buf.len();
     cx.local.buffers.give(buf);
     log::error(

@@ -61,6 +61,8 @@ pub struct Exchange {
     pub response: Response,
     /// The request's body, once it was read.
     pub body: RequestBody,
+    /// Body bytes that had come before an upstream was asked, where the body is handed on as it arrives.
+    pub preread: Vec<u8>,
     /// URL of the attempt in progress (`http://127.0.0.1:81/path`), for the error log; empty when there is none.
     pub upstream_url: Vec<u8>,
     /// Attempts on upstream peers, for `$upstream_*` and the log.
@@ -315,6 +317,7 @@ impl Exchange {
             close: false,
             response: Response::default(),
             body: RequestBody::Unread,
+            preread: Vec::new(),
             upstream_url: Vec::new(),
             attempts: Vec::new(),
             upstream_fields: Fields::new(),
@@ -378,6 +381,7 @@ impl Exchange {
         ] {
             text.clear();
         }
+        buffers.give(std::mem::take(&mut self.preread));
         self.attempts.clear();
         self.upstream_fields.clear();
         self.upstream_trailers.clear();

@@ -128,6 +128,9 @@ impl Http {
             let location = &generation.plan.locations[exchange.location];
             let ending = ending(location, &exchange);
             within = Some(location.settings.core.keepalive_timeout.timeout);
+            if exchange.close {
+                exchange.stream.set_close();
+            }
             let (stream, head) = exchange.end(&service.local.buffers);
             exchange.head = head;
             service.give(exchange);
@@ -410,8 +413,7 @@ fn ending(location: &LocationPlan, exchange: &Exchange) -> Ending {
         linger_always: core.lingering_close == LingeringClose::Always,
         linger_time: core.lingering_time,
         linger_timeout: core.lingering_timeout,
-        reset: (core.reset_timedout_connection && exchange.client_timed_out)
-            || exchange.response.status == 444,
+        reset: core.reset_timedout_connection && exchange.client_timed_out,
     }
 }
 

@@ -31,7 +31,10 @@ fn nginx_says_its_version_and_what_is_built_in() {
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(stderr(&output), "nginx version: nginx/1.31.5\n");
     let text = stderr(&as_nginx(&["-V"]));
-    assert!(text.starts_with("nginx version: nginx/1.31.5\nbuilt "), "{text}");
+    assert!(
+        text.starts_with("nginx version: nginx/1.31.5\nbuilt "),
+        "{text}"
+    );
     assert!(text.contains("\nconfigure arguments: --"), "{text}");
     let text = stderr(&as_nginx(&["-h"]));
     assert!(text.contains("Usage: nginx [-?hvVtTq]"), "{text}");
@@ -46,7 +49,11 @@ fn wrong_options_are_told_in_nginx_words() {
         (&["check"], "nginx: invalid option: \"check\"\n"),
     ] {
         let output = as_nginx(args);
-        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(1), want), "{args:?}");
+        assert_eq!(
+            (output.status.code(), stderr(&output).as_str()),
+            (Some(1), want),
+            "{args:?}"
+        );
     }
 }
 
@@ -65,8 +72,15 @@ fn a_bad_configuration_is_refused_with_its_line() {
     let ran = Config::main("events {}\nnonsense on;\n").run(&["-tq", "-e", "stderr"]);
     assert_eq!(ran.code(), Some(1));
     let said = ran.stderr();
-    assert!(said.contains("[emerg]") && said.contains("unknown directive \"nonsense\" in DIR/ringx.conf:2\n"), "{said}");
-    assert!(said.ends_with("configuration file DIR/ringx.conf test failed\n"), "{said}");
+    assert!(
+        said.contains("[emerg]")
+            && said.contains("unknown directive \"nonsense\" in DIR/ringx.conf:2\n"),
+        "{said}"
+    );
+    assert!(
+        said.ends_with("configuration file DIR/ringx.conf test failed\n"),
+        "{said}"
+    );
     let ran = Config::main("events {}\nnonsense on;\n").run(&[]);
     assert_eq!(ran.code(), Some(1));
     assert!(!ran.stderr().contains("test failed"));
@@ -74,10 +88,14 @@ fn a_bad_configuration_is_refused_with_its_line() {
 
 #[test]
 fn a_dump_shows_each_file_once() {
-    let ran = Config::main("events {}\ninclude DIR.conf;\nhttp { include extra/*.conf; }\n".replace("DIR.conf", "main.inc").as_str())
-        .file("main.inc", "worker_processes 1;\n")
-        .file("extra/a.conf", "# nothing\n")
-        .run(&["-T"]);
+    let ran = Config::main(
+        "events {}\ninclude DIR.conf;\nhttp { include extra/*.conf; }\n"
+            .replace("DIR.conf", "main.inc")
+            .as_str(),
+    )
+    .file("main.inc", "worker_processes 1;\n")
+    .file("extra/a.conf", "# nothing\n")
+    .run(&["-T"]);
     assert_eq!(ran.code(), Some(0), "{}", ran.stderr());
     let want = "# configuration file DIR/ringx.conf:\nevents {}\ninclude main.inc;\nhttp { include extra/*.conf; }\n\n\
                 # configuration file DIR/main.inc:\nworker_processes 1;\n\n\
@@ -109,7 +127,9 @@ fn a_reload_changes_what_is_served() {
 
 #[test]
 fn a_bad_reload_keeps_the_old_configuration() {
-    let mut proxy = Config::server(SERVER).logs("unknown directive \"nonsense\"").start();
+    let mut proxy = Config::server(SERVER)
+        .logs("unknown directive \"nonsense\"")
+        .start();
     proxy.rewrite_http("nonsense on;");
     proxy.signal(HUP);
     proxy.wait_log("error.log", "unknown directive \"nonsense\"");
@@ -118,17 +138,26 @@ fn a_bad_reload_keeps_the_old_configuration() {
 
 #[test]
 fn a_reload_changes_listeners() {
-    let mut proxy = Config::http("server { listen %%ADDR_0%%; location / { return 200 old; } }").start();
+    let mut proxy =
+        Config::http("server { listen %%ADDR_0%%; location / { return 200 old; } }").start();
     proxy.rewrite_http(
         "server { listen %%ADDR_0%%; location / { return 200 new; } }
          server { listen %%ADDR_1%%; location / { return 200 more; } }",
     );
     proxy.reload_until(|| proxy.get("/").text() == "new");
-    assert_eq!(crate::support::client::get(proxy.addr_of(1), "/").text(), "more");
+    assert_eq!(
+        crate::support::client::get(proxy.addr_of(1), "/").text(),
+        "more"
+    );
     proxy.rewrite_http("server { listen %%ADDR_1%%; location / { return 200 moved; } }");
     proxy.signal(HUP);
-    wait::until("the first port to be closed", || std::net::TcpStream::connect(proxy.addr()).is_err());
-    assert_eq!(crate::support::client::get(proxy.addr_of(1), "/").text(), "moved");
+    wait::until("the first port to be closed", || {
+        std::net::TcpStream::connect(proxy.addr()).is_err()
+    });
+    assert_eq!(
+        crate::support::client::get(proxy.addr_of(1), "/").text(),
+        "moved"
+    );
 }
 
 #[test]
@@ -140,7 +169,9 @@ fn a_reload_changes_the_number_of_shards() {
          http { access_log off; server { listen %%ADDR_0%%; location / { return 200 two; } } }",
     );
     proxy.reload_until(|| proxy.get("/").text() == "two");
-    wait::until("the old worker to go", || proxy.workers().len() == 1 && proxy.workers() != before);
+    wait::until("the old worker to go", || {
+        proxy.workers().len() == 1 && proxy.workers() != before
+    });
 }
 
 #[test]
@@ -148,7 +179,9 @@ fn a_killed_worker_is_replaced() {
     let proxy = Config::server(SERVER).logs("exited on signal 9").start();
     let before = proxy.workers();
     proxy.signal_to(before[0], KILL);
-    wait::until("another worker", || proxy.workers().len() == 1 && proxy.workers() != before);
+    wait::until("another worker", || {
+        proxy.workers().len() == 1 && proxy.workers() != before
+    });
     assert_eq!(proxy.get("/").text(), "one");
 }
 
@@ -157,9 +190,14 @@ fn a_terminated_worker_is_replaced() {
     let proxy = Config::server(SERVER).start();
     let before = proxy.workers();
     proxy.signal_to(before[0], TERM);
-    wait::until("another worker", || proxy.workers().len() == 1 && proxy.workers() != before);
+    wait::until("another worker", || {
+        proxy.workers().len() == 1 && proxy.workers() != before
+    });
     assert_eq!(proxy.get("/").text(), "one");
-    proxy.wait_log("error.log", &format!("worker process {} exited with code 0", before[0]));
+    proxy.wait_log(
+        "error.log",
+        &format!("worker process {} exited with code 0", before[0]),
+    );
 }
 
 #[test]
@@ -187,7 +225,10 @@ fn a_taken_port_is_an_error_after_five_tries() {
     let ran = Config::main(&text).run(&["-e", "stderr"]);
     assert_eq!(ran.code(), Some(1));
     let said = ran.stderr();
-    let bind = format!("bind() to {} failed (98: Address already in use)", proxy.addr());
+    let bind = format!(
+        "bind() to {} failed (98: Address already in use)",
+        proxy.addr()
+    );
     assert_eq!(said.matches(&bind).count(), 5, "{said}");
     assert!(said.contains("still could not bind()"), "{said}");
     // A test of the same configuration does not mind.
@@ -210,9 +251,20 @@ fn s_without_a_server_fails() {
     let ran = Config::server(SERVER).run(&["-e", "stderr", "-s", "stop"]);
     assert_eq!(ran.code(), Some(1));
     let want = "open() \"DIR/ringx.pid\" failed (2: No such file or directory)\n";
-    assert!(ran.stderr().contains("[error]") && ran.stderr().ends_with(want), "{}", ran.stderr());
-    let ran = Config::server(SERVER).file("ringx.pid", "\n").run(&["-e", "stderr", "-s", "stop"]);
-    assert!(ran.stderr().contains("invalid PID number \"\" in \"DIR/ringx.pid\""), "{}", ran.stderr());
+    assert!(
+        ran.stderr().contains("[error]") && ran.stderr().ends_with(want),
+        "{}",
+        ran.stderr()
+    );
+    let ran = Config::server(SERVER)
+        .file("ringx.pid", "\n")
+        .run(&["-e", "stderr", "-s", "stop"]);
+    assert!(
+        ran.stderr()
+            .contains("invalid PID number \"\" in \"DIR/ringx.pid\""),
+        "{}",
+        ran.stderr()
+    );
 }
 
 #[test]
@@ -227,12 +279,16 @@ fn a_daemon_leaves_a_parent_behind() {
     let mut pid = None;
     wait::until("the pid file", || {
         let text = std::fs::read_to_string(dir.join("ringx.pid")).unwrap_or_default();
-        pid = text.strip_suffix('\n').and_then(|text| text.parse::<i32>().ok());
+        pid = text
+            .strip_suffix('\n')
+            .and_then(|text| text.parse::<i32>().ok());
         pid.is_some()
     });
     let pid = rustix::process::Pid::from_raw(pid.expect("waited for")).expect("positive");
     rustix::process::kill_process(pid, rustix::process::Signal::QUIT).unwrap();
-    wait::until("the daemon to end", || rustix::process::test_kill_process(pid).is_err());
+    wait::until("the daemon to end", || {
+        rustix::process::test_kill_process(pid).is_err()
+    });
     assert!(!dir.join("ringx.pid").exists());
 }
 
@@ -256,11 +312,18 @@ fn check_explains_and_counts() {
     }
     let config = Config::main("events {}\nhttp { server { listen 80; proxy_pas http://a; } }\n");
     let path = config.dir().join("bad.conf");
-    std::fs::write(&path, "events {}\nhttp { server { listen 80; proxy_pas http://a; } }\n").unwrap();
+    std::fs::write(
+        &path,
+        "events {}\nhttp { server { listen 80; proxy_pas http://a; } }\n",
+    )
+    .unwrap();
     let output = run_bare(&["check", &path.display().to_string()]);
     assert_eq!(output.status.code(), Some(3));
     let said = stderr(&output);
-    assert!(said.contains("proxy_pas http://a;") && said.contains("^^^^^^^^^"), "{said}");
+    assert!(
+        said.contains("proxy_pas http://a;") && said.contains("^^^^^^^^^"),
+        "{said}"
+    );
     assert!(said.contains("1 error"), "{said}");
 }
 
@@ -269,7 +332,16 @@ fn proxy_prints_a_configuration_that_loads() {
     if is_foreign() {
         return;
     }
-    let output = run_bare(&["proxy", "--to", "127.0.0.1:3000", "--to", ":3001", "--from", "127.0.0.1:0", "--print"]);
+    let output = run_bare(&[
+        "proxy",
+        "--to",
+        "127.0.0.1:3000",
+        "--to",
+        ":3001",
+        "--from",
+        "127.0.0.1:0",
+        "--print",
+    ]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let ran = Config::main("").file("x", "").run(&["-t"]);
     assert_ne!(ran.code(), Some(0), "an empty configuration has no events");

@@ -73,7 +73,13 @@ enum Failure {
 pub async fn run(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Flow {
     let settings = &cx.location(ex.location).settings.proxy;
     ex.buffering = settings.proxy_buffering;
-    let streamed = streams_body(ex, cx, plan);
+    let streamed = match streams_body(ex, cx, plan) {
+        true => match preread(ex, cx).await {
+            Ok(streamed) => streamed,
+            Err(flow) => return flow,
+        },
+        false => false,
+    };
     if !streamed {
         match body::read_all(ex, cx).await {
             Flow::Next => {}
@@ -133,6 +139,36 @@ fn streams_body(ex: &Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> bool {
         BodyLength::Known(_) => true,
         // HTTP/1.0 has no way to send a body of unknown length.
         BodyLength::Chunked => settings.proxy_http_version != HttpVersion::Http10,
+    }
+}
+
+/// Takes what has already come of a body that will be streamed. False when that is all of it, which makes the
+/// request one that can be repeated.
+async fn preread(ex: &mut Exchange, cx: Cx<'_>) -> Result<bool, Flow> {
+    let core = &cx.location(ex.location).settings.core;
+    let buffers = &cx.local.buffers;
+    if let Err(fault) = ex.stream.send_continue(core.send_timeout, buffers).await {
+        return Err(body::client_fault(ex, cx, fault));
+    }
+    let mut ready = buffers.take(core.client_body_buffer_size);
+    match ex
+        .stream
+        .take_ready_body(&mut ready, core.client_body_buffer_size, buffers)
+    {
+        Ok(_) if body::too_large(ex, cx, ready.len() as u64) => Err(body::refuse(ex, cx, ready)),
+        Ok(true) => {
+            ex.request_length += ready.len() as u64;
+            ex.body = RequestBody::Memory(ready);
+            Ok(false)
+        }
+        Ok(false) => {
+            ex.preread = ready;
+            Ok(true)
+        }
+        Err(fault) => {
+            buffers.give(ready);
+            Err(body::client_fault(ex, cx, fault))
+        }
     }
 }
 

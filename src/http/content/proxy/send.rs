@@ -119,8 +119,9 @@ async fn with_body(
         let mut sending = pin!(async {
             match &ex.body {
                 RequestBody::Unread => {
+                    let client = (&mut ex.stream, std::mem::take(&mut ex.preread));
                     source
-                        .stream(&mut ex.stream, &mut net.tx, &mut sent, &mut taken)
+                        .stream(client, &mut net.tx, &mut sent, &mut taken)
                         .await
                 }
                 held => source.held(held, &mut net.tx, &mut sent).await,
@@ -193,12 +194,21 @@ impl Source<'_> {
     /// From the client, as it arrives.
     async fn stream(
         &self,
-        client: &mut Stream,
+        (client, preread): (&mut Stream, Vec<u8>),
         tx: &mut SendHalf,
         sent: &mut u64,
         taken: &mut bool,
     ) -> Result<(), Stopped> {
-        let mut received = 0u64;
+        let mut received = preread.len() as u64;
+        if !preread.is_empty() {
+            *taken = true;
+            let first = if self.chunked {
+                self.in_chunk(preread, false)
+            } else {
+                preread
+            };
+            self.send(first, tx, sent).await?;
+        }
         loop {
             let mut piece = self.buffers.take(PIECE_BYTES + 32);
             let read = client

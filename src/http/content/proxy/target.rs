@@ -199,7 +199,7 @@ async fn by_name(ex: &mut Exchange, cx: Cx<'_>, dynamic: &Dynamic) -> Result<Sel
         );
         return Err(500);
     };
-    if let Some(id) = find_group(cx, host, port) {
+    if let Some(id) = find_group(cx, dynamic.authority(), host, port) {
         return Ok(in_group(ex, cx, id));
     }
     let port = port.unwrap_or(80);
@@ -216,11 +216,14 @@ async fn by_name(ex: &mut Exchange, cx: Cx<'_>, dynamic: &Dynamic) -> Result<Sel
 }
 
 /// An `upstream` block of this name (and, for the implicit groups of other locations, this port).
-fn find_group(cx: Cx<'_>, host: &[u8], port: Option<u16>) -> Option<GroupId> {
-    let text = String::from_utf8_lossy(host);
+fn find_group(cx: Cx<'_>, authority: &[u8], host: &[u8], port: Option<u16>) -> Option<GroupId> {
     cx.plan.groups.enumerate().find_map(|(id, group)| {
-        let same = group.name.eq_ignore_ascii_case(text.as_bytes());
-        (group.explicit && same && port.is_none()).then_some(id)
+        let found = if group.explicit {
+            port.is_none() && group.name.eq_ignore_ascii_case(host)
+        } else {
+            group.name.eq_ignore_ascii_case(authority)
+        };
+        found.then_some(id)
     })
 }
 

@@ -78,12 +78,9 @@ pub fn status_line(out: &mut Vec<u8>, status: u16) {
     out.extend_from_slice(b"HTTP/1.1 ");
     let mut number = itoa::Buffer::new();
     out.extend_from_slice(number.format(status).as_bytes());
-    // nginx ends the line right behind a status that it has no words for.
-    let reason = reason(status);
-    if !reason.is_empty() {
-        out.push(b' ');
-        out.extend_from_slice(reason.as_bytes());
-    }
+    // RFC 9112 4: the space stays where there are no words for the status.
+    out.push(b' ');
+    out.extend_from_slice(reason(status).as_bytes());
     out.extend_from_slice(CRLF);
 }
 
@@ -295,7 +292,7 @@ mod tests {
             with(|o| status_line(o, 302)),
             "HTTP/1.1 302 Moved Temporarily\r\n"
         );
-        assert_eq!(with(|o| status_line(o, 799)), "HTTP/1.1 799\r\n");
+        assert_eq!(with(|o| status_line(o, 799)), "HTTP/1.1 799 \r\n");
         assert_eq!(
             with(|o| status_line_with(o, b"404 N\r\nope")),
             "HTTP/1.1 404 N  ope\r\n"

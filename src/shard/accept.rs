@@ -110,8 +110,14 @@ async fn serve<S: Serve>(shard: Rc<Shard<S>>, begin: Begin<S::Parked>) {
 
 /// Keeps a connection that has nothing to do. This task is all that it costs.
 async fn park<S: Serve>(shard: Rc<Shard<S>>, mut parked: S::Parked) {
-    S::wait(&mut parked).await;
-    respawn(shard, parked);
+    match catch(S::wait(&mut parked)).await {
+        Ok(()) => respawn(shard, parked),
+        Err(message) => {
+            drop(parked);
+            S::event(&shard, Event::Panicked(&message));
+            shard.connections.set(shard.connections.get() - 1);
+        }
+    }
 }
 
 /// Apart from [`park`], so that the two kinds of task do not contain each other's type.

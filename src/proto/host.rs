@@ -1,7 +1,5 @@
 //! Host names of requests: validation and the normal form that picks a server. Start at [`validate`].
 
-use crate::base::scan::{first_equal, flags_of, may_have_pair};
-
 /// A valid host, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Host {
@@ -17,13 +15,15 @@ pub struct Host {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidHost;
 
+/// Letters, digits, hyphens, and what RFC 3986 allows besides.
+const PLAIN: u8 = 0;
 const UPPER: u8 = 1;
 const DOT: u8 = 2;
-const COLON: u8 = 4;
-const PERCENT: u8 = 8;
-const INVALID: u8 = 16;
+const COLON: u8 = 3;
+const PERCENT: u8 = 4;
+const INVALID: u8 = 5;
 
-/// What a byte is in a host. No flag: letters, digits, hyphens, and what RFC 3986 allows besides.
+/// What a byte is in a host.
 static CLASS: [u8; 256] = {
     let mut table = [INVALID; 256];
     let mut b = 0;
@@ -32,14 +32,14 @@ static CLASS: [u8; 256] = {
         if byte.is_ascii_uppercase() {
             table[b] = UPPER;
         } else if byte.is_ascii_alphanumeric() || byte == b'-' {
-            table[b] = 0;
+            table[b] = PLAIN;
         }
         b += 1;
     }
     let rare = b"_~!$&'()*+,;=";
     let mut i = 0;
     while i < rare.len() {
-        table[rare[i] as usize] = 0;
+        table[rare[i] as usize] = PLAIN;
         i += 1;
     }
     table[b'.' as usize] = DOT;
@@ -53,37 +53,33 @@ pub fn validate(host: &[u8]) -> Result<Host, InvalidHost> {
     if host.first() == Some(&b'[') {
         return literal(host);
     }
-    let (name, port) = match first_equal(host, 0, b':') {
-        Some(colon) => (&host[..colon], port(&host[colon..])?),
-        None => (host, 0),
-    };
-    let flags = flags_of(name, &CLASS);
-    if flags & (INVALID | PERCENT) != 0 {
-        // Differs from nginx: a percent sign that escapes nothing is refused.
-        let escapes = || {
-            name.iter()
-                .enumerate()
-                .all(|(i, &b)| b != b'%' || is_escape(&name[i..]))
-        };
-        if flags & INVALID != 0 || !escapes() {
-            return Err(InvalidHost);
+    let (mut upper, mut len) = (false, 0);
+    while let Some(&byte) = host.get(len) {
+        let class = CLASS[byte as usize];
+        if class != PLAIN {
+            match class {
+                UPPER => upper = true,
+                DOT if len == 0 || host[len - 1] != b'.' => {}
+                // Differs from nginx: a percent sign that escapes nothing is refused.
+                PERCENT if is_escape(&host[len..]) => {}
+                COLON => break,
+                _ => return Err(InvalidHost),
+            }
         }
+        len += 1;
     }
-    let mut len = name.len();
-    if flags & DOT != 0 {
-        if may_have_pair(name, b'.', *b"..") && name.windows(2).any(|pair| pair == b"..") {
-            return Err(InvalidHost);
-        }
-        len -= usize::from(name.ends_with(b"."));
+    let port = if len < host.len() {
+        port(&host[len..])?
+    } else {
+        0
+    };
+    if len > 0 && host[len - 1] == b'.' {
+        len -= 1;
     }
     if len == 0 {
         return Err(InvalidHost);
     }
-    Ok(Host {
-        len,
-        port,
-        upper: flags & UPPER != 0,
-    })
+    Ok(Host { len, port, upper })
 }
 
 /// An address in brackets. Like nginx, checks its bytes but not that it is an address.
@@ -92,7 +88,7 @@ fn literal(host: &[u8]) -> Result<Host, InvalidHost> {
     let mut upper = false;
     for (i, &byte) in host[..close].iter().enumerate().skip(1) {
         match CLASS[byte as usize] {
-            0 | COLON => {}
+            PLAIN | COLON => {}
             UPPER => upper = true,
             DOT if host[i - 1] != b'.' => {}
             _ => return Err(InvalidHost),

@@ -4,7 +4,7 @@
 use super::super::head::{Method, RequestHead, Span, Version};
 use super::super::tokens::Token;
 use super::parse::RequestError;
-use crate::base::scan::{first_below, first_equal, first_of_two, flags_of, may_have_pair};
+use crate::base::scan::{first_below, first_equal, first_of_two};
 
 /// What stands at the start of a line of fields.
 pub(super) enum Line {
@@ -33,6 +33,9 @@ pub(super) struct BrokenAt(pub usize);
 /// Reads the line of fields that starts at `at`.
 #[inline(always)]
 pub(super) fn field_line(buf: &[u8], at: usize, underscores: bool) -> Result<Line, BrokenAt> {
+    if let [b'\r', b'\n', ..] = &buf[at..] {
+        return Ok(Line::End(at + 2));
+    }
     // Known names have only good bytes; lines that start otherwise are looked at byte by byte.
     let colon = first_equal(&buf[..buf.len().min(at + SHORT_NAME_MAX)], at, b':').unwrap_or(at);
     let token = Token::of_part(buf, at, colon - at);
@@ -83,7 +86,6 @@ fn other_line(buf: &[u8], at: usize, underscores: bool) -> Result<Line, BrokenAt
     match &buf[at..] {
         [] | [b'\r'] => Ok(Line::Incomplete),
         [b'\n', ..] => Ok(Line::End(at + 1)),
-        [b'\r', b'\n', ..] => Ok(Line::End(at + 2)),
         [b'\r', ..] => Err(BrokenAt(at)),
         rest => match scan_name(rest, underscores) {
             Name::Colon(len, odd) => value(buf, at, at + len, Token::NONE, odd),
@@ -181,15 +183,22 @@ fn scan_name(rest: &[u8], underscores: bool) -> Name {
 const SLASH: u8 = 1;
 const PERCENT: u8 = 2;
 const PLUS: u8 = 4;
-const DELETE: u8 = 8;
+const STOP: u8 = 8;
 
 /// What a byte is in a path; no flag for most.
 static PATH: [u8; 256] = {
     let mut table = [0; 256];
+    let mut b = 0;
+    while b <= b' ' as usize {
+        table[b] = STOP;
+        b += 1;
+    }
+    table[0x7f] = STOP;
+    table[b'?' as usize] = STOP;
+    table[b'#' as usize] = STOP;
     table[b'/' as usize] = SLASH;
     table[b'%' as usize] = PERCENT;
     table[b'+' as usize] = PLUS;
-    table[0x7f] = DELETE;
     table
 };
 
@@ -237,34 +246,50 @@ fn skip_spaces(buf: &[u8], mut at: usize) -> Option<usize> {
 /// Reads path, query and fragment from `start` on; returns their end.
 #[inline]
 fn target(buf: &[u8], start: usize, head: &mut RequestHead) -> Result<Option<usize>, RequestError> {
-    let Some(end) = first_below(buf, start, b' ' + 1) else {
-        return Ok(None);
+    let mut flags = 0;
+    let mut end = start;
+    let stop = loop {
+        let Some(&byte) = buf.get(end) else {
+            return Ok(None);
+        };
+        let flag = PATH[byte as usize];
+        if flag != 0 {
+            if flag == STOP {
+                break byte;
+            }
+            head.complex |= flag == SLASH && matches!(buf.get(end + 1), Some(b'/' | b'.'));
+            flags |= flag;
+        }
+        end += 1;
     };
-    if !matches!(buf[end], b' ' | b'\r' | b'\n') {
-        return Err(RequestError::InvalidRequest);
+    head.path = Span::new(start, end);
+    if flags > SLASH {
+        head.plus = flags & PLUS != 0;
+        head.quoted = flags & PERCENT != 0;
+        head.complex |= head.quoted;
     }
-    let whole = &buf[..end];
-    let mark = first_of_two(whole, start, b'?', b'#');
-    let path = &buf[start..mark.unwrap_or(end)];
-    let mut flags = flags_of(path, &PATH);
-    head.plus = flags & PLUS != 0;
-    head.quoted = flags & PERCENT != 0;
-    head.complex |= head.quoted || may_have_pair(path, b'/', *b"/.");
-    head.path = Span::new(start, start + path.len());
-    head.uri = Span::new(start, end);
-    if let Some(mark) = mark {
+    if matches!(stop, b'?' | b'#') {
+        let mark = end;
+        let Some(found) = first_below(buf, mark, b' ' + 1) else {
+            return Ok(None);
+        };
+        end = found;
+        let rest = &buf[..end];
         // nginx keeps a fragment in what it forwards, but neither path nor arguments have it.
-        let fragment = first_equal(whole, mark, b'#');
+        let fragment = first_of_two(rest, mark, b'#', 0x7f);
+        if fragment.is_some_and(|at| memchr::memchr(0x7f, &rest[at..]).is_some()) {
+            return Err(RequestError::InvalidRequest);
+        }
         head.complex |= fragment.is_some();
-        if buf[mark] == b'?' {
+        if stop == b'?' {
             head.has_args = true;
             head.args = Span::new(mark + 1, fragment.unwrap_or(end));
         }
-        flags |= flags_of(&whole[mark..], &PATH);
     }
-    if flags & DELETE != 0 {
+    if !matches!(buf[end], b' ' | b'\r' | b'\n') {
         return Err(RequestError::InvalidRequest);
     }
+    head.uri = Span::new(start, end);
     Ok(Some(end))
 }
 

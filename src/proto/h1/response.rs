@@ -246,22 +246,15 @@ impl ResponseParser {
 /// Reads `HTTP/1.x NNN reason`; returns the start of the next line.
 fn status_line(buf: &[u8], head: &mut ResponseHead) -> Result<Option<usize>, ResponseError> {
     const INVALID: ResponseError = ResponseError::InvalidStatusLine;
-    let start = &buf[..buf.len().min(5)];
-    if start != &b"HTTP/"[..start.len()] {
-        return Err(INVALID);
-    }
-    let Some((mut i, major)) = number(buf, 5, b'.')? else {
-        return Ok(None);
+    let (mut i, version) = if buf.starts_with(b"HTTP/1.1 ") {
+        (9, Version::Http11)
+    } else {
+        match version(buf)? {
+            Some(found) => found,
+            None => return Ok(None),
+        }
     };
-    let Some((space, minor)) = number(buf, i + 1, b' ')? else {
-        return Ok(None);
-    };
-    head.version = match (major, minor) {
-        (0, _) => return Err(INVALID),
-        (1, 0) => Version::Http10,
-        _ => Version::Http11,
-    };
-    i = space;
+    head.version = version;
     while buf.get(i) == Some(&b' ') {
         i += 1;
     }
@@ -295,6 +288,26 @@ fn status_line(buf: &[u8], head: &mut ResponseHead) -> Result<Option<usize>, Res
         return Err(ResponseError::EarlyHintsInHttp10);
     }
     Ok(Some(next))
+}
+
+/// Reads `HTTP/1.x` and its space; returns the position behind it.
+#[cold]
+fn version(buf: &[u8]) -> Result<Option<(usize, Version)>, ResponseError> {
+    let start = &buf[..buf.len().min(5)];
+    if start != &b"HTTP/"[..start.len()] {
+        return Err(ResponseError::InvalidStatusLine);
+    }
+    let Some((dot, major)) = number(buf, 5, b'.')? else {
+        return Ok(None);
+    };
+    let Some((space, minor)) = number(buf, dot + 1, b' ')? else {
+        return Ok(None);
+    };
+    match (major, minor) {
+        (0, _) => Err(ResponseError::InvalidStatusLine),
+        (1, 0) => Ok(Some((space, Version::Http10))),
+        _ => Ok(Some((space, Version::Http11))),
+    }
 }
 
 /// Reads up to three digits that `stop` ends; returns the position of `stop`.

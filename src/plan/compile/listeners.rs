@@ -107,7 +107,7 @@ impl Compiler<'_> {
             for name in own {
                 let (mask, text) = match name.kind {
                     NameKind::Regex { .. } => continue,
-                    NameKind::Exact => (Mask::Exact, &name.text.bytes[..]),
+                    NameKind::Exact => (Mask::Exact, self.own_name(&name.text.bytes)),
                     _ => Mask::of(&name.text.bytes),
                 };
                 // The first server keeps a name; `config` has warned about the others.

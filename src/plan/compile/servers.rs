@@ -29,7 +29,7 @@ impl Compiler<'_> {
         let mut named = level.named;
         named.sort();
         ServerPlan {
-            name: server_name(server.names.first()),
+            name: self.server_name(server.names.first()),
             root,
             script,
             tree: level.tree,
@@ -38,19 +38,28 @@ impl Compiler<'_> {
     }
 }
 
-/// `$server_name`: the first name as written, without the dot of `.example.com`.
-fn server_name(name: Option<&model::Name>) -> Bytes {
-    let Some(name) = name else {
-        return Bytes::new();
-    };
-    match name.kind {
-        NameKind::Regex { .. } => Bytes::from([b"~", &name.text.bytes[..]].concat()),
-        _ => bytes_of(
-            name.text
-                .bytes
-                .strip_prefix(b".")
-                .unwrap_or(&name.text.bytes),
-        ),
+impl Compiler<'_> {
+    /// `$server_name`: the first name as written, without the dot of `.example.com`.
+    fn server_name(&self, name: Option<&model::Name>) -> Bytes {
+        let Some(name) = name else {
+            return Bytes::new();
+        };
+        match name.kind {
+            NameKind::Regex { .. } => Bytes::from([b"~", &name.text.bytes[..]].concat()),
+            _ => {
+                let text = self.own_name(&name.text.bytes);
+                bytes_of(text.strip_prefix(b".").unwrap_or(text))
+            }
+        }
+    }
+
+    /// A name of a server; the word `$hostname` stands for this machine's.
+    pub(super) fn own_name<'n>(&'n self, name: &'n [u8]) -> &'n [u8] {
+        if name == b"$hostname" {
+            &self.env.hostname
+        } else {
+            name
+        }
     }
 }
 

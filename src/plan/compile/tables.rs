@@ -1,7 +1,7 @@
 //! `map`, `geo` and `split_clients` blocks.
 
 use super::{Compiler, bytes_of};
-use crate::base::cidr::{Cidr, Cidrs};
+use crate::base::cidr::Cidrs;
 use crate::base::ids::IdVec;
 use crate::config::model::{self, Http, MapKey};
 use crate::plan::lookup::{GeoBuilder, GeoPlan, MapPlan, SplitPlan};
@@ -63,7 +63,7 @@ impl Compiler<'_> {
                 bytes_of(&entry.value.bytes),
             );
         }
-        let proxies = Cidrs(geo.proxies.iter().map(cidr).collect());
+        let proxies = Cidrs(geo.proxies.clone());
         let mut plan = builder.build(proxies, geo.proxy_recursive);
         plan.volatile = geo.volatile;
         plan
@@ -76,22 +76,5 @@ impl Compiler<'_> {
             .iter()
             .map(|(share, value)| (*share, bytes_of(&value.bytes)));
         SplitPlan::new(bytes_of(&split.variable.bytes), source, parts)
-    }
-}
-
-fn cidr(network: &model::Cidr) -> Cidr {
-    match network.addr {
-        std::net::IpAddr::V4(addr) => {
-            let mask = u32::MAX
-                .checked_shl(32 - u32::from(network.prefix.min(32)))
-                .unwrap_or(0);
-            Cidr::V4(addr.to_bits() & mask, mask)
-        }
-        std::net::IpAddr::V6(addr) => {
-            let mask = u128::MAX
-                .checked_shl(128 - u32::from(network.prefix.min(128)))
-                .unwrap_or(0);
-            Cidr::V6(addr.to_bits() & mask, mask)
-        }
     }
 }

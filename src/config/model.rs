@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use super::tree::Span;
 
+pub use crate::base::cidr::Cidr;
+
 pub use super::choices::*;
 pub use super::rows::core::Core;
 pub use super::rows::files::Files;
@@ -518,15 +520,6 @@ pub struct GeoEntry {
     pub prefix: u8,
     /// The result.
     pub value: Text,
-}
-
-/// A network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cidr {
-    /// Its first address.
-    pub addr: IpAddr,
-    /// The prefix length.
-    pub prefix: u8,
 }
 
 /// A `split_clients` block.

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::model::ListenAddr;
+use crate::base::cidr::parse_ip;
 
 /// An address, in its parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +111,7 @@ pub(crate) fn ip(host: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(host).ok()?;
     match text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
         Some(v6) => v6.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
-        None => text.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
+        None => parse_ip(host).filter(IpAddr::is_ipv4),
     }
 }
 

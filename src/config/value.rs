@@ -9,6 +9,7 @@ use super::lower::Lowering;
 use super::model::{Amount, Buffers, List, Text};
 use super::table::{Args, Fault};
 use super::tree::{Directive, Span, Word};
+use crate::base::size;
 
 /// What a parser gives back.
 pub(crate) type Parsed<T> = Result<T, Fault>;
@@ -65,95 +66,27 @@ pub(crate) fn flag(args: &mut Args<'_>) -> Parsed<bool> {
 
 /// Decimal digits, nothing else.
 pub(crate) fn decimal(bytes: &[u8]) -> Option<u64> {
-    if bytes.is_empty() || bytes.len() > 19 || !bytes.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let value = bytes.iter().fold(0u64, |n, d| n * 10 + u64::from(d - b'0'));
-    (value <= i64::MAX as u64).then_some(value)
-}
-
-fn scaled(bytes: &[u8], giga: bool) -> Option<u64> {
-    let (digits, scale) = match bytes.split_last()? {
-        (b'k' | b'K', rest) => (rest, 1u64 << 10),
-        (b'm' | b'M', rest) => (rest, 1 << 20),
-        (b'g' | b'G', rest) if giga => (rest, 1 << 30),
-        _ => (bytes, 1),
-    };
-    decimal(digits)?
-        .checked_mul(scale)
-        .filter(|&v| v <= i64::MAX as u64)
+    size::parse_digits(bytes)
 }
 
 /// `8k`, `1m`; never `g`.
 pub(crate) fn parse_size(bytes: &[u8]) -> Option<usize> {
-    scaled(bytes, false).and_then(|v| usize::try_from(v).ok())
+    size::parse_size(bytes).and_then(|v| usize::try_from(v).ok())
 }
 
 /// `8k`, `1m`, `2g`.
 pub(crate) fn parse_offset(bytes: &[u8]) -> Option<u64> {
-    scaled(bytes, true)
-}
-
-/// Units of the time grammar from long to short, with their milliseconds.
-const UNITS: [(&[u8], u64); 8] = [
-    (b"y", 365 * 86_400_000),
-    (b"M", 30 * 86_400_000),
-    (b"w", 7 * 86_400_000),
-    (b"d", 86_400_000),
-    (b"h", 3_600_000),
-    (b"m", 60_000),
-    (b"s", 1_000),
-    (b"ms", 1),
-];
-
-/// nginx's time grammar: units must descend, a bare number is seconds. A millisecond slot takes no years or months, a
-/// second slot no milliseconds.
-fn parse_time(bytes: &[u8], seconds: bool) -> Option<u64> {
-    let mut total = 0u64;
-    let mut next_unit = if seconds { 0 } else { 2 };
-    let mut rest = bytes;
-    let mut any = false;
-    loop {
-        let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
-        let value = if digits == 0 {
-            0
-        } else {
-            decimal(&rest[..digits])?
-        };
-        any |= digits > 0;
-        rest = &rest[digits..];
-        if rest.is_empty() {
-            return any
-                .then_some(total.checked_add(value.checked_mul(1000)?)?)
-                .filter(|&t| t <= i64::MAX as u64);
-        }
-        let (unit, length) = match rest {
-            [b'm', b's', ..] => (7, 2),
-            [b' ', ..] => (6, 1),
-            [c, ..] => (UNITS.iter().position(|(u, _)| *u == [*c])?, 1),
-            [] => return None,
-        };
-        if unit < next_unit || (seconds && unit == 7) {
-            return None;
-        }
-        next_unit = unit + 1;
-        total = total.checked_add(value.checked_mul(UNITS[unit].1)?)?;
-        rest = &rest[length..];
-        rest = &rest[rest.iter().take_while(|&&b| b == b' ').count()..];
-        if rest.is_empty() {
-            return any.then_some(total).filter(|&t| t <= i64::MAX as u64);
-        }
-    }
+    size::parse_offset(bytes)
 }
 
 /// A time of a millisecond slot.
 pub(crate) fn parse_msec(bytes: &[u8]) -> Option<Duration> {
-    parse_time(bytes, false).map(Duration::from_millis)
+    size::parse_msec(bytes).map(Duration::from_millis)
 }
 
 /// A time of a second slot.
 pub(crate) fn parse_sec(bytes: &[u8]) -> Option<Duration> {
-    parse_time(bytes, true).map(Duration::from_millis)
+    size::parse_sec(bytes).map(Duration::from_secs)
 }
 
 /// A size.

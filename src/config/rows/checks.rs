@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::config::diag::{Diag, Level};
-use crate::config::lower::Lowering;
+use crate::config::lower::{Frame, Lowering};
 use crate::config::model::*;
 use crate::config::tree::Span;
 
@@ -24,6 +24,23 @@ pub(super) fn locations(load: &mut Lowering<'_>, locations: &[Location]) {
                 location.pos,
             );
         }
+    }
+}
+
+/// An `alias` that lets a request out of its folder: `/files../x` is under `/files` and becomes `/srv/files/../x`.
+pub(super) fn alias(load: &mut Lowering<'_>, frame: &Frame, kind: &Kind, path: &Text) {
+    let Some(&span) = frame.seen.get("alias") else {
+        return;
+    };
+    let root = &frame.settings.core.root;
+    let open = matches!(kind, Kind::Prefix | Kind::NoRegex) && !path.bytes.ends_with(b"/");
+    if open && root.path.bytes.ends_with(b"/") {
+        let path = path.lossy();
+        let message = format!("\"alias\" ends with a slash and location \"{path}\" does not");
+        let hint =
+            format!("write location {path}/, or \"{path}..\" names what lies beside the folder");
+        let diag = Diag::at(Level::Warn, message, span, load.files).hint(hint);
+        load.diags.push(diag);
     }
 }
 

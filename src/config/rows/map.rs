@@ -1,11 +1,12 @@
 //! Rows of the blocks that define variables: `map`, `geo`, `split_clients`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::main::checked;
 use super::rewrite::variable;
+use crate::base::cidr::parse_ip;
 use crate::config::lower::{Frame, Lowering};
 use crate::config::model::*;
 use crate::config::table::ctx::*;
@@ -279,7 +280,7 @@ fn geo(load: &mut Lowering<'_>, _: &mut Frame, directive: &Directive) {
 #[derive(Default)]
 struct GeoTable {
     networks: Vec<Option<GeoEntry>>,
-    places: HashMap<(IpAddr, u8), usize>,
+    places: HashMap<Cidr, usize>,
     ranges: Ranges,
     default: bool,
 }
@@ -347,7 +348,7 @@ fn geo_entry(load: &mut Lowering<'_>, out: &mut Geo, table: &mut GeoTable, entry
         },
         b"delete" => {
             if let Some(cidr) = network(load, entry, value) {
-                match table.places.remove(&(cidr.addr, cidr.prefix)) {
+                match table.places.remove(&cidr) {
                     Some(at) => table.networks[at] = None,
                     None => load.warn(
                         format!("no network \"{}\" to delete", value.lossy()),
@@ -392,23 +393,25 @@ fn geo_network(load: &mut Lowering<'_>, table: &mut GeoTable, entry: &Directive,
         return;
     };
     let text = text_of(value);
-    let (first, last) = bounds(cidr);
+    let (first, last) = cidr.bounds();
+    let prefix = match cidr {
+        Cidr::V4(_, mask) => mask.count_ones(),
+        Cidr::V6(_, mask) => mask.count_ones(),
+    };
     let new = GeoEntry {
         first,
         last,
-        prefix: cidr.prefix,
+        prefix: prefix as u8,
         value: text,
     };
-    match table.places.get(&(cidr.addr, cidr.prefix)) {
+    match table.places.get(&cidr) {
         Some(&at) => {
             let old = table.networks[at].replace(new);
             let old = old.map(|o| o.value).unwrap_or_default();
             duplicate_network(load, entry, &entry.name.lossy(), value, &old);
         }
         None => {
-            table
-                .places
-                .insert((cidr.addr, cidr.prefix), table.networks.len());
+            table.places.insert(cidr, table.networks.len());
             table.networks.push(Some(new));
         }
     }
@@ -430,85 +433,29 @@ fn duplicate_network(
 }
 
 fn network(load: &mut Lowering<'_>, entry: &Directive, word: &Word) -> Option<Cidr> {
-    let parsed = parse_cidr(&word.bytes);
-    match parsed {
-        None => load.error(format!("invalid network \"{}\"", word.lossy()), word.span),
-        Some((_, true)) => {
-            load.warn(
-                format!("low address bits of {} are meaningless", word.lossy()),
-                entry.span,
-            );
-        }
-        Some(_) => {}
+    // The one address that stands for an error elsewhere in nginx is an address here.
+    if *word.bytes == *b"255.255.255.255" {
+        return Some(Cidr::V4(u32::MAX, u32::MAX));
     }
-    parsed.map(|(cidr, _)| cidr)
-}
-
-/// `10.0.0.0/8`, `10.0.0.0/255.0.0.0`, `2001:db8::/32`, a bare address; and whether bits below the prefix were set.
-pub(crate) fn parse_cidr(text: &[u8]) -> Option<(Cidr, bool)> {
-    let text = std::str::from_utf8(text).ok()?;
-    let (addr, mask) = match text.split_once('/') {
-        Some((addr, mask)) => (addr, Some(mask)),
-        None => (text, None),
+    let Some((cidr, clean)) = Cidr::parse(&word.bytes) else {
+        load.error(format!("invalid network \"{}\"", word.lossy()), word.span);
+        return None;
     };
-    let addr: IpAddr = addr.parse().ok()?;
-    let bits = if addr.is_ipv4() { 32 } else { 128 };
-    let prefix = match mask {
-        None => bits,
-        Some(mask) if mask.contains('.') && addr.is_ipv4() => {
-            let mask = u32::from(mask.parse::<Ipv4Addr>().ok()?);
-            if mask.leading_ones() + mask.trailing_zeros() < 32 {
-                return None;
-            }
-            mask.leading_ones() as u8
-        }
-        Some(mask) => u8::try_from(decimal(mask.as_bytes())?)
-            .ok()
-            .filter(|&p| p <= bits)?,
-    };
-    let (first, _) = bounds(Cidr { addr, prefix });
-    Some((
-        Cidr {
-            addr: first,
-            prefix,
-        },
-        first != addr,
-    ))
-}
-
-/// The lowest and the highest address of a network.
-fn bounds(cidr: Cidr) -> (IpAddr, IpAddr) {
-    match cidr.addr {
-        IpAddr::V4(addr) => {
-            let mask = u32::MAX
-                .checked_shl(32 - u32::from(cidr.prefix.min(32)))
-                .unwrap_or(0);
-            let first = u32::from(addr) & mask;
-            (
-                Ipv4Addr::from(first).into(),
-                Ipv4Addr::from(first | !mask).into(),
-            )
-        }
-        IpAddr::V6(addr) => {
-            let mask = u128::MAX
-                .checked_shl(128 - u32::from(cidr.prefix.min(128)))
-                .unwrap_or(0);
-            let first = u128::from(addr) & mask;
-            (
-                Ipv6Addr::from(first).into(),
-                Ipv6Addr::from(first | !mask).into(),
-            )
-        }
+    if !clean {
+        load.warn(
+            format!("low address bits of {} are meaningless", word.lossy()),
+            entry.span,
+        );
     }
+    Some(cidr)
 }
 
 fn range(text: &[u8]) -> Option<(u32, u32)> {
-    let (first, last) = std::str::from_utf8(text).ok()?.split_once('-')?;
-    let (first, last) = (
-        first.parse::<Ipv4Addr>().ok()?,
-        last.parse::<Ipv4Addr>().ok()?,
-    );
-    (first <= last).then_some((first.into(), last.into()))
+    let dash = text.iter().position(|&b| b == b'-')?;
+    match (parse_ip(&text[..dash])?, parse_ip(&text[dash + 1..])?) {
+        (IpAddr::V4(first), IpAddr::V4(last)) if first <= last => Some((first.into(), last.into())),
+        _ => None,
+    }
 }
 
 /// IPv4 ranges that never overlap: first address to last address and value.

@@ -193,6 +193,7 @@ fn location(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
     });
     load.apply(&mut inner, inside(directive));
     super::checks::locations(load, &inner.locations);
+    super::checks::alias(load, &inner, &kind, &path);
     frame
         .locations
         .push(finished(inner, kind, path, directive.span));

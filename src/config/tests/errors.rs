@@ -550,6 +550,10 @@ const LOCATION: &[(&str, &str)] = &[
         "root a; alias b;",
         "[emerg] \"alias\" directive is duplicate, \"root\" directive was specified earlier @",
     ),
+    (
+        "location /a { alias b/; } location /b/ { alias d/; } location = /e { alias f/; }",
+        "[warn] \"alias\" ends with a slash and location \"/a\" does not @",
+    ),
     ("limit_except NOPE {}", "[emerg] invalid method \"NOPE\" @"),
     ("limit_except GET { proxy_pass http://127.0.0.4; }", ""),
     (

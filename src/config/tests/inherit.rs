@@ -284,7 +284,7 @@ fn upstream_defaults() {
 #[test]
 fn roots_and_logs() {
     let http = model(
-        "log_format f x; server { root a/; access_log l f if=$x; access_log off; location /b { alias c/; }
+        "log_format f x; server { root a/; access_log l f if=$x; access_log off; location /b/ { alias c/; }
          location ~ d { alias /e/$1; access_log m F; } location /f { root $g; } }",
     );
     let server = &http.servers[0];
@@ -293,8 +293,8 @@ fn roots_and_logs() {
     assert!(server.settings.log.access_log.is_none());
     let root = |path: &str| location(server, path).settings.core.root.clone();
     assert_eq!(
-        (root("/b").path.lossy(), root("/b").replaces),
-        ("/p/c/".into(), Some(2))
+        (root("/b/").path.lossy(), root("/b/").replaces),
+        ("/p/c/".into(), Some(3))
     );
     assert_eq!(
         (root("d").path.lossy(), root("d").replaces),

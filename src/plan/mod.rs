@@ -7,6 +7,7 @@
 
 pub mod compile;
 pub mod expr;
+pub mod groups;
 pub mod location;
 pub mod locations;
 pub mod lookup;
@@ -27,6 +28,7 @@ use crate::base::ids::IdVec;
 /// The settings types that the plan carries, for modules that may not see `config`.
 pub use crate::config::model;
 use crate::proto::tokens::Token;
+use groups::GroupIndex;
 use location::{LocationPlan, ServerPlan};
 use lookup::{GeoPlan, MapPlan, SplitPlan};
 use names::VirtualHosts;
@@ -92,6 +94,8 @@ pub struct Plan {
     pub locations: IdVec<LocationId, LocationPlan>,
     /// Upstream groups, explicit first.
     pub groups: IdVec<GroupId, GroupPlan>,
+    /// The same groups by the hosts that URLs name.
+    pub group_index: GroupIndex,
     /// Where log lines go. [`LogId`] 0 is the main `error_log`.
     pub logs: IdVec<LogId, LogTarget>,
     /// The main `error_log` lines: what is not about one request goes here.

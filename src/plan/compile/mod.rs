@@ -16,7 +16,6 @@ mod tables;
 mod tests;
 mod upstreams;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +24,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 
 use super::expr::Expr;
+use super::groups::GroupIndex;
 use super::location::{LocationPlan, ServerPlan};
 use super::regex::Regex;
 use super::script::SetTarget;
@@ -81,6 +81,7 @@ pub fn compile(model: &Model, env: &Env<'_>) -> Result<Plan, Vec<Diag>> {
         servers: compiler.servers,
         locations: compiler.locations,
         groups: compiler.groups,
+        group_index: compiler.group_index,
         logs: compiler.logs,
         error_logs: compiler.error_logs,
         formats: compiler.formats,
@@ -105,8 +106,7 @@ struct Compiler<'a> {
     servers: IdVec<ServerId, ServerPlan>,
     locations: IdVec<LocationId, LocationPlan>,
     groups: IdVec<GroupId, GroupPlan>,
-    /// Groups by lower-case name, and the port that an implicit one was made for.
-    groups_by_name: HashMap<Bytes, Vec<(Option<u16>, GroupId)>, foldhash::fast::FixedState>,
+    group_index: GroupIndex,
     logs: IdVec<LogId, LogTarget>,
     error_logs: Arc<[(LogId, LogLevel)]>,
     formats: IdVec<FormatId, LogFormat>,
@@ -131,7 +131,7 @@ impl<'a> Compiler<'a> {
             servers: IdVec::new(),
             locations: IdVec::new(),
             groups: IdVec::new(),
-            groups_by_name: HashMap::default(),
+            group_index: GroupIndex::default(),
             logs: IdVec::new(),
             error_logs: Arc::from([]),
             formats: IdVec::new(),

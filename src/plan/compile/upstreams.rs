@@ -38,8 +38,7 @@ impl Compiler<'_> {
         for upstream in &http.upstreams {
             let group = self.upstream(upstream);
             let id = self.groups.push(group);
-            let key = Bytes::from(upstream.name.to_ascii_lowercase());
-            self.groups_by_name.entry(key).or_default().push((None, id));
+            self.group_index.add(&upstream.name, None, id);
         }
     }
 
@@ -125,30 +124,21 @@ impl Compiler<'_> {
     /// The group that a `proxy_pass` without variables names: an `upstream` block, or an implicit
     /// group, one for each host and port.
     pub(super) fn group_for(&mut self, target: &Target, span: Span) -> Option<GroupId> {
-        let key = Bytes::from(target.host.to_ascii_lowercase());
-        let port = match (target.unix, target.secure) {
+        let usual = match (target.unix, target.secure) {
             (true, _) => 0,
-            (false, true) => target.port.unwrap_or(443),
-            (false, false) => target.port.unwrap_or(80),
+            (false, true) => 443,
+            (false, false) => 80,
         };
-        for &(known, id) in self
-            .groups_by_name
-            .get(&key)
-            .map(Vec::as_slice)
-            .unwrap_or_default()
-        {
-            match (known, target.port) {
-                (None, Some(port)) => {
-                    let shown = String::from_utf8_lossy(&target.host);
-                    let message = format!("upstream \"{shown}\" may not have port {port}");
-                    self.error(message, span);
-                    return None;
-                }
-                (None, None) => return Some(id),
-                (Some(known), _) if known == port => return Some(id),
-                (Some(_), _) => {}
-            }
+        if let (Some(_), Some(port)) = (self.group_index.block(&target.host), target.port) {
+            let shown = String::from_utf8_lossy(&target.host);
+            let message = format!("upstream \"{shown}\" may not have port {port}");
+            self.error(message, span);
+            return None;
         }
+        if let Some(id) = self.group_index.find(&target.host, target.port, usual) {
+            return Some(id);
+        }
+        let port = target.port.unwrap_or(usual);
         let peers = self.implicit_peers(target, port, span)?;
         let id = self.groups.push(GroupPlan {
             name: bytes_of(&target.host),
@@ -164,10 +154,7 @@ impl Compiler<'_> {
                 timeout: Duration::ZERO,
             },
         });
-        self.groups_by_name
-            .entry(key)
-            .or_default()
-            .push((Some(port), id));
+        self.group_index.add(&target.host, Some(port), id);
         Some(id)
     }
 

@@ -199,7 +199,7 @@ async fn by_name(ex: &mut Exchange, cx: Cx<'_>, dynamic: &Dynamic) -> Result<Sel
         );
         return Err(500);
     };
-    if let Some(id) = find_group(cx, dynamic.authority(), host, port) {
+    if let Some(id) = cx.plan.group_index.find(host, port, 80) {
         return Ok(in_group(ex, cx, id));
     }
     let port = port.unwrap_or(80);
@@ -213,18 +213,6 @@ async fn by_name(ex: &mut Exchange, cx: Cx<'_>, dynamic: &Dynamic) -> Result<Sel
         .map(|ip| SocketAddr::new(ip, port))
         .collect();
     fixed(Group::of_addresses(name, &addresses), ex)
-}
-
-/// An `upstream` block of this name (and, for the implicit groups of other locations, this port).
-fn find_group(cx: Cx<'_>, authority: &[u8], host: &[u8], port: Option<u16>) -> Option<GroupId> {
-    cx.plan.groups.enumerate().find_map(|(id, group)| {
-        let found = if group.explicit {
-            port.is_none() && group.name.eq_ignore_ascii_case(host)
-        } else {
-            group.name.eq_ignore_ascii_case(authority)
-        };
-        found.then_some(id)
-    })
 }
 
 fn literal(host: &[u8], port: u16) -> Option<SocketAddr> {

@@ -190,7 +190,7 @@ impl Conn {
             self.input = input;
             if !matches!(result, Ok(n) if n > 0) {
                 self.broken = true;
-                return self.ended_in_head();
+                return self.ended_in_head(head);
             }
         }
     }
@@ -243,7 +243,8 @@ impl Conn {
         }
     }
 
-    fn ended_in_head(&self) -> Decoded {
+    fn ended_in_head(&self, head: &mut RequestHead) -> Decoded {
+        self.parser.give_up(&self.input[self.at..], head);
         if !self.parser.started() {
             Decoded::Closed
         } else if self.socket.expired().is_some() {

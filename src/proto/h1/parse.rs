@@ -213,6 +213,13 @@ impl RequestParser {
         parsed
     }
 
+    /// The rest of this head will not come: `head` gets a copy of what did, so that its spans can be logged.
+    pub fn give_up(&self, buf: &[u8], head: &mut RequestHead) {
+        head.wire_len = buf.len().saturating_sub(self.start) as u32;
+        head.fields.buf.clear();
+        head.fields.buf.extend_from_slice(buf);
+    }
+
     /// Appends what nginx logs for `error`, with the bytes of the offending line where it shows them.
     pub fn describe(&self, error: RequestError, head: &RequestHead, out: &mut Vec<u8>) {
         // nginx cuts such lines to fit its 2,048-byte log buffer.

@@ -15,6 +15,7 @@ fn site(text: &str) -> Proxy {
         .may_log("(2: No such file or directory)")
         .may_log("is forbidden")
         .may_log("(20: Not a directory)")
+        .may_log("is outside of its root")
         .start()
 }
 

@@ -12,7 +12,10 @@ fn to(origin: &Origin) -> Proxy {
 #[track_caller]
 fn refused(status: u16, rows: &[(&str, &str)]) {
     let origin = Origin::text("x");
-    let proxy = to(&origin);
+    let proxy = Config::server("location / { proxy_pass http://%%origin%%; }")
+        .set("origin", origin.addr())
+        .may_log("client sent invalid chunked body")
+        .start();
     for (what, bytes) in rows {
         let mut client = proxy.client();
         client.send(bytes);
@@ -228,9 +231,8 @@ fn requests_with_a_clear_end_pass() {
 /// Each answer of the origin becomes a 502.
 #[test]
 fn malformed_answers_become_502() {
-    let rows: [(&str, &str); 12] = [
+    let rows: [(&str, &str); 11] = [
         ("no HTTP at all", "hello\r\n\r\n"),
-        ("a bad version", "HTTP/3.0 200 OK\r\n\r\n"),
         (
             "a short status",
             "HTTP/1.1 20 OK\r\nContent-Length: 0\r\n\r\n",

@@ -101,14 +101,14 @@ fn on_demand() -> (Origin, Sender<()>) {
 fn a_request_keeps_the_configuration_it_began_with() {
     let (origin, go) = on_demand();
     let mut proxy =
-        Config::server("location / { proxy_pass http://%%o%%; add_header X-Version 1; }")
+        Config::server("location / { proxy_pass http://%%o%%; add_header X-Version 1; } location = /version { return 200 v1; }")
             .set("o", origin.addr())
             .start();
     let mut client = proxy.client();
     client.get("/");
     wait::until("the request", || origin.requests().len() == 1);
     proxy.rewrite_http(&version(2));
-    proxy.reload_until(|| proxy.get("/").text() == "v2");
+    proxy.reload_until(|| proxy.get("/version").text() == "v2");
     go.send(()).unwrap();
     let got = client.response();
     assert_eq!((got.text(), got.field("x-version")), ("slow", Some("1")));

@@ -15,7 +15,7 @@ worker_connections = 512
 
 [map."$http_upgrade $connection_upgrade"]
 default = "upgrade"
-"''" = "close"
+"" = "close"
 
 [upstream.app]
 server = ["%%ADDR_1%% backup", "%%origin%% weight=3 max_fails=3 fail_timeout=30s"]

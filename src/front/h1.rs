@@ -317,6 +317,14 @@ impl Conn {
         Ok(self.body_done)
     }
 
+    /// See [`super::Stream::take_here`].
+    pub fn take_here(&mut self, out: &mut Vec<u8>) -> Result<(), ClientFault> {
+        if !self.body_done {
+            self.step_body(out)?;
+        }
+        Ok(())
+    }
+
     fn room_for_body(&mut self, buffers: &BufPool) {
         self.compact();
         if self.input.capacity() == 0 {

@@ -135,6 +135,11 @@ impl Stream {
         self.h1_mut().take_ready_body(out, bytes_max, buffers)
     }
 
+    /// Appends what was received of the request body already, with no system call.
+    pub fn take_here(&mut self, out: &mut Vec<u8>) -> Result<(), ClientFault> {
+        self.h1_mut().take_here(out)
+    }
+
     /// Answers a pending `Expect: 100-continue`, also where no body follows.
     pub async fn send_continue(
         &mut self,

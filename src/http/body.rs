@@ -135,6 +135,24 @@ pub fn too_large(ex: &Exchange, cx: Cx<'_>, length: u64) -> bool {
     max != 0 && length > max
 }
 
+/// Whether what has come of an unread body breaks its framing, found out before anything is answered. What has come
+/// is thrown away: an answer that is ready has no use for it.
+pub fn is_malformed(ex: &mut Exchange, cx: Cx<'_>) -> bool {
+    if ex.close || !matches!(ex.body, RequestBody::Unread) || ex.stream.body_done() {
+        return false;
+    }
+    let mut sink = cx.local.buffers.take(1);
+    let result = ex.stream.take_here(&mut sink);
+    cx.local.buffers.give(sink);
+    match result {
+        Err(fault @ ClientFault::Framing(_)) => {
+            client_fault(ex, cx, fault);
+            true
+        }
+        _ => false,
+    }
+}
+
 /// A body of unknown length turned out too large: 413.
 pub fn refuse(ex: &mut Exchange, cx: Cx<'_>, buf: Vec<u8>) -> Flow {
     let length = buf.len();

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::exchange::Exchange;
 use super::local::{Cx, Generation, Local};
-use super::{access, content, error, filter, log, rewrite, route, transfer};
+use super::{access, body, content, error, filter, log, rewrite, route, transfer};
 use crate::front::Refusal;
 use crate::plan::LocationId;
 
@@ -64,6 +64,7 @@ pub async fn settle(ex: &mut Exchange, refused: Option<Refusal>, cx: Cx<'_>) -> 
             Flow::Next => in_location(ex, cx).await,
             Flow::Reroute(to) => route::reroute(ex, cx, to).await,
             Flow::Error(status) => error::answer(ex, cx, status),
+            Flow::Answer if body::is_malformed(ex, cx) => Flow::Error(400),
             Flow::Answer => match filter::head(ex, cx) {
                 Flow::Answer => return true,
                 other => other,

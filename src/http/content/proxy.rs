@@ -22,6 +22,7 @@ use crate::net::connect::Options;
 use crate::net::stream::Keepalive;
 use crate::plan::location::{ProxyPlan, ProxyTarget};
 use crate::plan::model::{HttpVersion, LogLevel};
+use crate::proto::h1::encode;
 use crate::proto::h1::parse::ResponseError;
 use crate::proto::head::Method;
 use crate::proto::tokens::Token;
@@ -201,6 +202,19 @@ fn build(
         return Err(Flow::Error(500));
     }
     let passes_body = settings.proxy_pass_request_body && plan.body.is_none();
+    if !ex.preread.is_empty() {
+        // Goes out with the head, and again if another peer is asked: nothing of it is lost yet.
+        let preread = std::mem::take(&mut ex.preread);
+        if chunked {
+            encode::chunk_head(&mut bytes, preread.len());
+        }
+        bytes.extend_from_slice(&preread);
+        if chunked {
+            bytes.extend_from_slice(b"\r\n");
+        }
+        ex.request_length += preread.len() as u64;
+        cx.local.buffers.give(preread);
+    }
     let rest = match &ex.body {
         _ if streamed => Rest::Streamed { chunked },
         RequestBody::Memory(body) if passes_body && body.len() <= send::JOIN_BYTES_MAX => {

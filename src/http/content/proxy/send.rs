@@ -119,9 +119,8 @@ async fn with_body(
         let mut sending = pin!(async {
             match &ex.body {
                 RequestBody::Unread => {
-                    let client = (&mut ex.stream, std::mem::take(&mut ex.preread));
                     source
-                        .stream(client, &mut net.tx, &mut sent, &mut taken)
+                        .stream(&mut ex.stream, &mut net.tx, &mut sent, &mut taken)
                         .await
                 }
                 held => source.held(held, &mut net.tx, &mut sent).await,
@@ -194,21 +193,12 @@ impl Source<'_> {
     /// From the client, as it arrives.
     async fn stream(
         &self,
-        (client, preread): (&mut Stream, Vec<u8>),
+        client: &mut Stream,
         tx: &mut SendHalf,
         sent: &mut u64,
         taken: &mut bool,
     ) -> Result<(), Stopped> {
-        let mut received = preread.len() as u64;
-        if !preread.is_empty() {
-            *taken = true;
-            let first = if self.chunked {
-                self.in_chunk(preread, false)
-            } else {
-                preread
-            };
-            self.send(first, tx, sent).await?;
-        }
+        let mut received = client.h1().body_received();
         loop {
             let mut piece = self.buffers.take(PIECE_BYTES + 32);
             let read = client

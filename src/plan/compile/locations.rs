@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::servers::Level;
 use super::{Compiler, bytes_of};
+use crate::base::escape::{self, Place};
 use crate::config::model::{self, Amount, Kind, Settings, Text};
 use crate::plan::expr::Expr;
 use crate::plan::location::{
@@ -223,17 +224,10 @@ impl Compiler<'_> {
 
 /// Escapes a location's text for use in a `Location` field, as nginx escapes a URI.
 fn escape_path(path: &Bytes) -> Bytes {
-    let plain = |b: u8| !matches!(b, 0..=b' ' | b'#' | b'%' | b'?' | 0x7f..);
-    if path.iter().copied().all(plain) {
+    if !escape::uri_needed(path, Place::Uri) {
         return path.clone();
     }
     let mut out = Vec::with_capacity(path.len() + 8);
-    for &byte in path {
-        if plain(byte) {
-            out.push(byte);
-        } else {
-            out.extend_from_slice(format!("%{byte:02X}").as_bytes());
-        }
-    }
+    escape::uri(&mut out, path, Place::Uri);
     out.into()
 }

@@ -454,12 +454,11 @@ fn judge(
         }
         if settings.proxy_intercept_errors && error::has_page(ex, cx, status) {
             keep_fields(ex, &origin);
-            if status == 401
-                && let Some(value) = origin.inbound.head.fields.get(Token::WWW_AUTHENTICATE)
-            {
-                ex.response
-                    .fields
-                    .push_token(Token::WWW_AUTHENTICATE, value);
+            if status == 401 {
+                for value in origin.inbound.head.fields.get_all(Token::WWW_AUTHENTICATE) {
+                    let fields = &mut ex.response.fields;
+                    fields.push_token(Token::WWW_AUTHENTICATE, value);
+                }
             }
             finish_unread(ex, cx, origin);
             return ControlFlow::Break(Flow::Error(status));

@@ -26,7 +26,11 @@ pub(super) fn value(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut V
             out.extend_from_slice(&ex.args);
             !ex.args.is_empty() || ex.head.has_args
         }
-        B::Uri | B::DocumentUri => bytes(&ex.uri, out),
+        B::Uri | B::DocumentUri => {
+            // Empty rather than missing where a bad request has none, as in nginx.
+            out.extend_from_slice(&ex.uri);
+            true
+        }
         B::IsArgs => {
             if !ex.args.is_empty() {
                 out.push(b'?');
@@ -141,10 +145,7 @@ fn request(builtin: Builtin, ex: &Exchange, out: &mut Vec<u8>) -> bool {
         Builtin::RequestMethod => bytes(method_name(ex), out),
         Builtin::RequestUri => bytes(head.bytes(head.uri), out),
         Builtin::ServerProtocol => bytes(head.bytes(head.protocol), out),
-        Builtin::ContentType => bytes(
-            head.fields.get(Token::CONTENT_TYPE).unwrap_or_default(),
-            out,
-        ),
+        Builtin::ContentType => join(head.fields.get_all(Token::CONTENT_TYPE), b", ", out),
         Builtin::ContentLength => match head.fields.get(Token::CONTENT_LENGTH) {
             Some(text) => bytes(text, out),
             None => body_length(ex).is_some_and(|length| digits(length, out)),

@@ -164,15 +164,19 @@ fn set_cookie<'a>(fields: &'a Fields, name: &[u8]) -> Option<&'a [u8]> {
         .find_map(|line| named(line.split(|&b| b == b';').next()?, name))
 }
 
-/// The value of a `name=value` pair of this name.
+/// The value of a `name=value` pair of this name. Only spaces may stand around the parts, as in nginx.
 fn named<'a>(pair: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let pair = pair.trim_ascii_start();
-    let (head, rest) = pair.split_at_checked(name.len())?;
+    let (head, rest) = trim(pair).split_at_checked(name.len())?;
     if !head.eq_ignore_ascii_case(name) {
         return None;
     }
-    let value = rest.trim_ascii_start().strip_prefix(b"=")?;
-    Some(value.trim_ascii_start())
+    Some(trim(trim(rest).strip_prefix(b"=")?))
+}
+
+/// Without the spaces that it begins with.
+fn trim(text: &[u8]) -> &[u8] {
+    let spaces = text.iter().take_while(|&&b| b == b' ').count();
+    &text[spaces..]
 }
 
 /// Names of the PROXY protocol's values, and their types.
@@ -250,7 +254,7 @@ mod tests {
     fn cookies_are_found() {
         let mut fields = Fields::new();
         fields.push(b"Cookie", b"a=1; b = 2;c=; A2=x");
-        fields.push(b"Cookie", b"d=4");
+        fields.push(b"Cookie", b"d=4; t\t=5");
         for (name, want) in [
             (&b"a"[..], Some(&b"1"[..])),
             (b"A", Some(b"1")),
@@ -259,6 +263,7 @@ mod tests {
             (b"d", Some(b"4")),
             (b"a2", Some(b"x")),
             (b"e", None),
+            (b"t", None),
         ] {
             assert_eq!(cookie(&fields, name), want, "{}", name.escape_ascii());
         }

@@ -81,6 +81,8 @@ fn by_rules(
 ) -> Option<Vec<u8>> {
     let mut text = Vec::new();
     for rule in rules {
+        // The dot before a cookie's domain stays when a text rule replaces what is behind it.
+        let mut dot: &[u8] = b"";
         let rest: &[u8] = match &rule.from {
             RedirectFrom::Text(from) => {
                 text.clear();
@@ -93,6 +95,7 @@ fn by_rules(
                     Kind::Domain => {
                         let bare = value.strip_prefix(b".").unwrap_or(value);
                         let from = text.strip_prefix(b".").unwrap_or(&text);
+                        dot = &value[..value.len() - bare.len()];
                         if !bare.eq_ignore_ascii_case(from) {
                             continue;
                         }
@@ -108,6 +111,7 @@ fn by_rules(
             }
         };
         let mut out = Vec::with_capacity(value.len() + 32);
+        out.extend_from_slice(dot);
         vars::eval(&rule.to, ex, cx, &mut out);
         out.extend_from_slice(rest);
         return Some(out);

@@ -3,6 +3,7 @@
 //! Serves no request and parses nothing itself; a configuration with everything it needs is a [`Site`].
 //! Start at [`run`].
 
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -273,10 +274,8 @@ impl Parent {
                 Ok(Some(up)) => self.answer(index, up),
                 Ok(None) => return,
                 Err(error) => {
-                    if !worker.silent
-                        && error.kind() != std::io::ErrorKind::UnexpectedEof
-                        && !worker.leaving
-                    {
+                    // Its end tells itself; only words that nobody can follow need a line of their own.
+                    if !worker.silent && error.kind() == ErrorKind::InvalidData {
                         let pid = worker.pid();
                         self.journal.log(
                             Level::Alert,
@@ -381,12 +380,8 @@ impl Parent {
             self.respawn_later();
             return;
         };
-        if let Err(error) = self.site.send_to(&self.workers[index]) {
-            let pid = self.workers[index].pid();
-            self.journal.log(
-                Level::Alert,
-                &format!("worker process {pid}: {}", cause(&error)),
-            );
+        if self.site.send_to(&self.workers[index]).is_err() {
+            // It is dead or hangs: its end will tell, and another one follows.
             self.workers[index].kill();
         }
     }

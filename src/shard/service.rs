@@ -356,8 +356,10 @@ impl Http {
 async fn retire(shard: Rc<Shard<Http>>, old: Rc<Generation>) {
     let epoch = old.epoch;
     old.pool.close();
-    let old = Rc::downgrade(&old);
-    while old.strong_count() > 0 {
+    let last = Rc::downgrade(&old);
+    // Shadowing would keep it alive.
+    drop(old);
+    while last.strong_count() > 0 {
         runtime::sleep(TICK).await;
     }
     shard.outbox.post(

@@ -108,16 +108,14 @@ fn the_pid_file_comes_and_goes() {
     let proxy = Config::server(SERVER).start();
     let (pid, path) = (proxy.pid(), proxy.path("ringx.pid"));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{pid}\n"));
-    let gone = wait::until_some(crate::support::LIMIT, || Some(()));
-    assert!(gone.is_some());
     assert_eq!(proxy.stop(TERM), Some(0));
+    assert!(!path.exists());
 }
 
 #[test]
 fn a_reload_changes_what_is_served() {
-    let mut proxy = Config::server(SERVER).start();
+    let (mut proxy, worker) = serving(Config::server(SERVER));
     assert_eq!(proxy.get("/").text(), "one");
-    let worker = proxy.workers();
     proxy.rewrite_http("server { listen %%ADDR_0%%; location / { return 200 two; } }");
     proxy.reload_until(|| proxy.get("/").text() == "two");
     assert_eq!(proxy.workers(), worker, "a reload happens in place");
@@ -162,8 +160,7 @@ fn a_reload_changes_listeners() {
 
 #[test]
 fn a_reload_changes_the_number_of_shards() {
-    let mut proxy = Config::server(SERVER).start();
-    let before = proxy.workers();
+    let (mut proxy, before) = serving(Config::server(SERVER));
     proxy.rewrite(
         "daemon off; worker_processes 2; pid %%DIR%%/ringx.pid; error_log %%DIR%%/error.log info; events {}
          http { access_log off; server { listen %%ADDR_0%%; location / { return 200 two; } } }",
@@ -174,10 +171,17 @@ fn a_reload_changes_the_number_of_shards() {
     });
 }
 
+/// A proxy whose worker serves already, with the worker's process id.
+fn serving(config: Config) -> (Proxy, Vec<i32>) {
+    let proxy = config.start();
+    proxy.wait_log("error.log", "event method");
+    let workers = proxy.workers();
+    (proxy, workers)
+}
+
 #[test]
 fn a_killed_worker_is_replaced() {
-    let proxy = Config::server(SERVER).logs("exited on signal 9").start();
-    let before = proxy.workers();
+    let (proxy, before) = serving(Config::server(SERVER).logs("exited on signal 9"));
     proxy.signal_to(before[0], KILL);
     wait::until("another worker", || {
         proxy.workers().len() == 1 && proxy.workers() != before
@@ -187,8 +191,7 @@ fn a_killed_worker_is_replaced() {
 
 #[test]
 fn a_terminated_worker_is_replaced() {
-    let proxy = Config::server(SERVER).start();
-    let before = proxy.workers();
+    let (proxy, before) = serving(Config::server(SERVER));
     proxy.signal_to(before[0], TERM);
     wait::until("another worker", || {
         proxy.workers().len() == 1 && proxy.workers() != before
@@ -339,12 +342,10 @@ fn proxy_prints_a_configuration_that_loads() {
         "--to",
         ":3001",
         "--from",
-        "127.0.0.1:0",
+        "127.0.0.1:59999",
         "--print",
     ]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let ran = Config::main("").file("x", "").run(&["-t"]);
-    assert_ne!(ran.code(), Some(0), "an empty configuration has no events");
     let config = Config::main("");
     let path = config.dir().join("printed.conf");
     std::fs::write(&path, stdout(&output)).unwrap();

@@ -80,6 +80,8 @@ pub async fn send(ex: &mut Exchange, cx: Cx<'_>) {
 /// Encodes the head into the client's output queue.
 fn queue_head(ex: &mut Exchange, cx: Cx<'_>) {
     let settings = &cx.location(ex.location).settings;
+    // A shard that drains takes no further request: say so while the head is still to be written.
+    ex.close |= cx.local.draining.get();
     if ex.close {
         ex.stream.set_close();
     }

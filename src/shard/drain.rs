@@ -16,6 +16,7 @@ const CUT_WAIT: Duration = Duration::from_secs(1);
 /// Finishes what is open. Ends the shard.
 pub(super) async fn drain<S: Serve>(shard: Rc<Shard<S>>, within: Option<Duration>) {
     shard.draining.set(true);
+    S::event(&shard, Event::Draining);
     shard.close_listeners();
     let mut until = within.map(|within| clock::mono().after(within));
     let mut cut = false;

@@ -79,6 +79,8 @@ pub enum Event<'a> {
     Short(&'a io::Error),
     /// Accepting failed in another way.
     AcceptFailed(&'a io::Error),
+    /// A drain begins: connections should end after what they are doing.
+    Draining,
     /// A drain ran out of time with so many connections left, which are cut.
     Cut(usize),
 }

@@ -377,7 +377,6 @@ async fn tick(shard: Rc<Shard<Http>>) {
         runtime::sleep(TICK).await;
         let service = &shard.service;
         service.desk.flush(clock::mono());
-        service.local.draining.set(shard.draining());
         if let Some(generation) = service.generation() {
             tell_health(&shard, &generation);
         }
@@ -486,6 +485,7 @@ impl Serve for Http {
             Event::AcceptFailed(error) => {
                 tell(LogLevel::Alert, format_args!("accept4() failed ({error})"))
             }
+            Event::Draining => shard.service.local.draining.set(true),
             Event::Cut(count) => tell(
                 LogLevel::Notice,
                 format_args!("open socket left, {count} connections are cut"),

@@ -81,7 +81,9 @@ impl Serve for Echo {
     }
 
     fn event(shard: &Shard<Self>, event: Event<'_>) {
-        shard.service.told.send(format!("{event:?}")).unwrap();
+        if !matches!(event, Event::Draining) {
+            shard.service.told.send(format!("{event:?}")).unwrap();
+        }
     }
 
     async fn end(shard: &Rc<Shard<Self>>) {

@@ -99,7 +99,7 @@ impl VirtualHosts {
     }
 }
 
-/// How a name of a [`NameTable`] is meant.
+/// How a name of a table is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mask {
     /// The name itself.

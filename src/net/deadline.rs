@@ -26,7 +26,6 @@ const TICK_MS: u64 = 20;
 const WATCH_TICKS: u64 = 3;
 
 const NEVER: u64 = u64::MAX;
-const NO_LINK: u32 = u32::MAX;
 
 /// A socket's place in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +66,10 @@ struct Slot {
     recv: u64,
     send: u64,
     raw: RawFd,
-    /// The slot to shut down when this one's peer hangs up.
-    link: u32,
+    /// Tells this socket from those that had the same place before.
+    serial: u32,
+    /// The place and the serial of the socket to shut down when this one's peer hangs up.
+    link: Option<(u32, u32)>,
     flags: u16,
 }
 
@@ -83,6 +84,7 @@ pub struct Deadlines {
     ticks: Cell<u64>,
     watched: Cell<usize>,
     idle: Cell<usize>,
+    serial: Cell<u32>,
     stopped: Cell<bool>,
     batch: RefCell<(Vec<poll::PollFd>, Vec<u32>)>,
 }
@@ -97,6 +99,7 @@ impl Deadlines {
             ticks: Cell::new(0),
             watched: Cell::new(0),
             idle: Cell::new(0),
+            serial: Cell::new(0),
             stopped: Cell::new(false),
             batch: RefCell::default(),
         })
@@ -136,11 +139,13 @@ impl Deadlines {
     }
 
     pub(super) fn register(&self, raw: RawFd) -> SlotId {
+        self.serial.set(self.serial.get().wrapping_add(1));
         let slot = Slot {
             recv: NEVER,
             send: NEVER,
             raw,
-            link: NO_LINK,
+            serial: self.serial.get(),
+            link: None,
             flags: 0,
         };
         SlotId(self.slots.borrow_mut().insert(slot) as u32)
@@ -210,8 +215,9 @@ impl Deadlines {
 
     /// Looks at the peer from time to time; when it hangs up, `link` is shut down.
     pub(super) fn watch(&self, id: SlotId, link: Option<SlotId>) {
+        let link = link.map(|link| (link.0, self.with(link, |slot| slot.serial)));
         let fresh = self.with(id, |slot| {
-            slot.link = link.map_or(NO_LINK, |l| l.0);
+            slot.link = link;
             let fresh = slot.flags & flag::WATCH == 0;
             slot.flags = (slot.flags | flag::WATCH) & !flag::SEEN;
             fresh
@@ -231,7 +237,7 @@ impl Deadlines {
         let was = self.with(id, |slot| {
             let was = slot.flags & flag::WATCH != 0;
             slot.flags &= !(flag::WATCH | flag::SEEN | flag::QUIET);
-            slot.link = NO_LINK;
+            slot.link = None;
             was
         });
         if was {
@@ -340,11 +346,14 @@ impl Deadlines {
             if !poll::hung_up(entry) {
                 continue;
             }
-            let link = slots.get_mut(*id as usize).map_or(NO_LINK, |slot| {
+            let link = slots.get_mut(*id as usize).and_then(|slot| {
                 slot.flags |= flag::GONE;
                 slot.link
             });
-            if let Some(linked) = slots.get_mut(link as usize) {
+            let Some((at, serial)) = link else { continue };
+            if let Some(linked) = slots.get_mut(at as usize)
+                && linked.serial == serial
+            {
                 linked.flags |= flag::CUT;
                 let _ = fd::shutdown(linked.raw, Shutdown::Both);
             }

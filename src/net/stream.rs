@@ -818,6 +818,24 @@ mod tests {
     }
 
     #[test]
+    fn a_link_does_not_reach_who_took_the_place_of_the_linked() {
+        runtime::on_each_driver(|| async {
+            let deadlines = Deadlines::new();
+            let (client, down) = Stream::pair(&deadlines).unwrap();
+            let (up, origin) = Stream::pair(&deadlines).unwrap();
+            down.watch(Some(&up));
+            drop((up, origin));
+            let (a, b) = Stream::pair(&deadlines).unwrap();
+            drop(client);
+            while !down.peer_gone() {
+                deadlines.sweep(super::super::clock::mono());
+                runtime::yield_now().await;
+            }
+            assert!(!a.cut() && !b.cut());
+        });
+    }
+
+    #[test]
     fn an_unwatched_client_may_leave() {
         runtime::on_each_driver(|| async {
             let deadlines = Deadlines::new();

@@ -440,7 +440,7 @@ mod tests {
         let mut truncated = empty.clone();
         truncated[2] |= 2;
         assert!(decode_answer(&truncated, b"a", Query::A).unwrap().truncated);
-        let mut question = empty.clone();
+        let mut question = empty;
         question[2] &= 0x7f;
         assert_eq!(
             decode_answer(&question, b"a", Query::A),

@@ -252,7 +252,7 @@ impl Fields {
     }
 
     /// Completes a line whose name was just stored, in the form it has on the wire, so that neighbours can be copied together
-    /// ([`encode::fields`](encode::fields)). A name that could break the line gets another form, and is never written.
+    /// ([`encode::fields`]). A name that could break the line gets another form, and is never written.
     #[inline]
     fn store_value(&mut self, token: Token, name: Span, value: &[u8]) -> Field {
         let good = token.is_known() || encode::is_field_name(name.of(&self.buf));

@@ -65,13 +65,19 @@ pub async fn settle(ex: &mut Exchange, refused: Option<Refusal>, cx: Cx<'_>) -> 
             Flow::Reroute(to) => route::reroute(ex, cx, to).await,
             Flow::Error(status) => error::answer(ex, cx, status),
             Flow::Answer if body::is_malformed(ex, cx) => Flow::Error(400),
-            Flow::Answer => match filter::head(ex, cx) {
+            Flow::Answer => match answer(ex, cx) {
                 Flow::Answer => return true,
                 other => other,
             },
             Flow::Close => return false,
         };
     }
+}
+
+/// Stage 7, which also tells the client that a draining shard takes no further request of it.
+fn answer(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
+    ex.close |= cx.local.draining.get();
+    filter::head(ex, cx)
 }
 
 /// Stages 4 to 6, in the location that was just found.

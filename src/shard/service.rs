@@ -379,6 +379,7 @@ async fn tick(shard: Rc<Shard<Http>>) {
         service.desk.flush(clock::mono());
         if let Some(generation) = service.generation() {
             tell_health(&shard, &generation);
+            generation.pool.sweep(clock::mono());
         }
     }
 }

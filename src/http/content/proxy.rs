@@ -185,6 +185,8 @@ fn build(
     let chunked = streamed && ex.stream.body_length() == BodyLength::Chunked;
     ex.upstream_body = match (&ex.body, ex.stream.body_length()) {
         _ if chunked => UpstreamBody::Chunked,
+        // Differs from nginx: a length is not announced for a body that is not passed on.
+        _ if !settings.proxy_pass_request_body && plan.body.is_none() => UpstreamBody::None,
         (RequestBody::Memory(bytes), _) => UpstreamBody::Length(bytes.len() as u64),
         (RequestBody::File { length, .. }, _) => UpstreamBody::Length(*length),
         (_, BodyLength::Known(length)) if streamed => UpstreamBody::Length(length),

@@ -9,7 +9,7 @@ use crate::base::cidr::canonical;
 use crate::base::{base64, size, time};
 use crate::http::content::files;
 use crate::http::exchange::{Exchange, RequestBody, UpstreamBody};
-use crate::http::filter::{push_address, userid};
+use crate::http::filter::userid;
 use crate::http::local::Cx;
 use crate::net::Addr;
 use crate::plan::expr::Expr;
@@ -223,9 +223,9 @@ fn connection(builtin: Builtin, ex: &Exchange, cx: Cx<'_>, out: &mut Vec<u8>) ->
     let conn = &ex.conn;
     let proxied = || conn.proxy.as_ref().and_then(|facts| facts.header.addresses);
     match builtin {
-        Builtin::RemoteAddr => remote_addr(ex, out),
+        Builtin::RemoteAddr => host_address(&conn.remote, out),
         Builtin::RemotePort => port(&conn.remote, out),
-        Builtin::ServerAddr => push_address(out, &conn.local),
+        Builtin::ServerAddr => host_address(&conn.local, out),
         Builtin::ServerPort => port(&conn.local, out),
         Builtin::BinaryRemoteAddr => match &conn.remote {
             Addr::Ip(at) => match canonical(at.ip()) {
@@ -242,7 +242,7 @@ fn connection(builtin: Builtin, ex: &Exchange, cx: Cx<'_>, out: &mut Vec<u8>) ->
             if join(ex.head.fields.get_all(Token::X_FORWARDED_FOR), b", ", out) {
                 out.extend_from_slice(b", ");
             }
-            remote_addr(ex, out);
+            host_address(&conn.remote, out);
         }
         Builtin::ProxyProtocolAddr => match proxied() {
             Some((from, _)) => address(from.ip(), out),
@@ -265,9 +265,9 @@ fn connection(builtin: Builtin, ex: &Exchange, cx: Cx<'_>, out: &mut Vec<u8>) ->
     true
 }
 
-/// Appends the client's address as text.
-fn remote_addr(ex: &Exchange, out: &mut Vec<u8>) {
-    match &ex.conn.remote {
+/// An address without its port, as `$remote_addr` and `$server_addr` show it.
+fn host_address(addr: &Addr, out: &mut Vec<u8>) {
+    match addr {
         Addr::Ip(at) => address(canonical(at.ip()), out),
         Addr::Unix(_) => out.extend_from_slice(b"unix:"),
     }

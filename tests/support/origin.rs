@@ -6,7 +6,7 @@
 use super::client::Socket;
 use super::wire::{self, End, Message, Reader};
 use socket2::SockRef;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 /// One connection as its script sees it.
 #[derive(Debug)]
 pub struct Conn {
-    reader: Reader<Socket>,
+    reader: Reader<Recorded>,
     /// The connection's number in order of acceptance, from 0.
     pub number: usize,
     /// The end of the script resets the connection.
@@ -39,6 +39,22 @@ struct Shared {
     closed: Mutex<usize>,
 }
 
+/// A socket that keeps what is read from it where the test sees it, in the moment in which it arrives.
+#[derive(Debug)]
+struct Recorded {
+    socket: Socket,
+    number: usize,
+    shared: Arc<Shared>,
+}
+
+impl Read for Recorded {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.socket.read(buf)?;
+        self.shared.bytes.lock().unwrap()[self.number].extend_from_slice(&buf[..n]);
+        Ok(n)
+    }
+}
+
 impl Conn {
     /// Reads one request with its body; `None` when the proxy closes instead.
     pub fn request(&mut self) -> Option<Message> {
@@ -54,11 +70,8 @@ impl Conn {
                 break self.reader.take(at + 4);
             }
             match self.reader.fill() {
-                Ok(0) => {
-                    self.note_bytes();
-                    return None;
-                }
-                Ok(_) => self.note_bytes(),
+                Ok(0) => return None,
+                Ok(_) => {}
                 Err(_) if self.shared.stopping.load(Ordering::SeqCst) => return None,
                 Err(_) => {}
             }
@@ -70,46 +83,42 @@ impl Conn {
     pub fn read_body(&mut self, head: Vec<u8>) -> Message {
         let framing = wire::request_framing(&head);
         let message = self.reader.body(head, framing);
-        self.note_bytes();
         self.shared.requests.lock().unwrap().push(message.clone());
         message
     }
 
     /// Sends bytes as they are; a proxy that has gone away is fine.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        self.reader.source().write_all(bytes.as_ref()).is_ok()
+        self.reader
+            .source()
+            .socket
+            .write_all(bytes.as_ref())
+            .is_ok()
     }
 
     /// Receives exactly `n` bytes, or fewer at the end.
     pub fn bytes(&mut self, n: usize) -> Vec<u8> {
         let bytes = self.reader.take(n);
-        self.note_bytes();
         bytes
     }
 
     /// Receives all until the proxy stops sending.
     pub fn rest(&mut self) -> Vec<u8> {
         let bytes = self.reader.take_all();
-        self.note_bytes();
         bytes
     }
 
     /// Ends the sending direction.
     pub fn half_close(&mut self) {
-        self.reader.source().shutdown(Shutdown::Write);
+        self.reader.source().socket.shutdown(Shutdown::Write);
     }
 
     /// Makes the coming close a reset.
     pub fn reset(&mut self) {
-        self.reader.source().reset_on_close();
+        self.reader.source().socket.reset_on_close();
         // The second handle would keep the socket alive past the script's end.
         self.shared.sockets.lock().unwrap()[self.number] = None;
         self.resets = true;
-    }
-
-    fn note_bytes(&mut self) {
-        let mut all = self.shared.bytes.lock().unwrap();
-        all[self.number].clone_from(&self.reader.seen);
     }
 }
 
@@ -197,14 +206,18 @@ impl Origin {
                 let shared = Arc::clone(&ours);
                 threads.push(std::thread::spawn(move || {
                     let mut conn = Conn {
-                        reader: Reader::new(socket),
+                        reader: Reader::new(Recorded {
+                            socket,
+                            number,
+                            shared: Arc::clone(&shared),
+                        }),
                         number,
                         resets: false,
                         shared,
                     };
                     script(&mut conn);
                     if !conn.resets {
-                        conn.reader.source().shutdown(Shutdown::Both);
+                        conn.reader.source().socket.shutdown(Shutdown::Both);
                     }
                     *conn.shared.closed.lock().unwrap() += 1;
                 }));
@@ -270,7 +283,7 @@ impl Origin {
                 }
                 match conn.reader.fill() {
                     Ok(0) => return,
-                    Ok(_) => conn.note_bytes(),
+                    Ok(_) => {}
                     Err(_) => return,
                 }
             }

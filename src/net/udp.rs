@@ -27,11 +27,12 @@ impl Datagrams {
     /// Waits for a datagram and appends it to the buffer, whose spare room bounds it. May be dropped without loss.
     pub async fn recv(&self, buf: &mut Vec<u8>) -> io::Result<usize> {
         loop {
-            self.0.readable().await?;
+            // Before waiting: the runtime on epoll does not wake for an error alone.
             let into = rustix::buffer::spare_capacity(buf);
             match rustix::net::recv(self.0.as_fd(), into, RecvFlags::DONTWAIT) {
                 Ok((n, _)) => return Ok(n),
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => self.0.readable().await?,
+                Err(rustix::io::Errno::INTR) => {}
                 Err(e) => return Err(e.into()),
             }
         }

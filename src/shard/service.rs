@@ -15,7 +15,7 @@ use crate::front::{ConnInfo, Refusal, Stream};
 use crate::http::exchange::Exchange;
 use crate::http::flow;
 use crate::http::local::{Generation, Local};
-use crate::mail::{Mail, NewPlan, PeerChange, PeerState};
+use crate::mail::{Mail, NewPlan, PeerState};
 use crate::net::clock::Clock;
 use crate::net::listener::Accepted;
 use crate::net::{clock, runtime};
@@ -26,7 +26,7 @@ use crate::plan::location::LocationPlan;
 use crate::plan::model::{LingeringClose, LogLevel};
 use crate::plan::{ListenAddr, ListenerId, Plan};
 use crate::proto::h1::parse::HeadLimits;
-use crate::upstream::health::{HealthChange, HealthNote};
+use crate::upstream::health::HealthNote;
 use crate::upstream::{Groups, Pool, Resolvers};
 
 /// Exchanges that wait, at most.
@@ -371,7 +371,7 @@ async fn retire(shard: Rc<Shard<Http>>, old: Rc<Generation>) {
     );
 }
 
-/// What recurs: logs leave, health of shared groups is told, the time of day is read.
+/// What recurs: logs leave, health of shared groups is told, idle connections to origins end.
 async fn tick(shard: Rc<Shard<Http>>) {
     loop {
         runtime::sleep(TICK).await;
@@ -387,16 +387,11 @@ async fn tick(shard: Rc<Shard<Http>>) {
 /// Mails what this shard learned of peers of `zone`d groups to all others.
 fn tell_health(shard: &Shard<Http>, generation: &Generation) {
     generation.groups.take_notes(|note| {
-        let change = match note.change {
-            HealthChange::Failed => PeerChange::Failed,
-            HealthChange::Probing => PeerChange::Probing,
-            HealthChange::Recovered => PeerChange::Recovered,
-        };
         let state = PeerState {
             epoch: generation.epoch,
             group: note.group,
             peer: note.peer.0,
-            change,
+            change: note.change,
         };
         shard.outbox.post_others(|| Mail::PeerState(state));
     });
@@ -444,16 +439,11 @@ impl Serve for Http {
                 if let Some(generation) = service.generation()
                     && generation.epoch == state.epoch
                 {
-                    let change = match state.change {
-                        PeerChange::Failed => HealthChange::Failed,
-                        PeerChange::Probing => HealthChange::Probing,
-                        PeerChange::Recovered => HealthChange::Recovered,
-                    };
                     let peer = crate::plan::PeerId(state.peer);
                     let note = HealthNote {
                         group: state.group,
                         peer,
-                        change,
+                        change: state.change,
                     };
                     generation.groups.apply(note, clock::mono());
                 }

@@ -11,9 +11,10 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::balance::{self, Balancer, Field, Key, PeerState, Ring, Tried, Walk};
-use super::health::{HealthChange, HealthNote, Outbox};
+use super::health::{HealthNote, Outbox};
 use crate::base::ids::{DenseId, IdVec};
 use crate::base::time::Mono;
+use crate::mail::PeerChange;
 use crate::plan::{GroupId, GroupPlan, Method, PeerAddr, PeerId, PeerPlan};
 
 /// All groups of one plan, with this shard's state.
@@ -55,9 +56,9 @@ impl Groups {
         };
         if let Some(peer) = group.peers.borrow_mut().get_mut(note.peer.index()) {
             match note.change {
-                HealthChange::Failed => _ = fail(peer, seconds(now)),
-                HealthChange::Probing => peer.checked = seconds(now),
-                HealthChange::Recovered => peer.fails = 0,
+                PeerChange::Failed => _ = fail(peer, seconds(now)),
+                PeerChange::Probing => peer.checked = seconds(now),
+                PeerChange::Recovered => peer.fails = 0,
             }
         }
     }
@@ -211,7 +212,7 @@ impl Group {
         self.peers.borrow()[peer.index()].clone()
     }
 
-    fn tell(&self, peer: usize, change: HealthChange) {
+    fn tell(&self, peer: usize, change: PeerChange) {
         if let (Some(outbox), Some(group)) = (&self.outbox, self.id) {
             outbox.push(HealthNote {
                 group,
@@ -372,7 +373,7 @@ impl Selection {
         if now - peer.checked > peer.fail_timeout {
             peer.checked = now;
             if peer.max_fails > 0 && peer.fails >= peer.max_fails {
-                self.group.tell(first + i, HealthChange::Probing);
+                self.group.tell(first + i, PeerChange::Probing);
             }
         }
         Some(first + i)
@@ -404,7 +405,7 @@ impl Selection {
                 &mut self.group.peers.borrow_mut()[peer.index()],
                 seconds(now),
             );
-            self.group.tell(peer.index(), HealthChange::Failed);
+            self.group.tell(peer.index(), PeerChange::Failed);
         }
         self.release(peer, outcome != Outcome::Failed);
         self.tries_left = self.tries_left.saturating_sub(1);
@@ -419,7 +420,7 @@ impl Selection {
         state.conns = state.conns.saturating_sub(1);
         if passed && state.accessed < state.checked && state.fails > 0 {
             state.fails = 0;
-            self.group.tell(peer.index(), HealthChange::Recovered);
+            self.group.tell(peer.index(), PeerChange::Recovered);
         }
     }
 }
@@ -777,7 +778,7 @@ mod tests {
             once(&here, Outcome::Ok, 11_000);
         }
         here.take_notes(|n| notes.push(n.change));
-        assert_eq!(notes, [HealthChange::Probing, HealthChange::Recovered]);
+        assert_eq!(notes, [PeerChange::Probing, PeerChange::Recovered]);
         let quiet = groups_quiet();
         quiet.take_notes(|n| unreachable!("{n:?}"));
     }

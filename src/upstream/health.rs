@@ -1,22 +1,12 @@
 //! What shards tell each other about the peers of groups with a `zone`: failures, probes and recoveries.
 //!
 //! nginx keeps such peers in shared memory; here every shard keeps its own counts and hears of the others'.
-//! Knows no mail: [`Outbox`] collects, the shard posts.
+//! [`Outbox`] collects, the shard posts, because only it knows the epoch.
 
 use std::cell::RefCell;
 
+use crate::mail::PeerChange;
 use crate::plan::{GroupId, PeerId};
-
-/// What happened to a peer on some shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HealthChange {
-    /// An attempt failed.
-    Failed,
-    /// Its rest is over and one request is trying it.
-    Probing,
-    /// The try went well.
-    Recovered,
-}
 
 /// One change of one peer. Belongs to one plan: whoever carries it must deliver it to the same epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +16,7 @@ pub struct HealthNote {
     /// Its peer.
     pub peer: PeerId,
     /// What happened.
-    pub change: HealthChange,
+    pub change: PeerChange,
 }
 
 /// Notes of one turn of the loop. Beyond it the oldest news is as good as known: a peer that fails a thousand
@@ -68,7 +58,7 @@ mod tests {
         let note = |p| HealthNote {
             group: GroupId(0),
             peer: PeerId(p),
-            change: HealthChange::Failed,
+            change: PeerChange::Failed,
         };
         (0..2000).for_each(|p| outbox.push(note(p)));
         let mut seen = Vec::new();

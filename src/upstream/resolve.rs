@@ -32,6 +32,9 @@ use crate::proto::dns::{self, Answer, DnsError, Query};
 /// A question is asked again, of the next server, after this time.
 const RESEND: Duration = Duration::from_secs(5);
 
+/// How long a wait for an answer goes on before the socket is asked whether its server refused.
+const LOOK: Duration = Duration::from_millis(200);
+
 /// CNAMEs that are followed for one name.
 const CHAIN_MAX: u32 = 50;
 
@@ -170,6 +173,18 @@ impl Lookup {
                 Ok(answer) => return self.answered(i, answer),
                 // A format error is as good as silence: another server, or another try, may do better.
                 Err(DnsError::Malformed | DnsError::Code(0 | 1 | 6..)) => {}
+                // No records of this family; the other one may have some.
+                Err(DnsError::Code(NXDOMAIN)) => {
+                    let ttl = u32::MAX;
+                    return self.answered(
+                        i,
+                        Answer {
+                            id,
+                            ttl,
+                            ..Answer::default()
+                        },
+                    );
+                }
                 Err(DnsError::Code(code)) => return self.failed(i, code),
             }
         }
@@ -511,11 +526,12 @@ impl Resolver {
                 return Progress::Wait;
             }
             answer.clear();
-            let limit = pin!(runtime::sleep(left));
+            let limit = pin!(runtime::sleep(left.min(LOOK)));
             let received = race(pin!(udp.recv(&mut answer)), limit).await;
             match received {
                 First::Left(Ok(_)) => {}
-                First::Left(Err(_)) | First::Right(()) => return Progress::Wait,
+                First::Left(Err(_)) => return Progress::Wait,
+                First::Right(()) => continue,
             }
             match lookup.handle_message(name, &answer, false) {
                 Progress::Wait => {}
@@ -557,3 +573,7 @@ impl Resolver {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "resolve/tests.rs"]
+mod tests;

@@ -76,6 +76,8 @@ pub fn load(
     } else {
         diags.extend(more.into_iter().filter(|d| d.span.line != 0));
     }
+    // In the order of the text; what is about no place comes last.
+    diags.sort_by_key(|d| (d.span.line == 0, d.span.file, d.span.start));
     let fatal = diags.iter().any(|d| d.level == diag::Level::Emerg);
     let files = tree
         .files

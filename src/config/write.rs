@@ -17,7 +17,8 @@ pub fn nginx(tree: &Tree) -> Vec<u8> {
 
 fn write_block(out: &mut Vec<u8>, directives: &[Directive], depth: usize) {
     for (i, directive) in directives.iter().enumerate() {
-        if directive.block.is_some() && i > 0 {
+        let before = i.checked_sub(1).and_then(|i| directives[i].block.as_ref());
+        if i > 0 && (directive.block.is_some() || before.is_some()) {
             out.push(b'\n');
         }
         write_directive(out, directive, depth);
@@ -34,6 +35,22 @@ fn write_directive(out: &mut Vec<u8>, directive: &Directive, depth: usize) {
             write_block(out, inside, depth + 1);
             indent(out, depth);
             out.extend_from_slice(b"}\n");
+        }
+    }
+}
+
+/// The directive on one line.
+fn write_line(out: &mut Vec<u8>, directive: &Directive) {
+    write_head(out, directive);
+    match &directive.block {
+        None => out.push(b';'),
+        Some(inside) => {
+            out.extend_from_slice(b" { ");
+            for directive in inside {
+                write_line(out, directive);
+                out.push(b' ');
+            }
+            out.push(b'}');
         }
     }
 }
@@ -59,13 +76,15 @@ fn write_args(out: &mut Vec<u8>, args: &[Word], mut space: bool) {
 
 /// A word in a form that the lexer reads back as the same bytes.
 fn quote(out: &mut Vec<u8>, word: &[u8]) {
-    let quoted = needs_quotes(word);
-    if quoted {
-        out.push(b'"');
-    }
+    // Apostrophes around what holds quotes, as in most log formats, save the backslashes.
+    let mark = match needs_quotes(word) {
+        false => None,
+        true if word.contains(&b'"') && !word.contains(&b'\'') => Some(b'\''),
+        true => Some(b'"'),
+    };
+    out.extend(mark);
     for (i, &byte) in word.iter().enumerate() {
         match byte {
-            b'"' if quoted => out.extend_from_slice(b"\\\""),
             b'\n' => out.extend_from_slice(b"\\n"),
             b'\r' => out.extend_from_slice(b"\\r"),
             b'\t' => out.extend_from_slice(b"\\t"),
@@ -77,12 +96,11 @@ fn quote(out: &mut Vec<u8>, word: &[u8]) {
             {
                 out.extend_from_slice(b"\\\\");
             }
+            _ if Some(byte) == mark => out.extend_from_slice(&[b'\\', byte]),
             _ => out.push(byte),
         }
     }
-    if quoted {
-        out.push(b'"');
-    }
+    out.extend(mark);
 }
 
 fn needs_quotes(word: &[u8]) -> bool {
@@ -254,8 +272,8 @@ fn table(out: &mut String, directives: &[&Directive], path: &str, entries: bool)
         out.push_str("rules = [\n");
         for directive in ruled {
             let mut text = Vec::new();
-            write_directive(&mut text, directive, 0);
-            let text = String::from_utf8_lossy(&text).replace('\n', " ");
+            write_line(&mut text, directive);
+            let text = String::from_utf8_lossy(&text);
             let _ = writeln!(
                 out,
                 "    {},",
@@ -361,8 +379,13 @@ fn key(text: &str) -> String {
 /// A string: literal where it has a backslash or a quote, so that patterns stay readable.
 fn string(text: &str) -> String {
     let control = text.bytes().any(|b| b.is_ascii_control());
-    if !control && !text.contains('\'') && (text.contains('\\') || text.contains('"')) {
+    let awkward = text.contains('\\') || text.contains('"');
+    if awkward && !control && !text.contains('\'') {
         return format!("'{text}'");
+    }
+    // Up to two apostrophes may stand before the three that end it.
+    if awkward && !control && !text.contains("'''") {
+        return format!("'''{text}'''");
     }
     let mut out = String::from("\"");
     for c in text.chars() {

@@ -178,9 +178,16 @@ fn split_clients(load: &mut Lowering<'_>, _: &mut Frame, directive: &Directive) 
     let mut parts = Vec::new();
     let mut sum = 0u32;
     for entry in entries(directive) {
-        let [value] = &entry.args[..] else {
-            load.error("invalid number of the split_clients parameters", entry.span);
-            continue;
+        let value = match (&entry.args[..], &entry.block) {
+            (_, Some(_)) => {
+                load.error("unexpected \"{\"", entry.span);
+                continue;
+            }
+            ([value], None) => value,
+            _ => {
+                load.error("invalid number of the split_clients parameters", entry.span);
+                continue;
+            }
         };
         let share = match &entry.name.bytes[..] {
             b"*" => None,

@@ -79,7 +79,6 @@ impl Http {
             exchanges: RefCell::new(Vec::new()),
             homes: RefCell::new(Vec::new()),
             next: Cell::new(u64::from(parts.index.0) + 1),
-            shards: parts.outbox.targets().saturating_sub(1).max(1) as u64,
             // Every target but control is a shard.
             shards: (parts.outbox.targets() as u64).saturating_sub(1).max(1),
         }

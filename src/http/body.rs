@@ -1,6 +1,7 @@
 //! The request body: read whole (memory, then a temporary file) before an upstream is asked, or handed on as it
 //! arrives.
 
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 
 use super::exchange::{Exchange, RequestBody};
@@ -8,8 +9,8 @@ use super::flow::Flow;
 use super::local::Cx;
 use super::log;
 use crate::front::{BodyLength, BodyRead, ClientFault};
-use crate::net::file;
-use crate::plan::model::{BodyInFile, LogLevel};
+use crate::net::file::{self, File};
+use crate::plan::model::{BodyInFile, LogLevel, TempPath};
 
 /// Bytes written to a temporary file at a time.
 const WRITE_BYTES: usize = 32 << 10;
@@ -67,23 +68,37 @@ pub async fn read_all(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
 async fn to_file(ex: &mut Exchange, cx: Cx<'_>, pending: Vec<u8>) -> Flow {
     let core = &cx.location(ex.location).settings.core;
     let temp = &core.client_body_temp_path;
-    let file = match file::temporary(temp.path.as_os_str().as_bytes()) {
+    let mode = core.client_body_in_file_only;
+    let named = mode != BodyInFile::Off;
+    let mut path = Vec::new();
+    let created = if named {
+        create(temp, &mut path, cx)
+    } else {
+        file::temporary(temp.path.as_os_str().as_bytes())
+    };
+    let file = match created {
         Ok(file) => file,
         Err(error) => {
             let text = format_args!(
-                "client request body: temporary file in \"{}\" failed ({error})",
-                temp.path.display()
+                "client request body: temporary file in \"{}\" failed ({})",
+                temp.path.display(),
+                log::Errno(&error)
             );
             log::error(ex, cx, LogLevel::Crit, text);
             return Flow::Error(500);
         }
     };
-    log::error(
-        ex,
-        cx,
-        LogLevel::Warn,
-        format_args!("a client request body is buffered to a temporary file"),
+    // What was asked for is worth less noise than what a small buffer causes.
+    let level = if named {
+        LogLevel::Notice
+    } else {
+        LogLevel::Warn
+    };
+    let text = format_args!(
+        "a client request body is buffered to a temporary file {}",
+        log::Text(&path)
     );
+    log::error(ex, cx, level, text);
     let mut buf = pending;
     let mut length = 0u64;
     loop {
@@ -125,8 +140,42 @@ async fn to_file(ex: &mut Exchange, cx: Cx<'_>, pending: Vec<u8>) -> Flow {
     }
     cx.local.buffers.give(buf);
     ex.request_length += length;
-    ex.body = RequestBody::File { file, length };
+    ex.body = RequestBody::File {
+        file,
+        length,
+        path,
+        removed: mode == BodyInFile::Clean,
+    };
     Flow::Next
+}
+
+/// Creates a file with a name of ten digits in the hashed directories of `client_body_temp_path`.
+fn create(temp: &TempPath, path: &mut Vec<u8>, cx: Cx<'_>) -> io::Result<File> {
+    const TRIES: usize = 16;
+    let depth = temp.levels.iter().filter(|&&level| level != 0).count();
+    let mut result = Err(io::ErrorKind::AlreadyExists.into());
+    for _ in 0..TRIES {
+        let name = format!("{:010}", cx.local.random() % 10_000_000_000);
+        path.clear();
+        path.extend_from_slice(temp.path.as_os_str().as_bytes());
+        let mut end = name.len();
+        for level in temp.levels.iter().map(|&level| usize::from(level)) {
+            if level == 0 {
+                break;
+            }
+            path.push(b'/');
+            path.extend_from_slice(&name.as_bytes()[end - level..end]);
+            end -= level;
+        }
+        path.push(b'/');
+        path.extend_from_slice(name.as_bytes());
+        result = file::create(path, depth);
+        match &result {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            _ => break,
+        }
+    }
+    result
 }
 
 /// Whether a body of unknown length has passed `client_max_body_size`.

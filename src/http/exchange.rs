@@ -11,7 +11,7 @@ use super::filter::userid;
 use crate::base::buf::BufPool;
 use crate::base::time::{Mono, Unix};
 use crate::front::{ConnInfo, Stream};
-use crate::net::file::File;
+use crate::net::file::{self, File};
 use crate::plan::regex::Captures;
 use crate::plan::{GroupId, LocationId, PeerId, ServerId};
 use crate::proto::head::{Fields, Method, RequestHead, ResponseHead};
@@ -172,12 +172,16 @@ pub enum RequestBody {
     Unread,
     /// In memory.
     Memory(Vec<u8>),
-    /// In a temporary file, already unlinked.
+    /// In a temporary file.
     File {
         /// The file.
         file: File,
         /// Its length.
         length: u64,
+        /// Its name; empty when it has none and goes with its descriptor.
+        path: Vec<u8>,
+        /// The name is taken away when the exchange ends.
+        removed: bool,
     },
     /// Taken by an upstream as it arrived, or thrown away.
     Gone,
@@ -363,8 +367,13 @@ impl Exchange {
     /// Lets go of a request that is over and of everything that belongs to it; keeps the allocations.
     /// What the next request of the connection needs is handed back.
     pub fn end(&mut self, buffers: &BufPool) -> (Stream, RequestHead) {
-        if let RequestBody::Memory(body) = std::mem::take(&mut self.body) {
-            buffers.give(body);
+        match std::mem::take(&mut self.body) {
+            RequestBody::Memory(body) => buffers.give(body),
+            RequestBody::File { path, removed, .. } if removed => {
+                // Nothing is left to do where it is gone already.
+                let _ = file::remove(&path);
+            }
+            _ => {}
         }
         if let Body::Buffer(body) = std::mem::take(&mut self.response.body) {
             buffers.give(body);

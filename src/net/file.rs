@@ -130,6 +130,37 @@ pub fn temporary(folder: &[u8]) -> io::Result<File> {
     }
 }
 
+/// A new file of this name, readable by its owner alone. Directories above it are made, `depth` of them at most.
+pub fn create(path: &[u8], depth: usize) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let open = || rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR);
+    let fd = match open() {
+        Err(Errno::NOENT) if depth > 0 => {
+            make_folders(path, depth)?;
+            open()?
+        }
+        other => other?,
+    };
+    File::from_fd(fd)
+}
+
+/// Makes the lowest `depth` directories of a path, from the top.
+fn make_folders(path: &[u8], depth: usize) -> io::Result<()> {
+    let Some(end) = memchr::memrchr(b'/', path).filter(|_| depth > 0) else {
+        return Ok(());
+    };
+    make_folders(&path[..end], depth - 1)?;
+    match rustix::fs::mkdir(&path[..end], Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Takes a file's name away; who has it open keeps it.
+pub fn remove(path: &[u8]) -> io::Result<()> {
+    Ok(rustix::fs::unlink(path)?)
+}
+
 fn named_then_removed(folder: &[u8]) -> io::Result<File> {
     const TRIES: u32 = 16;
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;

@@ -56,6 +56,7 @@ pub(super) fn value(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut V
         | B::IsRequestPort
         | B::RemoteUser
         | B::RequestBody
+        | B::RequestBodyFile
         | B::RequestLength
         | B::ProxyInternalBodyLength
         | B::ProxyInternalChunked => request(builtin, ex, out),
@@ -100,9 +101,8 @@ pub(super) fn value(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut V
         B::Scheme => bytes(b"http", out),
         // Empty rather than missing, as in nginx.
         B::Https | B::UidReset => true,
-        // The body's file has no name, TLS and caches are not in use, and the kernel is not asked about TCP.
+        // TLS and caches are not in use, and the kernel is not asked about TCP.
         B::Absent
-        | B::RequestBodyFile
         | B::TcpinfoRcvSpace
         | B::TcpinfoRtt
         | B::TcpinfoRttvar
@@ -167,6 +167,7 @@ fn request(builtin: Builtin, ex: &Exchange, out: &mut Vec<u8>) -> bool {
             RequestBody::Memory(body) => bytes(body, out),
             _ => false,
         },
+        Builtin::RequestBodyFile => body_file(ex, out),
         Builtin::RequestLength => digits(ex.request_length, out),
         Builtin::ProxyInternalBodyLength => match ex.upstream_body {
             UpstreamBody::Length(length) => digits(length, out),
@@ -192,6 +193,23 @@ fn body_length(ex: &Exchange) -> Option<u64> {
         RequestBody::File { length, .. } => Some(*length),
         RequestBody::Unread | RequestBody::Gone => None,
     }
+}
+
+/// The name of the file that holds the body; one without a name is found through its descriptor.
+fn body_file(ex: &Exchange, out: &mut Vec<u8>) -> bool {
+    use std::io::Write as _;
+    use std::os::fd::{AsFd as _, AsRawFd as _};
+    let RequestBody::File { file, path, .. } = &ex.body else {
+        return false;
+    };
+    if path.is_empty() {
+        let (process, fd) = (std::process::id(), file.as_fd().as_raw_fd());
+        // Writing to a Vec cannot fail.
+        let _ = write!(out, "/proc/{process}/fd/{fd}");
+    } else {
+        out.extend_from_slice(path);
+    }
+    true
 }
 
 /// The user of Basic authentication, checked or not.

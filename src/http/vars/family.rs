@@ -179,71 +179,15 @@ fn trim(text: &[u8]) -> &[u8] {
     &text[spaces..]
 }
 
-/// Names of the PROXY protocol's values, and their types.
-const TLVS: &[(&str, u8)] = &[
-    ("alpn", 0x01),
-    ("authority", 0x02),
-    ("unique_id", 0x05),
-    ("ssl", 0x20),
-    ("netns", 0x30),
-];
-
-/// Names of the values inside the one about TLS.
-const TLVS_SSL: &[(&str, u8)] = &[
-    ("version", 0x21),
-    ("cn", 0x22),
-    ("cipher", 0x23),
-    ("sig_alg", 0x24),
-    ("key_alg", 0x25),
-];
-
-/// Appends a value of the PROXY protocol header, by its name or its type (`0x01`).
+/// Appends a value of the PROXY protocol header.
 fn tlv(ex: &Exchange, name: &[u8], out: &mut Vec<u8>) -> bool {
-    let Some(facts) = &ex.conn.proxy else {
-        return false;
-    };
-    let find = |kind: u8| {
-        let found = facts.header.tlvs.iter().find(|tlv| tlv.kind == kind)?;
-        let start = usize::from(found.start);
-        facts.bytes.get(start..start + usize::from(found.len))
-    };
-    let Some(inner) = name.strip_prefix(b"ssl_") else {
-        return put(tlv_kind(TLVS, name).and_then(find), out);
-    };
-    // One byte of flags, four of the verification's result, then values of its own.
-    let Some((&[_, a, b, c, d], values)) = find(0x20).and_then(|tls| tls.split_first_chunk::<5>())
-    else {
-        return false;
-    };
-    if inner == b"verify" {
-        super::upstream::number(u32::from_be_bytes([a, b, c, d]).into(), out);
-        return true;
-    }
+    let facts = ex.conn.proxy.as_ref();
     put(
-        tlv_kind(TLVS_SSL, inner).and_then(|kind| nested(values, kind)),
+        facts
+            .and_then(|facts| facts.header.tlv_named(name))
+            .as_deref(),
         out,
     )
-}
-
-/// The type that a name stands for.
-fn tlv_kind(names: &[(&str, u8)], name: &[u8]) -> Option<u8> {
-    if let Some((_, kind)) = names.iter().find(|(known, _)| known.as_bytes() == name) {
-        return Some(*kind);
-    }
-    let digits = std::str::from_utf8(name.strip_prefix(b"0x")?).ok()?;
-    u8::from_str_radix(digits, 16).ok()
-}
-
-/// The first value of a type in a list of values.
-fn nested(mut list: &[u8], kind: u8) -> Option<&[u8]> {
-    loop {
-        let (&[found, high, low], rest) = list.split_first_chunk::<3>()?;
-        let (value, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes([high, low])))?;
-        if found == kind {
-            return Some(value);
-        }
-        list = rest;
-    }
 }
 
 #[cfg(test)]

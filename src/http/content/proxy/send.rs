@@ -260,7 +260,7 @@ impl Source<'_> {
                     self.send(piece, tx, sent).await?;
                 }
             }
-            RequestBody::File { file, length } => {
+            RequestBody::File { file, length, .. } => {
                 let mut at = 0;
                 while at < *length {
                     let want = (*length - at).min(PIECE_BYTES as u64) as usize;

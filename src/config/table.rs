@@ -395,7 +395,7 @@ fn distance(a: &[u8], b: &[u8], bound: usize) -> usize {
 /// of a configuration and goes through the same parser; an empty one is the type's own default.
 ///
 /// `value` fields are inherited unless set, `list` fields as a whole, `switch` fields are lists that an `off` empties
-/// for good, `mask` fields gather words within a level, `never` fields are not inherited. The fields after `also`
+/// for good, `mask` and `gather` fields collect words within a level, `never` fields are not inherited. The fields after `also`
 /// belong to directives that need a setter of their own.
 macro_rules! family {
     (
@@ -453,6 +453,25 @@ macro_rules! family {
         )
         .many()
         .default($default)
+        .clearing($crate::config::table::Inherit::Replace, |settings| {
+            std::sync::Arc::make_mut(&mut settings.$slot).$field = Default::default();
+        })
+    };
+    (@row gather $slot:ident $field:ident $ty:ty, $default:tt, $parse:expr, $contexts:expr, $arity:expr, $doc:literal) => {
+        $crate::config::table::row(
+            stringify!($field),
+            $contexts,
+            $arity,
+            |load, frame, directive| {
+                let parse: fn(&mut $crate::config::table::Args<'_>) -> Result<$ty, $crate::config::table::Fault> = $parse;
+                if let Some(values) = load.parse(directive, parse) {
+                    let family = std::sync::Arc::make_mut(&mut frame.settings.$slot);
+                    std::sync::Arc::make_mut(&mut family.$field).extend(values.iter().cloned());
+                }
+            },
+            $doc,
+        )
+        .many()
         .clearing($crate::config::table::Inherit::Replace, |settings| {
             std::sync::Arc::make_mut(&mut settings.$slot).$field = Default::default();
         })

@@ -26,7 +26,7 @@ family! {
         value ignore_invalid_headers: bool = "on", flag, HS, args(1), "Drops fields with invalid names instead of refusing the request.";
         value merge_slashes: bool = "on", flag, HS, args(1), "Makes several slashes one before locations are matched.";
         value underscores_in_headers: bool = "off", flag, HS, args(1), "Allows underscores in field names.";
-        value client_body_early_read: List<Text> = "", texts, HS, args_min(1), "Reads request bodies early while one of the values is neither empty nor 0.";
+        gather client_body_early_read: List<Text> = "", texts, HS, args_min(1), "Reads request bodies early while one of the values is neither empty nor 0.";
         value default_type: Arc<[u8]> = "text/plain", bytes, HSL, args(1), "Content type where no extension says otherwise.";
         value client_max_body_size: u64 = "1m", offset, HSL, args(1), "Longest request body; 0 is no limit, more is answered 413.";
         value client_body_buffer_size: usize = "8k", size, HSL, args(1), "Memory for a request body; a longer one goes to a temporary file.";
@@ -66,7 +66,7 @@ family! {
         value max_ranges: u32 = "2147483647", num32, HSL, args(1), "Most ranges of one request; 0 turns ranges off.";
         value chunked_transfer_encoding: bool = "on", flag, HSL, args(1), "Allows chunked answers.";
         value etag: bool = "on", flag, HSL, args(1), "Adds an ETag to files.";
-        value early_hints: List<Text> = "", texts, HSL, args_min(1), "Relays 103 answers while one of the values is neither empty nor 0.";
+        gather early_hints: List<Text> = "", texts, HSL, args_min(1), "Relays 103 answers while one of the values is neither empty nor 0.";
         value post_action: Option<Text> = "", some_text, HSLI, args(1), "A request made after the answer has been sent.";
         list error_log: ErrorLog = "", error_log, HSL, args_min(1), "Where errors are logged, and from which level.";
         value resolver: Option<Arc<Resolver>> = "", resolver, HSL, args_min(1), "Name servers for names that are only known per request.";

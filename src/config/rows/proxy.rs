@@ -140,14 +140,16 @@ pub(crate) const ROWS: &[Row] = &[
         args(0),
         |_, frame, _| frame.content = Content::EmptyGif,
         "Answers with a transparent pixel.",
-    ),
+    )
+    .many(),
     row(
         "stub_status",
         SL,
         args_to(0, 1),
         |_, frame, _| frame.content = Content::StubStatus,
         "Answers with counters.",
-    ),
+    )
+    .many(),
     row(
         "proxy_store",
         HSL,

@@ -163,6 +163,15 @@ fn long_parameters() {
 }
 
 const HTTP: &[(&str, &str)] = &[
+    (
+        "upstream a { ip_hash; ip_hash; server 127.0.0.2; }",
+        "[warn] load balancing method redefined @",
+    ),
+    ("early_hints $a; early_hints $b $c;", ""),
+    (
+        "proxy_ignore_headers Vary; proxy_ignore_headers Expires;",
+        "",
+    ),
     ("client_max_body_size 2g;", ""),
     (
         "client_max_body_size 2t;",

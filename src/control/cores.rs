@@ -27,7 +27,7 @@ pub fn pins(main: &Main, shards: usize) -> Vec<Option<CpuSet>> {
             let mask = |shard: usize| {
                 masks
                     .get(shard)
-                    .or(masks.last())
+                    .or_else(|| masks.last())
                     .map(|mask| set(&cores(mask)))
             };
             (0..shards).map(mask).collect()

@@ -28,7 +28,6 @@ const ABSENT: &[&str] = &[
     "charset",
     "gzip",
     "ssi",
-    "userid",
     "access",
     "auth_basic",
     "mirror",
@@ -218,6 +217,69 @@ mod tests {
         assert!(text.contains(" --without-http_ssi_module"));
         // A claim of TLS before it works would send certbot and test suites astray.
         assert!(!text.contains("SNI") && !text.contains("ssl"));
+    }
+
+    /// A line of a location that each absent part would understand.
+    const PROBES: &[(&str, &str)] = &[
+        ("charset", "charset utf-8;"),
+        ("gzip", "gzip on;"),
+        ("ssi", "ssi on;"),
+        ("access", "deny all;"),
+        ("auth_basic", "auth_basic x;"),
+        ("mirror", "mirror /m;"),
+        ("autoindex", "autoindex on;"),
+        ("referer", "} valid_referers none; location /b {"),
+        ("fastcgi", "fastcgi_pass 127.0.0.1:1;"),
+        ("uwsgi", "uwsgi_pass 127.0.0.1:1;"),
+        ("scgi", "scgi_pass 127.0.0.1:1;"),
+        ("grpc", "grpc_pass 127.0.0.1:1;"),
+        ("memcached", "memcached_pass 127.0.0.1:1;"),
+        ("limit_conn", "limit_conn z 1;"),
+        ("limit_req", "limit_req zone=z;"),
+        ("browser", "ancient_browser x;"),
+        ("tunnel", "tunnel_pass x;"),
+        (
+            "upstream_least_time",
+            "} } upstream u { least_time header; server 127.0.0.1; } server { location /b {",
+        ),
+        (
+            "upstream_sticky",
+            "} } upstream u { sticky cookie x; server 127.0.0.1; } server { location /b {",
+        ),
+    ];
+
+    #[test]
+    fn what_is_absent_is_refused_and_the_other_way_round() {
+        assert_eq!(
+            PROBES
+                .iter()
+                .map(|(module, _)| *module)
+                .collect::<Vec<_>>()
+                .len(),
+            ABSENT.len()
+        );
+        for (module, line) in PROBES {
+            assert!(ABSENT.contains(module), "{module}");
+            let disk = crate::control::files::Disk::default();
+            let text = format!("events {{}} http {{ server {{ location / {{ {line} }} }} }}");
+            disk.put(Path::new("/t.conf"), text.as_bytes());
+            let loaded = config::load(
+                &disk,
+                Path::new("/t.conf"),
+                Path::new("/"),
+                None,
+                config::Identity::Nginx,
+            );
+            let told: Vec<String> = loaded
+                .diags
+                .iter()
+                .map(config::diag::Diag::classic)
+                .collect();
+            assert!(
+                told.iter().any(|text| text.contains("not supported yet")),
+                "{module}: {told:?}"
+            );
+        }
     }
 
     #[test]

@@ -80,6 +80,17 @@ pub enum Decoded {
     Closed,
 }
 
+/// How a wait for a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// Its first byte is here.
+    Ready,
+    /// The connection is over.
+    Over,
+    /// It lasts; the connection is as it was.
+    Long,
+}
+
 /// How a connection ends its exchange.
 #[derive(Clone, Copy, Debug)]
 pub struct Ending {
@@ -140,16 +151,18 @@ impl Conn {
         rest
     }
 
-    /// Waits for the first byte of the next request, `within` at most. False when the connection is over.
-    /// Holds no buffer while it waits.
-    pub async fn wait(&mut self, within: Duration) -> bool {
+    /// Waits for the first byte of the next request, `within` at most. Holds no buffer while it waits. With
+    /// `patience`, a wait that lasts longer than it ends with [`Waited::Long`], to be continued from a smaller task.
+    pub async fn wait(&mut self, within: Duration, patience: Option<Duration>) -> Waited {
         if self.at < self.input.len() {
-            return true;
+            return Waited::Ready;
         }
-        matches!(
-            self.socket.rx.wait_idle(Some(within)).await,
-            Ok(Idle::Ready)
-        )
+        let idle = self.socket.rx.wait_idle_patiently(Some(within), patience);
+        match idle.await {
+            Ok(Idle::Ready) => Waited::Ready,
+            Ok(Idle::Long) => Waited::Long,
+            Ok(Idle::Expired | Idle::Drained) | Err(_) => Waited::Over,
+        }
     }
 
     /// Reads one head, `within` in all. Pipelined bytes behind it stay for the body and the next request.

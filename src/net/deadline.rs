@@ -8,6 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::os::fd::RawFd;
 use std::rc::Rc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use rustix::net::Shutdown;
@@ -57,6 +58,8 @@ mod flag {
     pub(super) const CUT: u16 = 64;
     /// Shut down by a drain while it was idle.
     pub(super) const DRAINED: u16 = 128;
+    /// A wait has become long.
+    pub(super) const LONG: u16 = 256;
     /// While watched, a peer that says anything counts as one that hung up.
     pub(super) const QUIET: u16 = 256;
 }
@@ -65,6 +68,9 @@ mod flag {
 struct Slot {
     recv: u64,
     send: u64,
+    /// When to tell a waiting task that its wait has become long, and the task.
+    patience: u64,
+    waiter: Option<Waker>,
     raw: RawFd,
     /// Tells this socket from those that had the same place before.
     serial: u32,
@@ -143,6 +149,8 @@ impl Deadlines {
         let slot = Slot {
             recv: NEVER,
             send: NEVER,
+            patience: NEVER,
+            waiter: None,
             raw,
             serial: self.serial.get(),
             link: None,
@@ -154,7 +162,7 @@ impl Deadlines {
     pub(super) fn release(&self, id: SlotId) {
         self.set_idle(id, false);
         self.unwatch(id);
-        self.slots.borrow_mut().remove(id.0 as usize);
+        let _slot = self.slots.borrow_mut().remove(id.0 as usize);
     }
 
     fn with<R>(&self, id: SlotId, f: impl FnOnce(&mut Slot) -> R) -> R {
@@ -183,6 +191,41 @@ impl Deadlines {
     pub(super) fn arm_send(&self, id: SlotId, after: Duration) {
         let due = self.due_after(after);
         self.with(id, |slot| slot.send = due);
+    }
+
+    /// Tells the task, once, when `after` has passed: nothing is shut down.
+    pub(super) fn arm_patience(&self, id: SlotId, after: Duration) {
+        let due = self.due_after(after);
+        self.with(id, |slot| {
+            slot.patience = due;
+            slot.flags &= !flag::LONG;
+        });
+    }
+
+    /// Whether the patience is over; else the task will be woken when it is.
+    pub(super) fn poll_patience(&self, id: SlotId, cx: &Context<'_>) -> bool {
+        self.with(id, |slot| {
+            if slot.flags & flag::LONG != 0 {
+                return true;
+            }
+            if !slot
+                .waiter
+                .as_ref()
+                .is_some_and(|w| w.will_wake(cx.waker()))
+            {
+                slot.waiter = Some(cx.waker().clone());
+            }
+            false
+        })
+    }
+
+    pub(super) fn disarm_patience(&self, id: SlotId) {
+        // The waker is dropped outside the borrow: a task may go with it.
+        let _waiter = self.with(id, |slot| {
+            slot.patience = NEVER;
+            slot.flags &= !flag::LONG;
+            slot.waiter.take()
+        });
     }
 
     pub(super) fn disarm_recv(&self, id: SlotId) {
@@ -301,6 +344,8 @@ impl Deadlines {
 
     fn fire(&self, now: u64) {
         let mut earliest = NEVER;
+        // Woken after the borrow ends. Empty, and so without a heap, unless a wait has become long.
+        let mut long = Vec::new();
         for (_, slot) in self.slots.borrow_mut().iter_mut() {
             if slot.send <= now {
                 slot.flags |= flag::SEND_DUE;
@@ -313,9 +358,17 @@ impl Deadlines {
                 // Only this direction: an answer such as 408 can still be sent, and no FIN precedes a wanted reset.
                 let _ = fd::shutdown(slot.raw, Shutdown::Read);
             }
-            earliest = earliest.min(slot.send).min(slot.recv);
+            if slot.patience <= now {
+                slot.flags |= flag::LONG;
+                slot.patience = NEVER;
+                long.extend(slot.waiter.take());
+            }
+            earliest = earliest.min(slot.send).min(slot.recv).min(slot.patience);
         }
         self.earliest.set(earliest);
+        for waiter in long {
+            waiter.wake();
+        }
     }
 
     fn look_at_peers(&self) {

@@ -2,9 +2,12 @@
 //! deadlines for each, and what is known of the peer. Closes when both halves are gone.
 
 use std::cell::Cell;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -82,6 +85,7 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.deadlines.set_idle(self.0.slot, false);
         self.0.deadlines.disarm_recv(self.0.slot);
+        self.0.deadlines.disarm_patience(self.0.slot);
     }
 }
 
@@ -94,6 +98,8 @@ pub enum Idle {
     Expired,
     /// A drain ended the wait.
     Drained,
+    /// Nothing has happened for longer than the caller wants to wait here; nothing is lost.
+    Long,
 }
 
 impl Stream {
@@ -375,15 +381,39 @@ impl RecvHalf {
     /// Waits for a connection's next request without holding a buffer: a drain or the sweep may end it. `after` is
     /// the keep-alive time.
     pub async fn wait_idle(&mut self, after: Option<Duration>) -> io::Result<Idle> {
+        self.wait_idle_patiently(after, None).await
+    }
+
+    /// [`RecvHalf::wait_idle`] that ends with [`Idle::Long`] when it lasts longer than `patience`, so that the
+    /// caller can wait on from a smaller task.
+    pub async fn wait_idle_patiently(
+        &mut self,
+        after: Option<Duration>,
+        patience: Option<Duration>,
+    ) -> io::Result<Idle> {
         let (deadlines, slot) = (&self.0.deadlines, self.0.slot);
         if let Some(after) = after {
             deadlines.arm_recv(slot, after);
         }
+        if let Some(patience) = patience {
+            deadlines.arm_patience(slot, patience);
+        }
         deadlines.set_idle(slot, true);
         let waiting = Waiting(&self.0);
-        let result = self.0.io.readable().await;
+        let mut readable = pin!(self.0.io.readable());
+        let result = poll_fn(|cx| match readable.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(Some(result)),
+            Poll::Pending if patience.is_some() && deadlines.poll_patience(slot, cx) => {
+                Poll::Ready(None)
+            }
+            Poll::Pending => Poll::Pending,
+        })
+        .await;
         drop(waiting);
-        result?;
+        match result {
+            Some(result) => result?,
+            None => return Ok(Idle::Long),
+        }
         self.0.ready.set(true);
         Ok(if deadlines.expired(slot).is_some() {
             Idle::Expired
@@ -794,6 +824,10 @@ mod tests {
             assert_eq!(idle.unwrap(), Idle::Drained);
             assert_eq!(deadlines.idle_count(), 0);
             let (mut c, d) = Stream::pair(&deadlines).unwrap();
+            let impatient = Some(Duration::from_millis(10));
+            let idle = c.rx.wait_idle_patiently(long, impatient).await;
+            assert_eq!(idle.unwrap(), Idle::Long);
+            assert_eq!((deadlines.idle_count(), c.expired()), (0, None));
             let short = Some(Duration::from_millis(20));
             assert_eq!(c.rx.wait_idle(short).await.unwrap(), Idle::Expired);
             drop(d);

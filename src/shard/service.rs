@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::pool::Workers;
 use super::{After, Begin, Event, Serve, Shard};
 use crate::front::accept::{self, Broken};
-use crate::front::h1::{Conn, Decoded, Ending};
+use crate::front::h1::{Conn, Decoded, Ending, Waited};
 use crate::front::{ConnInfo, Refusal, Stream};
 use crate::http::exchange::Exchange;
 use crate::http::flow;
@@ -19,7 +19,7 @@ use crate::mail::{Mail, NewPlan, PeerState};
 use crate::net::clock::Clock;
 use crate::net::listener::Accepted;
 use crate::net::{clock, runtime};
-use crate::observe::counters::{Count, Gauge};
+use crate::observe::counters::{Count, Gauge, Held};
 use crate::observe::scribe::Files;
 use crate::observe::{Counters, Desk, Logs, Scribe};
 use crate::plan::location::LocationPlan;
@@ -48,6 +48,21 @@ struct Home {
     addr: ListenAddr,
     /// Its number in the current plan; none when that does not listen there any more.
     now: Cell<Option<ListenerId>>,
+}
+
+/// How long a connection waits for its next request in the task that served the last one; those that wait longer move
+/// to a task that holds little more than the socket.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A client's connection between two requests.
+pub struct Client {
+    conn: Box<Conn>,
+    home: Rc<Home>,
+    /// How long the next request may take to begin.
+    within: Duration,
+    /// How the wait for it ended, when it has.
+    waited: Option<Waited>,
+    _active: Held,
 }
 
 /// An HTTP proxy on one shard.
@@ -88,33 +103,53 @@ impl Http {
         self.generation.borrow().clone()
     }
 
-    /// Serves a connection to its end.
-    async fn connection(shard: Rc<Shard<Self>>, accepted: Accepted) {
-        let service = &shard.service;
-        let Some(generation) = service.generation() else {
-            return;
-        };
-        let counters = &service.local.counters;
+    /// Takes a new connection in.
+    async fn begin(&self, accepted: Accepted) -> Option<Client> {
+        let generation = self.generation()?;
+        let counters = &self.local.counters;
         counters.count(Count::Accepted);
         counters.count(Count::Handled);
-        let _active = counters.hold(Gauge::Active);
-        let Some(home) = service.home(ListenerId(accepted.listener as u32)) else {
-            return;
-        };
-        let Some(mut conn) = service.open(&generation, &home, accepted).await else {
-            return;
-        };
-        drop(generation);
-        let mut within = None;
+        let active = counters.hold(Gauge::Active);
+        let home = self.home(ListenerId(accepted.listener as u32))?;
+        let conn = self.open(&generation, &home, accepted).await?;
+        let within = self.head_time(&conn, &home)?;
+        Some(Client {
+            conn,
+            home,
+            within,
+            waited: None,
+            _active: active,
+        })
+    }
+
+    /// Serves a connection until it ends or idles.
+    async fn connection(shard: Rc<Shard<Self>>, mut client: Client) -> After<Client> {
+        let service = &shard.service;
         loop {
-            if !service.wait(&mut conn, &home, within).await {
-                return;
-            }
-            let Some((mut exchange, refused, generation)) =
-                service.read(&shard, &mut conn, &home).await
-            else {
-                return;
+            let waited = match client.waited.take() {
+                Some(waited) => waited,
+                None => client.conn.wait(client.within, Some(PATIENCE)).await,
             };
+            match waited {
+                Waited::Ready => {}
+                Waited::Over => return After::Closed,
+                Waited::Long => {
+                    client.within = client.within.saturating_sub(PATIENCE);
+                    return After::Park(client);
+                }
+            }
+            let Client { conn, home, .. } = &mut client;
+            let Some((mut exchange, refused, generation)) = service.read(&shard, conn, home).await
+            else {
+                return After::Closed;
+            };
+            let Client {
+                conn,
+                home,
+                within: _,
+                waited: _,
+                _active,
+            } = client;
             exchange.stream = Stream::H1(conn);
             let job = Job {
                 exchange,
@@ -122,12 +157,13 @@ impl Http {
                 generation: generation.clone(),
                 local: service.local.clone(),
             };
+            let counters = &service.local.counters;
             counters.raise(Gauge::Writing);
             let mut exchange = service.workers.run(job, serve).await;
             counters.lower(Gauge::Writing);
             let location = &generation.plan.locations[exchange.location];
             let ending = ending(location, &exchange);
-            within = Some(location.settings.core.keepalive_timeout.timeout);
+            let within = location.settings.core.keepalive_timeout.timeout;
             if exchange.close {
                 exchange.stream.set_close();
             }
@@ -135,11 +171,19 @@ impl Http {
             exchange.head = head;
             service.give(exchange);
             drop(generation);
-            let Stream::H1(back) = stream else { return };
-            conn = back;
+            let Stream::H1(mut conn) = stream else {
+                return After::Closed;
+            };
             if !conn.finish(&ending, &service.local.buffers).await || shard.draining() {
-                return;
+                return After::Closed;
             }
+            client = Client {
+                conn,
+                home,
+                within,
+                waited: None,
+                _active,
+            };
         }
     }
 
@@ -200,26 +244,13 @@ impl Http {
         Some(Box::new(Conn::new(stream, info, input, at)))
     }
 
-    /// Waits for the first byte of a request: `keepalive_timeout` after an earlier one, else the time for a head.
-    async fn wait(&self, conn: &mut Conn, home: &Home, within: Option<Duration>) -> bool {
-        let within = match within {
-            Some(within) => within,
-            None => {
-                let Some(generation) = self.generation() else {
-                    return false;
-                };
-                let Some(listener) = home.now.get() else {
-                    return false;
-                };
-                let address = generation.plan.listeners[listener].address(conn.info.local.ip());
-                let server = &generation.plan.servers[address.names.default_server()];
-                generation.plan.locations[server.root]
-                    .settings
-                    .core
-                    .client_header_timeout
-            }
-        };
-        conn.wait(within).await
+    /// How long the first request of a connection may take to begin.
+    fn head_time(&self, conn: &Conn, home: &Home) -> Option<Duration> {
+        let generation = self.generation()?;
+        let address = generation.plan.listeners[home.now.get()?].address(conn.info.local.ip());
+        let server = &generation.plan.servers[address.names.default_server()];
+        let core = &generation.plan.locations[server.root].settings.core;
+        Some(core.client_header_timeout)
     }
 
     /// Reads a request's head into a fresh exchange. None when the connection is over.
@@ -415,20 +446,26 @@ fn ending(location: &LocationPlan, exchange: &Exchange) -> Ending {
 }
 
 impl Serve for Http {
-    type Parked = ();
+    type Parked = Client;
 
     fn started(shard: &Rc<Shard<Self>>) {
         runtime::spawn(tick(shard.clone()));
     }
 
-    async fn serve(shard: Rc<Shard<Self>>, begin: Begin<()>) -> After<()> {
-        if let Begin::Accepted(accepted) = begin {
-            Self::connection(shard, accepted).await;
-        }
-        After::Closed
+    async fn serve(shard: Rc<Shard<Self>>, begin: Begin<Client>) -> After<Client> {
+        let client = match begin {
+            Begin::Parked(client) => client,
+            Begin::Accepted(accepted) => match shard.service.begin(accepted).await {
+                Some(client) => client,
+                None => return After::Closed,
+            },
+        };
+        Self::connection(shard, client).await
     }
 
-    async fn wait((): &mut ()) {}
+    async fn wait(client: &mut Client) {
+        client.waited = Some(client.conn.wait(client.within, None).await);
+    }
 
     fn mail(shard: &Rc<Shard<Self>>, mail: Mail) {
         let service = &shard.service;

@@ -3,12 +3,15 @@
 //! nginx's arithmetic: the budget grows by the whole rate at once each second and counts from the response's first
 //! byte, so that a short body is not delayed at all.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use super::exchange::Exchange;
 use super::local::Cx;
 use super::vars;
 use crate::base::time::Mono;
+use crate::front::{ClientFault, Stream};
+use crate::net::join::{First, race};
 use crate::net::runtime;
 
 /// Most bytes that one step lets pass, so that a fast rate does not come in bursts.
@@ -72,6 +75,24 @@ impl Pace {
         self.passed += bytes as u64;
     }
 
+    /// As [`allow`](Self::allow), for bytes on their way to `client`: a client that leaves while it waits is noticed.
+    pub async fn allow_to(
+        &mut self,
+        want: usize,
+        client: &Stream,
+        cx: Cx<'_>,
+    ) -> Result<usize, ClientFault> {
+        loop {
+            match self.budget(want, cx.local.clock.mono()) {
+                Ok(n) => {
+                    self.pass(n);
+                    return Ok(n);
+                }
+                Err(wait) => wait_for(wait, client).await?,
+            }
+        }
+    }
+
     /// Waits until at least one of `want` bytes may pass, counts and returns how many.
     pub async fn allow(&mut self, want: usize, cx: Cx<'_>) -> usize {
         loop {
@@ -84,6 +105,21 @@ impl Pace {
             }
         }
     }
+}
+
+/// Waits, unless the client leaves first.
+async fn wait_for(wait: Duration, client: &Stream) -> Result<(), ClientFault> {
+    let rx = &client.h1().socket().rx;
+    let mut asleep = pin!(runtime::sleep(wait));
+    let mut spoken = pin!(rx.readable());
+    if let First::Right(_) = race(asleep.as_mut(), spoken.as_mut()).await {
+        if rx.is_ended() {
+            return Err(ClientFault::Gone);
+        }
+        // It has sent its next request: whether it leaves after that shows when bytes go out.
+        asleep.await;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

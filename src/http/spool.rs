@@ -285,7 +285,10 @@ async fn send_piece(
     };
     let mut at = from;
     while at < buf.len() {
-        let n = pace.allow(buf.len() - at, cx).await;
+        let n = match pace.allow_to(buf.len() - at, stream, cx).await {
+            Ok(n) => n,
+            Err(fault) => return (Err(fault), buf),
+        };
         stream.queue(&buf[at..at + n], buffers);
         at += n;
         if let Err(fault) = stream.flush(within, buffers).await {

@@ -157,7 +157,7 @@ async fn memory(ex: &mut Exchange, cx: Cx<'_>, bytes: &[u8]) -> Result<(), Clien
     };
     let mut at = 0;
     while at < bytes.len() {
-        let n = pace.allow(bytes.len() - at, cx).await;
+        let n = pace.allow_to(bytes.len() - at, &ex.stream, cx).await?;
         ex.stream.queue(&bytes[at..at + n], buffers);
         ex.stream.flush(within, buffers).await?;
         at += n;
@@ -189,7 +189,7 @@ async fn from_file(
             .unwrap_or(usize::MAX)
             .min(QUEUE_BYTES);
         let want = match &mut pace {
-            Some(pace) => pace.allow(want, cx).await,
+            Some(pace) => pace.allow_to(want, &ex.stream, cx).await?,
             None => want,
         };
         let (result, piece) = file.read_at(buffers.take(want), at, want).await;
@@ -369,7 +369,13 @@ async fn paced_stream(
                 while at < origin.inbound.data().len() {
                     let left = origin.inbound.data().len() - at;
                     let n = match &mut pace {
-                        Some(pace) => pace.allow(left, cx).await,
+                        Some(pace) => match pace.allow_to(left, &ex.stream, cx).await {
+                            Ok(n) => n,
+                            Err(fault) => {
+                                proxy::abandon(ex, cx, origin);
+                                return Err(fault);
+                            }
+                        },
                         None => left,
                     };
                     ex.stream.queue(&origin.inbound.data()[at..at + n], buffers);

@@ -373,6 +373,16 @@ impl RecvHalf {
         )
     }
 
+    /// Whether the peer has ended its sending direction or the connection, with nothing left to receive before that.
+    pub fn is_ended(&self) -> bool {
+        let mut byte = [0u8; 1];
+        let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+        !matches!(
+            rustix::net::recv(self.0.io.as_fd(), &mut byte[..], flags),
+            Ok((1.., _)) | Err(rustix::io::Errno::AGAIN)
+        )
+    }
+
     /// Completes when a receive would not wait. May be dropped at any time without loss.
     pub async fn readable(&self) -> io::Result<()> {
         self.0.io.readable().await

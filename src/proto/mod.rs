@@ -9,3 +9,6 @@ pub mod proxy_protocol;
 pub mod tokens;
 pub mod uri;
 pub mod ws;
+
+#[cfg(test)]
+mod mutation_tests;

@@ -227,6 +227,9 @@ impl Config {
             fds_at_start: 0,
         };
         proxy.wait_ready();
+        if !proxy.config.text.contains("master_process off") {
+            wait::until("a worker", || !proxy.workers().is_empty());
+        }
         proxy.fds_at_start = proxy.worker_fds();
         proxy
     }

@@ -85,10 +85,10 @@ fn custom(ex: &mut Exchange, cx: Cx<'_>, page: &ErrorPage) -> Flow {
         }
         Some(b'@') => route::named(ex, cx, &target),
         _ => {
-            let status = match page.overwrite {
-                Some(code @ (301 | 302 | 303 | 307 | 308)) => code,
-                _ => 302,
-            };
+            let told = page.overwrite;
+            let status = told
+                .filter(|code| matches!(code, 301 | 302 | 303 | 307 | 308))
+                .unwrap_or(302);
             ex.status_override = status;
             ex.response.location.clear();
             ex.response.location.extend_from_slice(&target);

@@ -56,7 +56,6 @@ impl Pace {
     }
 
     /// How many of `want` bytes may pass at `now`; none together with the time to wait for some.
-    #[must_use]
     pub fn budget(&self, want: usize, now: Mono) -> Result<usize, Duration> {
         let seconds = now.ms_since(self.started) / 1000 + 1;
         let allowed = self.rate.saturating_mul(seconds).saturating_add(self.after);

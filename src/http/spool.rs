@@ -123,7 +123,7 @@ async fn fill(
         match origin.inbound.step() {
             Ok(Step::Data) => {
                 let len = origin.inbound.data().len();
-                if let Err(fault) = store(spool, &mut origin, bounds, &cx.local).await {
+                if let Err(fault) = store(spool, &mut origin, bounds, cx.local).await {
                     break Some(fault);
                 }
                 spool.filled.notify();

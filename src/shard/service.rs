@@ -72,6 +72,10 @@ pub struct Http {
     scribe: Scribe,
     generation: RefCell<Option<Rc<Generation>>>,
     workers: Workers<Job, Box<Exchange>>,
+    #[expect(
+        clippy::vec_box,
+        reason = "an exchange is handed to a task as a box and must not move"
+    )]
     exchanges: RefCell<Vec<Box<Exchange>>>,
     homes: RefCell<Vec<Rc<Home>>>,
     /// The next connection's number.

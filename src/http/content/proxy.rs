@@ -412,7 +412,7 @@ fn give_up_or_next(
         attempt.status = facts.cause.status();
         attempt
             .response_ms
-            .get_or_insert(now.ms_since(attempt.started));
+            .get_or_insert_with(|| now.ms_since(attempt.started));
     }
     if disabled {
         tell(ex, cx, &Trouble::Disabled, Action::Connecting);

@@ -51,9 +51,15 @@ pub fn cookie(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan, value: &[u8]) -> 
     }
     for rule in &plan.cookie_flags {
         if matches_cookie(ex, cx, rule, &attributes.list[0].name) {
+            let mut words = Vec::with_capacity(rule.flags.len());
             for flag in &rule.flags {
                 let mut word = Vec::new();
                 vars::eval(flag, ex, cx, &mut word);
+                words.push(word);
+            }
+            // nginx adds them in this order, however they are listed.
+            words.sort_by_key(|word| Attributes::rank(word));
+            for word in words {
                 attributes.apply(&word);
             }
             changed = true;
@@ -183,6 +189,22 @@ impl Attributes {
                 name: name.to_vec(),
                 value,
             }),
+        }
+    }
+
+    /// Where the attribute of one word of `proxy_cookie_flags` stands among those that are added.
+    fn rank(word: &[u8]) -> usize {
+        let has = |part: &[u8]| {
+            word.to_ascii_lowercase()
+                .windows(part.len())
+                .any(|w| w == part)
+        };
+        if has(b"secure") {
+            0
+        } else if has(b"httponly") {
+            1
+        } else {
+            2
         }
     }
 

@@ -247,9 +247,12 @@ async fn resolve(ex: &mut Exchange, cx: Cx<'_>, host: &[u8]) -> Result<Vec<std::
 mod tests {
     use super::Dynamic;
 
+    /// An authority, and the URI behind it.
+    type Parts = Option<(&'static str, Option<&'static str>)>;
+
     #[test]
     fn urls_are_taken_apart() {
-        let cases: [(&str, Option<(&str, Option<&str>)>); 9] = [
+        let cases: [(&str, Parts); 9] = [
             ("http://a", Some(("a", None))),
             ("http://a:8080/x?y", Some(("a:8080", Some("/x?y")))),
             ("HTTP://a?y", Some(("a", Some("?y")))),

@@ -57,118 +57,121 @@ fn refused(ran: &Ran, message: &str) {
     );
 }
 
+/// The inside of an `http` block that begins on line 8, and what is said of it.
+const MISTAKES: &[(&str, &str)] = &[
+    (
+        "nonsense on;",
+        "unknown directive \"nonsense\" in DIR/ringx.conf:8",
+    ),
+    (
+        "server { proxy_pass http://x; }",
+        "\"proxy_pass\" directive is not allowed here in DIR/ringx.conf:8",
+    ),
+    (
+        "server { root; }",
+        "invalid number of arguments in \"root\" directive in DIR/ringx.conf:8",
+    ),
+    (
+        "server { root a; root b; }",
+        "\"root\" directive is duplicate in DIR/ringx.conf:8",
+    ),
+    (
+        "server { root a { } }",
+        "directive \"root\" is not terminated by \";\" in DIR/ringx.conf:8",
+    ),
+    (
+        "server;",
+        "directive \"server\" has no opening \"{\" in DIR/ringx.conf:8",
+    ),
+    ("} }", "unexpected \"}\" in DIR/ringx.conf:8"),
+    (
+        "server {",
+        "unexpected end of file, expecting \"}\" in DIR/ringx.conf:10",
+    ),
+    (
+        "proxy_buffering yes;",
+        "invalid value \"yes\" in \"proxy_buffering\" directive, it must be \"on\" or \"off\" in DIR/ringx.conf:8",
+    ),
+    (
+        "proxy_read_timeout 1y;",
+        "\"proxy_read_timeout\" directive invalid value",
+    ),
+    (
+        "client_max_body_size 1x;",
+        "\"client_max_body_size\" directive invalid value",
+    ),
+    (
+        "proxy_buffer_size 64k; proxy_buffers 4 4k; server { location / { proxy_pass http://127.0.0.1; } }",
+        "\"proxy_busy_buffers_size\" must be",
+    ),
+    (
+        "include missing.conf;",
+        "open() \"DIR/missing.conf\" failed (2: No such file or directory) in DIR/ringx.conf:8",
+    ),
+    (
+        "server { location /a {} location /a {} }",
+        "duplicate location \"/a\" in DIR/ringx.conf:8",
+    ),
+    (
+        "server { location ~ ^/a { proxy_pass http://127.0.0.1/x; } }",
+        "\"proxy_pass\" cannot have URI part in location given by regular expression",
+    ),
+    (
+        "server { location / { proxy_pass ftp://h; } }",
+        "invalid URL prefix in DIR/ringx.conf:8",
+    ),
+    (
+        "server { location / { proxy_pass http://no.such.invalid; } }",
+        "host not found in upstream \"no.such.invalid\" in DIR/ringx.conf:8",
+    ),
+    (
+        "upstream x { server 127.0.0.1:1; } server { location / { proxy_pass http://x:8080; } }",
+        "upstream \"x\" may not have port 8080 in DIR/ringx.conf:8",
+    ),
+    (
+        "upstream x { } server { location / { proxy_pass http://x; } }",
+        "no servers are inside upstream in DIR/ringx.conf:8",
+    ),
+    (
+        "server { return 200 $nosuch; }",
+        "unknown \"nosuch\" variable",
+    ),
+    (
+        "upstream x { ip_hash; server 127.0.0.1:1 backup; }",
+        "balancing method does not support parameter \"backup\" in DIR/ringx.conf:8",
+    ),
+    (
+        "server { proxy_http_version 3.0; }",
+        "invalid value \"3.0\"",
+    ),
+    (
+        "log_format a x; log_format a y;",
+        "duplicate \"log_format\" name \"a\"",
+    ),
+    ("access_log logs/x nosuch;", "unknown log format \"nosuch\""),
+    (
+        "server { listen 127.0.0.1:1; listen 127.0.0.1:1; }",
+        "a duplicate listen 127.0.0.1:1 in DIR/ringx.conf:8",
+    ),
+    (
+        "server { listen 127.0.0.1:1 default_server; } server { listen 127.0.0.1:1 default_server; }",
+        "a duplicate default server for 127.0.0.1:1 in DIR/ringx.conf:8",
+    ),
+    (
+        "server { location / { return 99999; } }",
+        "invalid return code \"99999\"",
+    ),
+    ("server { if ($a { } }", "invalid condition"),
+    ("server { location ~ ( { } }", "in DIR/ringx.conf:8"),
+    (
+        "server { rewrite ^ /x sometimes; }",
+        "invalid parameter \"sometimes\"",
+    ),
+];
+
 #[test]
 fn mistakes_have_their_known_words() {
-    for (text, message) in [
-        (
-            "nonsense on;",
-            "unknown directive \"nonsense\" in DIR/ringx.conf:8",
-        ),
-        (
-            "server { proxy_pass http://x; }",
-            "\"proxy_pass\" directive is not allowed here in DIR/ringx.conf:8",
-        ),
-        (
-            "server { root; }",
-            "invalid number of arguments in \"root\" directive in DIR/ringx.conf:8",
-        ),
-        (
-            "server { root a; root b; }",
-            "\"root\" directive is duplicate in DIR/ringx.conf:8",
-        ),
-        (
-            "server { root a { } }",
-            "directive \"root\" is not terminated by \";\" in DIR/ringx.conf:8",
-        ),
-        (
-            "server;",
-            "directive \"server\" has no opening \"{\" in DIR/ringx.conf:8",
-        ),
-        ("} }", "unexpected \"}\" in DIR/ringx.conf:8"),
-        (
-            "server {",
-            "unexpected end of file, expecting \"}\" in DIR/ringx.conf:10",
-        ),
-        (
-            "proxy_buffering yes;",
-            "invalid value \"yes\" in \"proxy_buffering\" directive, it must be \"on\" or \"off\" in DIR/ringx.conf:8",
-        ),
-        (
-            "proxy_read_timeout 1y;",
-            "\"proxy_read_timeout\" directive invalid value",
-        ),
-        (
-            "client_max_body_size 1x;",
-            "\"client_max_body_size\" directive invalid value",
-        ),
-        (
-            "proxy_buffer_size 64k; proxy_buffers 4 4k; server { location / { proxy_pass http://127.0.0.1; } }",
-            "\"proxy_busy_buffers_size\" must be",
-        ),
-        (
-            "include missing.conf;",
-            "open() \"DIR/missing.conf\" failed (2: No such file or directory) in DIR/ringx.conf:8",
-        ),
-        (
-            "server { location /a {} location /a {} }",
-            "duplicate location \"/a\" in DIR/ringx.conf:8",
-        ),
-        (
-            "server { location ~ ^/a { proxy_pass http://127.0.0.1/x; } }",
-            "\"proxy_pass\" cannot have URI part in location given by regular expression",
-        ),
-        (
-            "server { location / { proxy_pass ftp://h; } }",
-            "invalid URL prefix in DIR/ringx.conf:8",
-        ),
-        (
-            "server { location / { proxy_pass http://no.such.invalid; } }",
-            "host not found in upstream \"no.such.invalid\" in DIR/ringx.conf:8",
-        ),
-        (
-            "upstream x { server 127.0.0.1:1; } server { location / { proxy_pass http://x:8080; } }",
-            "upstream \"x\" may not have port 8080 in DIR/ringx.conf:8",
-        ),
-        (
-            "upstream x { } server { location / { proxy_pass http://x; } }",
-            "no servers are inside upstream in DIR/ringx.conf:8",
-        ),
-        (
-            "server { return 200 $nosuch; }",
-            "unknown \"nosuch\" variable",
-        ),
-        (
-            "upstream x { ip_hash; server 127.0.0.1:1 backup; }",
-            "balancing method does not support parameter \"backup\" in DIR/ringx.conf:8",
-        ),
-        (
-            "server { proxy_http_version 3.0; }",
-            "invalid value \"3.0\"",
-        ),
-        (
-            "log_format a x; log_format a y;",
-            "duplicate \"log_format\" name \"a\"",
-        ),
-        ("access_log logs/x nosuch;", "unknown log format \"nosuch\""),
-        (
-            "server { listen 127.0.0.1:1; listen 127.0.0.1:1; }",
-            "a duplicate listen 127.0.0.1:1 in DIR/ringx.conf:8",
-        ),
-        (
-            "server { listen 127.0.0.1:1 default_server; } server { listen 127.0.0.1:1 default_server; }",
-            "a duplicate default server for 127.0.0.1:1 in DIR/ringx.conf:8",
-        ),
-        (
-            "server { location / { return 99999; } }",
-            "invalid return code \"99999\"",
-        ),
-        ("server { if ($a { } }", "invalid condition"),
-        ("server { location ~ ( { } }", "in DIR/ringx.conf:8"),
-        (
-            "server { rewrite ^ /x sometimes; }",
-            "invalid parameter \"sometimes\"",
-        ),
-    ] {
+    for (text, message) in MISTAKES {
         refused(&Config::http(text).test(), message);
     }
 }

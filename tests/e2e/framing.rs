@@ -34,109 +34,109 @@ fn refused(status: u16, rows: &[(&str, &str)]) {
     );
 }
 
+/// What is wrong, and the request.
+const AMBIGUOUS: &[(&str, &str)] = &[
+    (
+        "CL and TE",
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "TE and CL",
+        "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "two lengths",
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxy",
+    ),
+    (
+        "two equal lengths",
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx",
+    ),
+    (
+        "a list of lengths",
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1, 1\r\n\r\nx",
+    ),
+    (
+        "a signed length",
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: +1\r\n\r\nx",
+    ),
+    (
+        "a negative length",
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\nx",
+    ),
+    (
+        "a hexadecimal length",
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0x1\r\n\r\nx",
+    ),
+    (
+        "an empty length",
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length:\r\n\r\n",
+    ),
+    (
+        "a huge length",
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999999999999\r\n\r\n",
+    ),
+    (
+        "two codings lines",
+        "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "TE in HTTP/1.0",
+        "POST / HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "a space before the colon",
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length : 1\r\n\r\nx",
+    ),
+    (
+        "a folded line",
+        "GET / HTTP/1.1\r\nHost: h\r\nX-A: 1\r\n b\r\n\r\n",
+    ),
+    (
+        "a first line that is folded",
+        "GET / HTTP/1.1\r\n Host: h\r\n\r\n",
+    ),
+    (
+        "a NUL in a value",
+        "GET / HTTP/1.1\r\nHost: h\r\nX-A: 1\x002\r\n\r\n",
+    ),
+    (
+        "a bare CR in a value",
+        "GET / HTTP/1.1\r\nHost: h\r\nX-A: 1\r2\r\n\r\n",
+    ),
+    ("a bare CR as line end", "GET / HTTP/1.1\rHost: h\r\r"),
+    ("no Host", "GET / HTTP/1.1\r\nX-A: 1\r\n\r\n"),
+    ("two Hosts", "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
+    (
+        "two equal Hosts",
+        "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+    ),
+    ("an invalid Host", "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"),
+    ("a Host with a NUL", "GET / HTTP/1.1\r\nHost: a\0b\r\n\r\n"),
+    (
+        "a NUL in the path",
+        "GET /a%00b HTTP/1.1\r\nHost: h\r\n\r\n",
+    ),
+    (
+        "a path above the root",
+        "GET /a/../../b HTTP/1.1\r\nHost: h\r\n\r\n",
+    ),
+    ("a bad escape", "GET /%zz HTTP/1.1\r\nHost: h\r\n\r\n"),
+    (
+        "a control byte in the method",
+        "G\x01T / HTTP/1.1\r\nHost: h\r\n\r\n",
+    ),
+    ("a lower-case protocol", "GET / http/1.1\r\nHost: h\r\n\r\n"),
+    ("no target", "GET HTTP/1.1\r\nHost: h\r\n\r\n"),
+    (
+        "a target without slash",
+        "GET a HTTP/1.1\r\nHost: h\r\n\r\n",
+    ),
+];
+
 #[test]
 fn ambiguous_requests_are_refused_and_hidden_ones_never_seen() {
-    refused(
-        400,
-        &[
-            (
-                "CL and TE",
-                "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-            ),
-            (
-                "TE and CL",
-                "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
-            ),
-            (
-                "two lengths",
-                "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxy",
-            ),
-            (
-                "two equal lengths",
-                "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx",
-            ),
-            (
-                "a list of lengths",
-                "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1, 1\r\n\r\nx",
-            ),
-            (
-                "a signed length",
-                "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: +1\r\n\r\nx",
-            ),
-            (
-                "a negative length",
-                "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\nx",
-            ),
-            (
-                "a hexadecimal length",
-                "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0x1\r\n\r\nx",
-            ),
-            (
-                "an empty length",
-                "POST / HTTP/1.1\r\nHost: h\r\nContent-Length:\r\n\r\n",
-            ),
-            (
-                "a huge length",
-                "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999999999999\r\n\r\n",
-            ),
-            (
-                "two codings lines",
-                "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-            ),
-            (
-                "TE in HTTP/1.0",
-                "POST / HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-            ),
-            (
-                "a space before the colon",
-                "POST / HTTP/1.1\r\nHost: h\r\nContent-Length : 1\r\n\r\nx",
-            ),
-            (
-                "a folded line",
-                "GET / HTTP/1.1\r\nHost: h\r\nX-A: 1\r\n b\r\n\r\n",
-            ),
-            (
-                "a first line that is folded",
-                "GET / HTTP/1.1\r\n Host: h\r\n\r\n",
-            ),
-            (
-                "a NUL in a value",
-                "GET / HTTP/1.1\r\nHost: h\r\nX-A: 1\02\r\n\r\n",
-            ),
-            (
-                "a bare CR in a value",
-                "GET / HTTP/1.1\r\nHost: h\r\nX-A: 1\r2\r\n\r\n",
-            ),
-            ("a bare CR as line end", "GET / HTTP/1.1\rHost: h\r\r"),
-            ("no Host", "GET / HTTP/1.1\r\nX-A: 1\r\n\r\n"),
-            ("two Hosts", "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
-            (
-                "two equal Hosts",
-                "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
-            ),
-            ("an invalid Host", "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"),
-            ("a Host with a NUL", "GET / HTTP/1.1\r\nHost: a\0b\r\n\r\n"),
-            (
-                "a NUL in the path",
-                "GET /a%00b HTTP/1.1\r\nHost: h\r\n\r\n",
-            ),
-            (
-                "a path above the root",
-                "GET /a/../../b HTTP/1.1\r\nHost: h\r\n\r\n",
-            ),
-            ("a bad escape", "GET /%zz HTTP/1.1\r\nHost: h\r\n\r\n"),
-            (
-                "a control byte in the method",
-                "G\x01T / HTTP/1.1\r\nHost: h\r\n\r\n",
-            ),
-            ("a lower-case protocol", "GET / http/1.1\r\nHost: h\r\n\r\n"),
-            ("no target", "GET HTTP/1.1\r\nHost: h\r\n\r\n"),
-            (
-                "a target without slash",
-                "GET a HTTP/1.1\r\nHost: h\r\n\r\n",
-            ),
-        ],
-    );
+    refused(400, AMBIGUOUS);
 }
 
 #[test]

@@ -147,7 +147,7 @@ impl Site {
             groups: Groups::new(&plan.groups),
             pool: Pool::new(&plan.groups),
             resolvers: Resolvers::new(&plan.resolvers, &deadlines),
-            logs: Logs::new(desk.clone(), table),
+            logs: Logs::new(desk, table),
             epoch: 1,
             plan,
         });

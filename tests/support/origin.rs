@@ -98,14 +98,12 @@ impl Conn {
 
     /// Receives exactly `n` bytes, or fewer at the end.
     pub fn bytes(&mut self, n: usize) -> Vec<u8> {
-        let bytes = self.reader.take(n);
-        bytes
+        self.reader.take(n)
     }
 
     /// Receives all until the proxy stops sending.
     pub fn rest(&mut self) -> Vec<u8> {
-        let bytes = self.reader.take_all();
-        bytes
+        self.reader.take_all()
     }
 
     /// Ends the sending direction.

@@ -25,7 +25,11 @@ const CODE_INVALID: u8 = 3;
 /// Without a subcommand the options are nginx's: -c FILE, -p PREFIX, -t, -T, -q, -s SIGNAL, -g DIRECTIVES, -e FILE,
 /// -v, -V, -h. Differs from nginx: without `worker_processes` there is one shard per core, and `daemon` is off.
 #[derive(Debug, Parser)]
-#[command(name = "ringx", version, arg_required_else_help = false)]
+#[command(
+    name = "ringx",
+    version,
+    override_usage = "ringx [-tTqvVh] [-c FILE] [-p PREFIX] [-e FILE] [-g DIRECTIVES] [-s SIGNAL]\n       ringx <COMMAND>"
+)]
 struct Line {
     #[command(subcommand)]
     command: Command,

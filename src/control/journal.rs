@@ -4,13 +4,16 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::identity::Identity;
-use crate::base::time::log_error;
+use crate::base::time::{log_error, log_syslog};
+use crate::config::model;
 use crate::net::clock;
 use crate::net::sys::zone::utc_offset;
 
@@ -30,8 +33,92 @@ pub fn word(level: Level) -> &'static str {
 pub struct Sink {
     /// The least serious level that is written.
     pub level: Level,
-    /// The open file; `None` is standard error.
-    pub file: Option<Arc<File>>,
+    /// Where they go.
+    pub outlet: Outlet,
+}
+
+/// One place for lines.
+#[derive(Clone, Debug)]
+pub enum Outlet {
+    /// An open file.
+    File(Arc<File>),
+    /// Standard error.
+    Stderr,
+    /// A syslog server.
+    Syslog(Arc<Syslog>),
+}
+
+/// A socket to a syslog server, and what its lines begin with.
+#[derive(Debug)]
+pub struct Syslog {
+    socket: Socket,
+    facility: u8,
+    /// ` host tag: `, without the host when it is not wanted.
+    label: String,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Udp(UdpSocket),
+    Unix(UnixDatagram),
+}
+
+/// Port of a syslog server that names none.
+const SYSLOG_PORT: u16 = 514;
+
+impl Syslog {
+    /// Opens a socket to the server: `host`, `host:port` or `unix:/path`.
+    pub fn open(said: &model::Syslog, hostname: &str) -> io::Result<Self> {
+        let socket = match said.server.strip_prefix("unix:") {
+            Some(path) => {
+                let socket = UnixDatagram::unbound()?;
+                socket.connect(path)?;
+                Socket::Unix(socket)
+            }
+            None => {
+                let known = said
+                    .server
+                    .to_socket_addrs()
+                    .or_else(|_| (said.server.as_str(), SYSLOG_PORT).to_socket_addrs());
+                let server = known?.next().ok_or(io::ErrorKind::NotFound)?;
+                let any: SocketAddr = match server.is_ipv4() {
+                    true => (Ipv4Addr::UNSPECIFIED, 0).into(),
+                    false => (Ipv6Addr::UNSPECIFIED, 0).into(),
+                };
+                let socket = UdpSocket::bind(any)?;
+                socket.connect(server)?;
+                Socket::Udp(socket)
+            }
+        };
+        let host = if said.nohostname {
+            String::new()
+        } else {
+            format!("{hostname} ")
+        };
+        Ok(Self {
+            socket,
+            facility: said.facility,
+            label: format!(" {host}{}: ", said.tag),
+        })
+    }
+
+    fn send(&self, level: Level, line: &str) {
+        // Severities of syslog count from emergency at 0, as the levels do.
+        let priority = self.facility * 8 + level as u8;
+        let now = clock::unix().secs;
+        let stamp = log_syslog(now, utc_offset(now));
+        let text = format!(
+            "<{priority}>{}{}{}",
+            String::from_utf8_lossy(&stamp),
+            self.label,
+            line.trim_end()
+        );
+        // Nobody is left to tell when the log itself cannot be written.
+        match &self.socket {
+            Socket::Udp(socket) => socket.send(text.as_bytes()).ok(),
+            Socket::Unix(socket) => socket.send(text.as_bytes()).ok(),
+        };
+    }
 }
 
 /// The log of one process.
@@ -66,7 +153,7 @@ impl Journal {
         match open(path) {
             Ok(file) => journal.sinks.push(Sink {
                 level,
-                file: Some(Arc::new(file)),
+                outlet: Outlet::File(Arc::new(file)),
             }),
             Err(error) => journal.log(
                 Level::Alert,
@@ -87,13 +174,16 @@ impl Journal {
         let mut on_terminal = false;
         for sink in self.sinks.iter().filter(|sink| level <= sink.level) {
             // Nobody is left to tell when the log itself cannot be written.
-            match &sink.file {
-                Some(file) => file.as_ref().write_all(line.as_bytes()).ok(),
-                None => {
-                    on_terminal = true;
-                    io::stderr().write_all(line.as_bytes()).ok()
+            match &sink.outlet {
+                Outlet::File(file) => {
+                    file.as_ref().write_all(line.as_bytes()).ok();
                 }
-            };
+                Outlet::Stderr => {
+                    on_terminal = true;
+                    io::stderr().write_all(line.as_bytes()).ok();
+                }
+                Outlet::Syslog(server) => server.send(level, &line),
+            }
         }
         if self.console && level <= Level::Warn && !on_terminal {
             let line = format!("{}: [{}] {text}\n", self.identity.name(), word(level));
@@ -113,7 +203,11 @@ impl Journal {
 
     /// Makes standard error another name of the first log file, so that the last words of a process are kept.
     pub fn take_stderr(&self) {
-        if let Some(file) = self.sinks.iter().find_map(|sink| sink.file.as_ref()) {
+        let file = self.sinks.iter().find_map(|sink| match &sink.outlet {
+            Outlet::File(file) => Some(file),
+            _ => None,
+        });
+        if let Some(file) = file {
             rustix::stdio::dup2_stderr(file.as_fd()).ok();
         }
     }
@@ -184,7 +278,7 @@ mod tests {
         let (all, few) = (dir.path().join("all"), dir.path().join("few"));
         let sink = |path: &Path, level| Sink {
             level,
-            file: Some(Arc::new(open(path).expect("open"))),
+            outlet: Outlet::File(Arc::new(open(path).expect("open"))),
         };
         let journal = Journal {
             identity: Identity::Nginx,
@@ -204,6 +298,38 @@ mod tests {
         assert!(few.ends_with(": three\n"));
         let process = std::process::id();
         assert!(few.contains(&format!(" [error] {process}#")));
+    }
+
+    #[test]
+    fn syslog_gets_a_datagram_for_each_line() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("log");
+        let server = UnixDatagram::bind(&path).expect("bind");
+        let said = model::Syslog {
+            server: format!("unix:{}", path.display()),
+            facility: 23,
+            severity: 6,
+            tag: "nginx".to_owned(),
+            nohostname: false,
+        };
+        let syslog = Syslog::open(&said, "host").expect("open");
+        let sink = Sink {
+            level: Level::Notice,
+            outlet: Outlet::Syslog(Arc::new(syslog)),
+        };
+        let journal = Journal {
+            identity: Identity::Nginx,
+            sinks: vec![sink],
+            console: false,
+        };
+        journal.log(Level::Error, "text");
+        let mut room = [0; 256];
+        let length = server.recv(&mut room).expect("datagram");
+        let got = String::from_utf8_lossy(&room[..length]).into_owned();
+        assert!(
+            got.starts_with("<187>") && got.contains(" host nginx: ") && got.ends_with(": text"),
+            "{got}"
+        );
     }
 
     #[test]

@@ -66,6 +66,10 @@ struct Parent {
     deaths: u32,
     /// When the next worker may be started, if one is missing.
     respawn_at: Option<u64>,
+    /// Whether any worker has come as far as serving.
+    has_served: bool,
+    /// Logs were opened again while a reload was pending.
+    reopen_again: bool,
     failed: bool,
 }
 
@@ -93,6 +97,8 @@ pub fn run(
         resting: false,
         deaths: 0,
         respawn_at: None,
+        has_served: false,
+        reopen_again: false,
         failed: false,
     };
     parent.journal.notice("start worker processes");
@@ -243,7 +249,10 @@ impl Parent {
         let current = self.workers.iter().position(|worker| !worker.leaving);
         let asked = match current {
             Some(index) if !site.needs_new_worker(&self.site) => Some(index),
-            _ => self.spawn(way),
+            _ => {
+                self.respawn_at = None;
+                self.spawn(way)
+            }
         };
         let Some(index) = asked else { return };
         let worker = &mut self.workers[index];
@@ -295,17 +304,19 @@ impl Parent {
         match up {
             Up::Accepted(_) => {
                 self.workers[index].serving = true;
+                self.has_served = true;
                 if let Some(pending) = self.pending.take_if(|pending| pending.worker == id) {
                     self.adopt(pending.site, index);
+                    if std::mem::take(&mut self.reopen_again) {
+                        self.reopen();
+                    }
                 }
             }
             Up::Refused(_, reason) => {
                 self.journal.emerg(&reason);
                 self.pending.take_if(|pending| pending.worker == id);
                 if !self.workers[index].serving {
-                    self.workers[index].leaving = true;
                     self.workers[index].send(&Down::Stop, &[]).ok();
-                    self.failed = self.site.is_first() && self.leaving == Leaving::No;
                 }
             }
             Up::Drained(generation) => {
@@ -345,6 +356,7 @@ impl Parent {
 
     fn reopen(&mut self) {
         self.journal.notice("reopening logs");
+        self.reopen_again = self.pending.is_some();
         self.site.reopen(&self.journal);
         self.journal = self.site.journal(&self.journal);
         self.journal.take_stderr();
@@ -441,14 +453,12 @@ impl Parent {
                 "worker process {pid} ended while it took the new configuration; the old one stays"
             ));
         }
-        if self.leaving != Leaving::No || self.resting || worker.leaving {
+        let others = self.workers.iter().any(|other| !other.leaving);
+        if self.leaving != Leaving::No || self.resting || others {
             return;
         }
-        if end == End::Code(CODE_FATAL) {
-            self.journal.log(
-                Level::Alert,
-                &format!("worker process {pid} {end} and cannot be respawned"),
-            );
+        if end == End::Code(CODE_FATAL) && !self.has_served {
+            // It told why before it went. What does not work the first time works no better the second time.
             self.failed = true;
             return;
         }

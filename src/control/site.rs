@@ -17,7 +17,7 @@ use std::sync::Arc;
 use super::bundle::{Bundle, Credentials, Down, Found, ListenerSlot};
 use super::crew::{Way, Worker};
 use super::files::{Disk, Kept};
-use super::journal::{self, Journal, Level, Sink, cause};
+use super::journal::{self, Journal, Level, Outlet, Sink, Syslog, cause};
 use super::setup::Setup;
 use super::sockets::{self, Address, Bound, Purpose, Wanted};
 use crate::config::diag::{self, Diag};
@@ -275,6 +275,9 @@ fn tell(diags: &[Diag], journal: &Journal) {
             .split_once("] ")
             .map_or(text.as_str(), |(_, text)| text);
         journal.log(level, text);
+        if let Some(hint) = diag.hint.as_ref().filter(|_| journal.console) {
+            super::say(&format!("{}: {hint}\n", journal.identity.name()));
+        }
     }
 }
 
@@ -415,12 +418,6 @@ impl Site {
         all
     }
 
-    /// Whether no configuration came before this one.
-    #[must_use]
-    pub fn is_first(&self) -> bool {
-        self.bundle.generation == 1
-    }
-
     /// Whether something differs that a running process cannot change about itself.
     #[must_use]
     pub fn needs_new_worker(&self, old: &Self) -> bool {
@@ -509,16 +506,20 @@ pub fn error_logs(plan: &Plan) -> ErrorLogs {
 /// Turns log targets into open sinks; a path without an open file is left out.
 #[must_use]
 pub fn sinks(targets: &ErrorLogs, file: impl Fn(&Path) -> Option<Arc<File>>) -> Vec<Sink> {
-    let sink = |(target, level): &(LogTarget, LogLevel)| match target {
-        LogTarget::File(path) => Some(Sink {
+    let sink = |(target, level): &(LogTarget, LogLevel)| {
+        let outlet = match target {
+            LogTarget::File(path) => Outlet::File(file(path)?),
+            LogTarget::Stderr => Outlet::Stderr,
+            LogTarget::Syslog(said) => {
+                let hostname = String::from_utf8_lossy(&hostname()).into_owned();
+                Outlet::Syslog(Arc::new(Syslog::open(said, &hostname).ok()?))
+            }
+            LogTarget::Memory(_) => return None,
+        };
+        Some(Sink {
             level: *level,
-            file: Some(file(path)?),
-        }),
-        LogTarget::Stderr => Some(Sink {
-            level: *level,
-            file: None,
-        }),
-        LogTarget::Syslog(_) | LogTarget::Memory(_) => None,
+            outlet,
+        })
     };
     targets.iter().filter_map(sink).collect()
 }

@@ -105,6 +105,22 @@ pub fn serve(channel: Channel, signals: Option<Signals>, identity: Identity) -> 
     }
 }
 
+/// Why a bundle is not served.
+struct Refusal {
+    reason: String,
+    /// Some shards may serve it and others not: only another process makes it whole again.
+    broken: bool,
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        Self {
+            reason,
+            broken: false,
+        }
+    }
+}
+
 struct Worker {
     channel: Channel,
     signals: Option<Signals>,
@@ -219,16 +235,22 @@ impl Worker {
                 self.answer(&Up::Accepted(bundle.generation));
                 None
             }
-            Err(reason) => {
+            Err(Refusal { reason, broken }) => {
                 self.answer(&Up::Refused(bundle.generation, reason));
-                first.then_some(CODE_FATAL)
+                match (first, broken) {
+                    (true, _) => Some(CODE_FATAL),
+                    (false, true) => Some(CODE_LOST),
+                    (false, false) => None,
+                }
             }
         }
     }
 
-    fn install(&mut self, bundle: &Bundle, fds: Vec<OwnedFd>) -> Result<(), String> {
+    fn install(&mut self, bundle: &Bundle, fds: Vec<OwnedFd>) -> Result<(), Refusal> {
         if fds.len() != bundle.logs.len() + bundle.listeners.len() {
-            return Err("descriptors are missing from the parent's bundle".to_owned());
+            return Err("descriptors are missing from the parent's bundle"
+                .to_owned()
+                .into());
         }
         let mut fds = fds.into_iter();
         let files = fds.by_ref().map(|fd| Arc::new(File::from(fd)));
@@ -239,7 +261,12 @@ impl Worker {
         let main = plan.main.clone();
         let first = self.engine.is_none();
         match &mut self.engine {
-            Some(engine) => engine.swap(bundle, plan, &logs, sockets)?,
+            Some(engine) => engine
+                .swap(bundle, plan, &logs, sockets)
+                .map_err(|reason| Refusal {
+                    reason,
+                    broken: true,
+                })?,
             None => {
                 if self.own_process {
                     settle(&main, bundle.credentials.as_ref())?;

@@ -49,14 +49,15 @@ pub(crate) fn cookie_path(args: &mut Args<'_>) -> Parsed<CookieRewrite> {
     }
 }
 
-/// `proxy_cookie_domain`: patterns never mind case, and a leading dot of them means nothing.
+/// `proxy_cookie_domain`: patterns never mind case. A leading dot means nothing on either side: the one of the cookie
+/// stays.
 pub(crate) fn cookie_domain(args: &mut Args<'_>) -> Parsed<CookieRewrite> {
     match (args.words.len(), args.bytes(0)) {
         (1, b"off") => return Ok(Redirect::Off),
         (1, _) => return Err(invalid_parameter(args, 0)),
         _ => {}
     }
-    let (mut from, to) = (text_of(args.word(0)), text_of(args.word(1)));
+    let (mut from, mut to) = (text_of(args.word(0)), text_of(args.word(1)));
     if let [b'~', rest @ ..] = &from.bytes[..] {
         from.bytes = Arc::from(rest);
         return Ok(Redirect::Regex {
@@ -65,8 +66,10 @@ pub(crate) fn cookie_domain(args: &mut Args<'_>) -> Parsed<CookieRewrite> {
             to,
         });
     }
-    if let [b'.', rest @ ..] = &from.bytes[..] {
-        from.bytes = Arc::from(rest);
+    for text in [&mut from, &mut to] {
+        if let [b'.', rest @ ..] = &text.bytes[..] {
+            text.bytes = Arc::from(rest);
+        }
     }
     Ok(Redirect::Prefix { from, to })
 }

@@ -146,7 +146,7 @@ fn create(settings: &Userid, ex: &mut Exchange, cx: Cx<'_>) {
     }
     if ex.uids.got[3] != 0 {
         let mut wish = cx.local.buffers.take(16);
-        vars::slot_by_name(b"uid_reset", ex, cx, &mut wish);
+        vars::defined(b"uid_reset", ex, cx, &mut wish);
         let reset = vars::is_true(&wish);
         let tell = wish == b"log";
         cx.local.buffers.give(wish);

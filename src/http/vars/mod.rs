@@ -103,11 +103,21 @@ fn slot_value(slot: SlotId, ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) ->
     true
 }
 
-/// Appends the value of the slot of this name, if there is such a slot and it was set.
-pub fn slot_by_name(name: &[u8], ex: &Exchange, cx: Cx<'_>, out: &mut Vec<u8>) {
-    let slot = cx.plan.slots.iter().position(|slot| slot.name == name);
-    if let Some((start, end)) = slot.and_then(|index| ex.vars.slots.get(index).copied().flatten()) {
-        out.extend_from_slice(&ex.vars.arena[start as usize..end as usize]);
+/// Appends the value of a variable that the configuration may define under this name: by `set`, or as a table.
+pub fn defined(name: &[u8], ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) {
+    let plan = cx.plan;
+    if let Some((slot, _)) = plan.slots.enumerate().find(|(_, slot)| slot.name == name) {
+        slot_value(slot, ex, cx, out);
+    } else if let Some((id, _)) = plan.maps.enumerate().find(|(_, map)| map.name == name) {
+        value(Var::Map(id), ex, cx, out);
+    } else if let Some((id, _)) = plan.geos.enumerate().find(|(_, geo)| geo.name == name) {
+        value(Var::Geo(id), ex, cx, out);
+    } else if let Some((id, _)) = plan
+        .splits
+        .enumerate()
+        .find(|(_, split)| split.name == name)
+    {
+        value(Var::Split(id), ex, cx, out);
     }
 }
 

@@ -1,5 +1,5 @@
 //! The nginx.conf reader: bytes to tokens exactly as nginx reads them, tokens to a [`Tree`] with includes resolved in
-//! place. Knows no directive but `include`. Start at [`read`].
+//! place. Knows no directive but `include`. Start at [`Reader`].
 
 use std::collections::HashMap;
 use std::io;

@@ -1,6 +1,6 @@
 //! Stage 9: access log lines, and nginx's context around lines of the error log.
 //!
-//! Formats lines; where they go is `observe`'s business. Start at [`line`] and [`error`].
+//! Formats lines; where they go is `observe`'s business. Start at [`line()`] and [`error`].
 
 use std::fmt::{self, Write as _};
 use std::io;

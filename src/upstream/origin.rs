@@ -51,10 +51,10 @@ pub enum HeadRead {
     Final,
 }
 
-/// What [`Origin::step`] found in what was received.
+/// What [`Inbound::step`] found in what was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// [`Origin::data`] is the next piece of the body.
+    /// [`Inbound::data`] is the next piece of the body.
     Data,
     /// Nothing: receive more.
     More,
@@ -316,7 +316,7 @@ impl Inbound {
         }
     }
 
-    /// The piece that the last [`Origin::step`] found.
+    /// The piece that the last [`Inbound::step`] found.
     #[must_use]
     pub fn data(&self) -> &[u8] {
         &self.input[self.data.0..self.data.1]
@@ -334,7 +334,7 @@ impl Inbound {
     }
 
     /// Receives more of the body; `room` bounds the buffer. False when the origin closed, which ends the body only
-    /// where [`Origin::ends_at_close`] says so.
+    /// where [`Inbound::ends_at_close`] says so.
     pub async fn receive(
         &mut self,
         rx: &mut RecvHalf,

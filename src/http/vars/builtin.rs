@@ -37,15 +37,7 @@ pub(super) fn value(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut V
             }
             true
         }
-        B::Host => {
-            let name = if ex.host.is_empty() {
-                &cx.plan.servers[ex.server].name
-            } else {
-                &ex.host[..]
-            };
-            out.extend_from_slice(name);
-            true
-        }
+        B::Host => host(ex, cx, out),
         B::Request
         | B::RequestMethod
         | B::RequestUri
@@ -119,6 +111,17 @@ pub(super) fn value(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut V
         | B::UpstreamResponseTime
         | B::UpstreamStatus => upstream::value(builtin, ex, out),
     }
+}
+
+/// The request's host, else the server's first name.
+fn host(ex: &Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool {
+    let name = if ex.host.is_empty() {
+        &cx.plan.servers[ex.server].name
+    } else {
+        &ex.host[..]
+    };
+    out.extend_from_slice(name);
+    true
 }
 
 /// Appends bytes; false when there are none.

@@ -1,3 +1,5 @@
+//! Tests of `body`: framing read strictly, whole and cut at every byte.
+
 use super::super::super::tokens::Token;
 use super::*;
 

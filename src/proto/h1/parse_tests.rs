@@ -1,3 +1,5 @@
+//! Tests of `parse`: request heads as nginx takes or refuses them, whole and cut at every byte.
+
 use super::*;
 use crate::proto::head::Method;
 

@@ -1,3 +1,5 @@
+//! Tests of `response`: heads of origins, whole and cut at every byte.
+
 use super::*;
 
 fn parse_cut(

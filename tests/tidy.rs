@@ -349,7 +349,11 @@ fn files_and_functions_stay_small() {
         for (start, line) in lines.iter().enumerate() {
             let indent = &line[..line.len() - line.trim_start().len()];
             let head = line.trim_start();
-            if !has_word(head, "fn") || head.ends_with(';') || head.contains('}') {
+            // A declaration ends in `;` before any brace opens.
+            let signature = lines[start..]
+                .iter()
+                .find(|l| l.trim_end().ends_with(['{', ';', '}']));
+            if !has_word(head, "fn") || signature.is_none_or(|l| !l.trim_end().ends_with('{')) {
                 continue;
             }
             // rustfmt closes a function at the indentation at which it began.

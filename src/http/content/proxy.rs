@@ -110,16 +110,8 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Flow {
     let selection = target::select(ex, cx, &plan.target, dynamic.as_ref()).await;
     let flow = match selection {
         Ok(selection) => attempts(ex, cx, plan, &mut request, selection).await,
-        Err(status) => {
-            ex.attempts.push(Attempt {
-                addr: bytes::Bytes::copy_from_slice(&ex.proxy_host),
-                status,
-                started: cx.local.clock.mono(),
-                after_redirect: std::mem::take(&mut ex.upstream_redirected),
-                ..Attempt::default()
-            });
-            Flow::Error(status)
-        }
+        // As in nginx: no peer was asked, so that `$upstream_addr` stays empty.
+        Err(status) => Flow::Error(status),
     };
     cx.local.buffers.give(request.bytes);
     flow

@@ -20,6 +20,7 @@ pub mod vars;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -225,9 +226,28 @@ pub struct GroupPlan {
     /// Primary peers then backups, one for each resolved address.
     pub peers: IdVec<PeerId, PeerPlan>,
     /// `zone NAME SIZE`: failures of its peers are shared by all shards.
-    pub zone: Option<Bytes>,
+    pub zone: Option<Zone>,
     /// `keepalive` and its companions. Capacity 0 means no pool.
     pub keepalive: KeepalivePlan,
+}
+
+/// `zone NAME SIZE` of an upstream group: what its peers have in common on all shards.
+#[derive(Clone, Debug)]
+pub struct Zone {
+    /// Its name.
+    pub name: Bytes,
+    /// Requests in progress on each peer, of all shards. The one thing of a plan that changes: `max_conns` and
+    /// `least_conn` of such a group count over the whole process.
+    pub conns: Arc<[AtomicU32]>,
+}
+
+impl Zone {
+    /// A zone for so many peers, all idle.
+    #[must_use]
+    pub fn new(name: Bytes, peers: usize) -> Self {
+        let conns = (0..peers).map(|_| AtomicU32::new(0)).collect();
+        Self { name, conns }
+    }
 }
 
 /// `keepalive*` of an upstream group.

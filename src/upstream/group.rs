@@ -7,6 +7,8 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 
@@ -90,8 +92,14 @@ pub struct Group {
     total_weight: [u64; 2],
     /// Peers that are not `down`.
     tries: u32,
-    /// Where failures are told to other shards, for a group with a `zone`.
-    outbox: Option<Rc<Outbox>>,
+    /// For a group with a `zone`: where failures are told to other shards, and the requests that all shards have in
+    /// progress on each peer.
+    shared: Option<Shared>,
+}
+
+struct Shared {
+    outbox: Rc<Outbox>,
+    conns: Arc<[AtomicU32]>,
 }
 
 impl Group {
@@ -141,7 +149,10 @@ impl Group {
             total_weight: [weigh(&peers[..primaries]), weigh(&peers[primaries..])],
             tries: count(peers.iter().filter(|p| !p.down).count()),
             peers: RefCell::new(peers),
-            outbox: plan.zone.as_ref().map(|_| Rc::clone(outbox)),
+            shared: plan.zone.as_ref().map(|zone| Shared {
+                outbox: Rc::clone(outbox),
+                conns: Arc::clone(&zone.conns),
+            }),
         }
     }
 
@@ -183,7 +194,7 @@ impl Group {
             tries: count(targets.len()),
             peers: RefCell::new(vec![peer; targets.len()]),
             targets,
-            outbox: None,
+            shared: None,
         })
     }
 
@@ -212,9 +223,39 @@ impl Group {
         self.peers.borrow()[peer.index()].clone()
     }
 
+    /// Learns how busy the peers are on all shards.
+    fn look_around(&self, peers: &mut [PeerState]) {
+        if let Some(shared) = &self.shared {
+            for (peer, conns) in peers.iter_mut().zip(shared.conns.iter()) {
+                peer.conns = conns.load(Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Counts a request on a peer. False when other shards have just taken the last of its `max_conns`.
+    fn occupy(&self, peer: &mut PeerState, index: usize) -> bool {
+        if let Some(shared) = &self.shared {
+            let before = shared.conns[index].fetch_add(1, Ordering::Relaxed);
+            if peer.max_conns > 0 && before >= peer.max_conns {
+                shared.conns[index].fetch_sub(1, Ordering::Relaxed);
+                peer.conns = before;
+                return false;
+            }
+        }
+        peer.conns += 1;
+        true
+    }
+
+    fn vacate(&self, peer: &mut PeerState, index: usize) {
+        peer.conns = peer.conns.saturating_sub(1);
+        if let Some(shared) = &self.shared {
+            shared.conns[index].fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     fn tell(&self, peer: usize, change: PeerChange) {
-        if let (Some(outbox), Some(group)) = (&self.outbox, self.id) {
-            outbox.push(HealthNote {
+        if let (Some(shared), Some(group)) = (&self.shared, self.id) {
+            shared.outbox.push(HealthNote {
                 group,
                 peer: PeerId::from_index(peer),
                 change,
@@ -316,12 +357,12 @@ impl Selection {
         let now = seconds(now);
         let group = Rc::clone(&self.group);
         let mut peers = group.peers.borrow_mut();
+        group.look_around(&mut peers);
         if group.single() {
             let peer = &mut peers[0];
-            if !peer.usable_alone() {
+            if !peer.usable_alone() || !group.occupy(peer, 0) {
                 return Pick::None;
             }
-            peer.conns += 1;
             return self.taken(0);
         }
         if !self.backup {
@@ -354,22 +395,28 @@ impl Selection {
         now: i64,
         random: u64,
     ) -> Option<usize> {
-        let total_weight = self.group.total_weight[usize::from(self.backup)];
-        let mut field = Field {
-            peers,
-            total_weight,
-            now,
+        let group = Rc::clone(&self.group);
+        let total_weight = group.total_weight[usize::from(self.backup)];
+        let i = loop {
+            let mut field = Field {
+                peers: &mut *peers,
+                total_weight,
+                now,
+            };
+            let i = balance::pick(
+                &group.balancer,
+                &mut field,
+                &self.tried,
+                &mut self.walk,
+                random,
+            )?;
+            // A peer that another shard has just filled counts as full from now on, so that this ends.
+            if group.occupy(&mut peers[i], first + i) {
+                break i;
+            }
         };
-        let i = balance::pick(
-            &self.group.balancer,
-            &mut field,
-            &self.tried,
-            &mut self.walk,
-            random,
-        )?;
         self.tried.set(i);
         let peer = &mut peers[i];
-        peer.conns += 1;
         if now - peer.checked > peer.fail_timeout {
             peer.checked = now;
             if peer.max_fails > 0 && peer.fails >= peer.max_fails {
@@ -417,7 +464,7 @@ impl Selection {
         self.current = None;
         let mut peers = self.group.peers.borrow_mut();
         let state = &mut peers[peer.index()];
-        state.conns = state.conns.saturating_sub(1);
+        self.group.vacate(state, peer.index());
         if passed && state.accessed < state.checked && state.fails > 0 {
             state.fails = 0;
             self.group.tell(peer.index(), PeerChange::Recovered);
@@ -504,7 +551,9 @@ pub fn address_text(addr: &PeerAddr) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::KeepalivePlan;
+    use crate::base::rng::Rng;
+    use crate::plan::expr::Expr;
+    use crate::plan::{KeepalivePlan, Zone};
     use std::time::Duration;
 
     fn peer(port: u16) -> PeerPlan {
@@ -523,12 +572,16 @@ mod tests {
     }
 
     fn groups(peers: Vec<PeerPlan>, zone: bool) -> Groups {
-        let plan = GroupPlan {
+        Groups::new(&vec![plan(peers, zone)].into())
+    }
+
+    fn plan(peers: Vec<PeerPlan>, zone: bool) -> GroupPlan {
+        GroupPlan {
             name: "app".into(),
             explicit: true,
             method: Method::RoundRobin,
+            zone: zone.then(|| Zone::new("z".into(), peers.len())),
             peers: peers.into(),
-            zone: zone.then(|| "z".into()),
             keepalive: KeepalivePlan {
                 idle_max: 32,
                 local: true,
@@ -536,8 +589,7 @@ mod tests {
                 time_max: Duration::from_secs(3600),
                 timeout: Duration::from_secs(60),
             },
-        };
-        Groups::new(&vec![plan].into())
+        }
     }
 
     fn begin(groups: &Groups, now: u64) -> Selection {
@@ -787,6 +839,119 @@ mod tests {
         let quiet = groups(vec![peer(1), peer(2)], false);
         once(&quiet, Outcome::Failed, 0);
         quiet
+    }
+
+    #[test]
+    fn zoned_groups_count_requests_over_all_shards() {
+        let plan = |max_conns| {
+            let mut small = peer(1);
+            small.max_conns = max_conns;
+            plan(vec![small, peer(2)], true)
+        };
+        let plans = vec![plan(1)].into();
+        let (here, there) = (Groups::new(&plans), Groups::new(&plans));
+        let mut first = begin(&here, 0);
+        assert_eq!(first.pick(Mono(0), 0), Pick::Peer(PeerId(0)));
+        for _ in 0..3 {
+            assert_eq!(
+                once(&there, Outcome::Ok, 0),
+                Some(1),
+                "the other shard holds its only slot"
+            );
+        }
+        drop(first);
+        assert_eq!(once(&there, Outcome::Ok, 0), Some(0));
+        let conns = &plans[GroupId(0)].zone.as_ref().unwrap().conns;
+        assert!(conns.iter().all(|c| c.load(Ordering::Relaxed) == 0));
+    }
+
+    /// Random requests over random groups: nothing is counted twice, lost, or given to a peer that must rest.
+    #[test]
+    fn simulated_traffic_keeps_the_books() {
+        for seed in 0..60 {
+            let mut rng = Rng::new(seed);
+            let count = 1 + rng.below(70) as u16;
+            let mut peers: Vec<_> = (1..=count).map(peer).collect();
+            for p in &mut peers {
+                p.weight = 1 + rng.below(5) as u32;
+                p.max_conns = rng.below(4) as u32;
+                p.max_fails = rng.below(3) as u32;
+                p.fail_timeout = Duration::from_secs(rng.below(4));
+                p.down = rng.below(8) == 0;
+                p.backup = rng.below(4) == 0;
+            }
+            peers.sort_by_key(|p| p.backup);
+            let mut plan = plan(peers.clone(), rng.below(2) == 0);
+            plan.method = match rng.below(5) {
+                0 => Method::LeastConn,
+                1 => Method::IpHash,
+                2 => Method::Hash(Expr::default()),
+                3 => Method::Random {
+                    two: rng.below(2) == 0,
+                },
+                _ => Method::RoundRobin,
+            };
+            let client = matches!(plan.method, Method::IpHash);
+            let groups = Groups::new(&vec![plan].into());
+            simulate(&groups, &peers, &mut rng, client, seed);
+        }
+    }
+
+    fn simulate(groups: &Groups, plans: &[PeerPlan], rng: &mut Rng, client: bool, seed: u64) {
+        let group = groups.group(GroupId(0));
+        let mut open: Vec<Selection> = Vec::new();
+        let mut now = 0;
+        for _ in 0..300 {
+            now += rng.below(900);
+            if open.is_empty() || rng.below(3) > 0 {
+                let word = rng.word().to_le_bytes();
+                let key = if client {
+                    Key::Client(Some([10, word[0], word[1], 1].into()))
+                } else {
+                    Key::Text(&word)
+                };
+                let mut selection = groups.begin(GroupId(0), key, 0, Mono(now));
+                let before: Vec<_> = (0..plans.len())
+                    .map(|i| group.peer(PeerId(i as u32)))
+                    .collect();
+                let alone = plans.len() == 1;
+                if let Pick::Peer(p) = selection.pick(Mono(now), rng.word()) {
+                    let state = &before[p.0 as usize];
+                    assert!(
+                        state.usable(seconds(Mono(now))) || (alone && state.usable_alone()),
+                        "seed {seed}"
+                    );
+                    open.push(selection);
+                } else {
+                    let usable = before.iter().any(|p| p.usable(seconds(Mono(now))));
+                    assert!(!usable, "seed {seed}: somebody was usable");
+                }
+            } else {
+                let mut selection = open.swap_remove(rng.below(open.len() as u64) as usize);
+                match rng.below(5) {
+                    0 => {}
+                    1 => _ = selection.report(Outcome::Failed, Mono(now)),
+                    2 => _ = selection.report(Outcome::Stale, Mono(now)),
+                    3 => _ = selection.report(Outcome::Next, Mono(now)),
+                    _ => _ = selection.report(Outcome::Ok, Mono(now)),
+                }
+            }
+            for (i, plan) in plans.iter().enumerate() {
+                let id = PeerId(i as u32);
+                let state = group.peer(id);
+                let held = open.iter().filter(|s| s.current() == Some(id)).count();
+                assert_eq!(state.conns as usize, held, "seed {seed}");
+                assert!(
+                    (0..=state.weight).contains(&state.effective_weight),
+                    "seed {seed}"
+                );
+                assert!(
+                    plan.max_conns == 0 || state.conns <= plan.max_conns,
+                    "seed {seed}"
+                );
+                assert!(!plan.down || held == 0, "seed {seed}");
+            }
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{Compiler, bytes_of};
 use crate::base::ids::IdVec;
 use crate::config::diag::Span;
 use crate::config::model::{Balance, Http, Target, Upstream, UpstreamServer};
-use crate::plan::{GroupId, GroupPlan, KeepalivePlan, Method, PeerAddr, PeerId, PeerPlan};
+use crate::plan::{GroupId, GroupPlan, KeepalivePlan, Method, PeerAddr, PeerId, PeerPlan, Zone};
 
 /// nginx's defaults for a server without parameters.
 const PLAIN_PEER: PeerOptions = PeerOptions {
@@ -49,12 +49,14 @@ impl Compiler<'_> {
         }
         // Primary peers first; the order within each kind is the file's.
         peers.sort_by_key(|peer| peer.backup);
+        let zone = upstream.zone.as_ref();
+        let zone = zone.map(|(name, _)| Zone::new(bytes_of(name), peers.len()));
         GroupPlan {
             name: bytes_of(&upstream.name),
             explicit: true,
             method: self.method(&upstream.balance),
             peers: peers.into(),
-            zone: upstream.zone.as_ref().map(|(name, _)| bytes_of(name)),
+            zone,
             keepalive: KeepalivePlan {
                 idle_max: upstream.keepalive,
                 local: upstream.keepalive_local,

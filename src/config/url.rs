@@ -125,10 +125,17 @@ pub(crate) fn parse_listen(
         let path = std::ffi::OsString::from_vec(parse_unix(text, false)?.host);
         return Ok(vec![ListenAddr::Unix(PathBuf::from(path))]);
     }
+    // Nothing of a URI may follow; nginx sees that before it reads the port.
+    let bracket = text.iter().position(|&b| b == b']').unwrap_or(0);
+    let bad: &[u8] = if text.first() == Some(&b'[') {
+        b"/"
+    } else {
+        b"/?"
+    };
+    if text[bracket..].iter().any(|b| bad.contains(b)) {
+        return Err("invalid host");
+    }
     if text.first() != Some(&b'[') && !text.contains(&b':') {
-        if text.contains(&b'/') || text.contains(&b'?') {
-            return Err("invalid host");
-        }
         if let Some(range) = bare_ports(text) {
             let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
             return Ok(range?

@@ -373,19 +373,33 @@ fn key(text: &str) -> String {
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if bare { text.to_owned() } else { string(text) }
+    if bare {
+        text.to_owned()
+    } else {
+        short_string(text)
+    }
 }
 
 /// A string: literal where it has a backslash or a quote, so that patterns stay readable.
 fn string(text: &str) -> String {
     let control = text.bytes().any(|b| b.is_ascii_control());
-    let awkward = text.contains('\\') || text.contains('"');
-    if awkward && !control && !text.contains('\'') {
-        return format!("'{text}'");
-    }
     // Up to two apostrophes may stand before the three that end it.
-    if awkward && !control && !text.contains("'''") {
+    if awkward(text) && text.contains('\'') && !control && !text.contains("'''") {
         return format!("'''{text}'''");
+    }
+    short_string(text)
+}
+
+/// Whether escapes would make a string hard to read.
+fn awkward(text: &str) -> bool {
+    text.contains('\\') || text.contains('"')
+}
+
+/// A string in the two forms that a key may have.
+fn short_string(text: &str) -> String {
+    let control = text.bytes().any(|b| b.is_ascii_control());
+    if awkward(text) && !control && !text.contains('\'') {
+        return format!("'{text}'");
     }
     let mut out = String::from("\"");
     for c in text.chars() {

@@ -178,17 +178,10 @@ fn split_clients(load: &mut Lowering<'_>, _: &mut Frame, directive: &Directive) 
     let mut parts = Vec::new();
     let mut sum = 0u32;
     for entry in entries(directive) {
-        let value = match (&entry.args[..], &entry.block) {
-            (_, Some(_)) => {
-                load.error("unexpected \"{\"", entry.span);
-                continue;
-            }
-            ([value], None) => value,
-            _ => {
-                load.error("invalid number of the split_clients parameters", entry.span);
-                continue;
-            }
-        };
+        if entry.block.is_some() {
+            load.error("unexpected \"{\"", entry.span);
+            continue;
+        }
         let share = match &entry.name.bytes[..] {
             b"*" => None,
             [number @ .., b'%'] => match hundredths(number).filter(|&n| n > 0) {
@@ -208,6 +201,10 @@ fn split_clients(load: &mut Lowering<'_>, _: &mut Frame, directive: &Directive) 
                 );
                 continue;
             }
+        };
+        let [value] = &entry.args[..] else {
+            load.error("invalid number of the split_clients parameters", entry.span);
+            continue;
         };
         // A rest takes what is left, so that nothing may follow it.
         sum = share.map_or(10_000, |n| sum.saturating_add(n));

@@ -174,3 +174,16 @@ pub(crate) fn http_version(args: &mut Args<'_>) -> Parsed<HttpVersion> {
     }
     one_of(args, HttpVersion::WORDS)
 }
+
+/// `user:rw group:r all:r`.
+pub(crate) fn access(args: &mut Args<'_>) -> Parsed<()> {
+    for word in args.words {
+        let rights = [&b"user:"[..], b"group:", b"all:"]
+            .iter()
+            .find_map(|who| word.bytes.strip_prefix(*who));
+        if !matches!(rights, Some(b"rw" | b"r")) {
+            return Err(Fault::new(format!("invalid value \"{}\"", word.lossy())));
+        }
+    }
+    Ok(())
+}

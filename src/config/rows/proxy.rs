@@ -160,14 +160,14 @@ pub(crate) const ROWS: &[Row] = &[
     .status(Status::OffOnly(
         "keeping copies of answers as files comes with a later version",
     )),
-    row(
+    checked!(
         "proxy_store_access",
         HSL,
         args_to(1, 3),
-        nothing,
-        "Rights of the files kept by proxy_store.",
-    )
-    .status(Status::Accepted("nothing is kept as a file")),
+        access,
+        "nothing is kept as a file",
+        "Rights of the files kept by proxy_store."
+    ),
     checked!(
         "proxy_headers_hash_max_size",
         HSL,

@@ -371,6 +371,12 @@ fn http_level() {
 }
 
 const SERVER: &[(&str, &str)] = &[
+    (
+        "listen http://a:1;",
+        "[emerg] invalid host in \"http://a:1\" of the \"listen\" directive @",
+    ),
+    ("proxy_store_access user:rw group:r;", ""),
+    ("proxy_store_access 10;", "[emerg] invalid value \"10\" @"),
     ("listen 80;", ""),
     (
         "listen 0;",

@@ -129,9 +129,13 @@ impl Http {
     /// Serves a connection until it ends or idles.
     async fn connection(shard: Rc<Shard<Self>>, mut client: Client) -> After<Client> {
         let service = &shard.service;
+        let buffers = &service.local.buffers;
         loop {
             let waited = match client.waited.take() {
                 Some(waited) => waited,
+                None if client.conn.may_wait_warm() => {
+                    client.conn.wait_warm(client.within, buffers).await
+                }
                 None => client.conn.wait(client.within, Some(PATIENCE)).await,
             };
             match waited {

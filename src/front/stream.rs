@@ -107,10 +107,13 @@ impl Stream {
         self.h1().body_length()
     }
 
-    /// Whether the whole request body was read.
+    /// Whether the whole request body was read; there is none without a client.
     #[must_use]
     pub fn body_done(&self) -> bool {
-        self.h1().body_done()
+        match self {
+            Self::H1(conn) => conn.body_done(),
+            Self::None => true,
+        }
     }
 
     /// Appends the next piece of the request body to `out`, waiting `within` at most. Answers a pending

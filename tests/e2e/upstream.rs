@@ -437,6 +437,7 @@ fn a_post_on_a_stale_connection_goes_to_a_fresh_one() {
     let mut client = proxy.client();
     assert_eq!(client.get("/").response().text(), "first");
     go.send(()).unwrap();
+    wait::until("the reset", || origin.ended() == 1);
     client
         .request("POST", "/", "Content-Length: 2\r\n")
         .send("xy");

@@ -217,7 +217,10 @@ impl Origin {
                     if !conn.resets {
                         conn.reader.source().socket.shutdown(Shutdown::Both);
                     }
-                    *conn.shared.closed.lock().unwrap() += 1;
+                    let shared = Arc::clone(&conn.shared);
+                    // Closed before it is counted, so that who has seen the count knows the end is on its way.
+                    drop(conn);
+                    *shared.closed.lock().unwrap() += 1;
                 }));
             }
             threads

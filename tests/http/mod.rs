@@ -18,12 +18,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ringx::base::ids::IdVec;
 use ringx::base::time::{Mono, Unix};
 use ringx::config::{self, Identity, source::Source};
-use ringx::front::{ConnInfo, Refusal, Stream};
+use ringx::front::h1::{Conn, Decoded};
+use ringx::front::{ConnInfo, Stream};
 use ringx::http::exchange::{Body, Exchange};
 use ringx::http::flow;
 use ringx::http::local::{Cx, Generation, Local};
@@ -32,7 +34,7 @@ use ringx::net::{Addr, Clock, Deadlines};
 use ringx::observe::{Counters, Desk, Logs, Scribe};
 use ringx::plan::compile::{Env, compile};
 use ringx::plan::{ListenerId, LogId, LogTarget, ServerToken};
-use ringx::proto::h1::parse::{HeadLimits, Parsed, RequestParser};
+use ringx::proto::h1::parse::HeadLimits;
 use ringx::proto::head::RequestHead;
 use ringx::upstream::{Groups, Pool, Resolvers};
 
@@ -186,21 +188,12 @@ impl Site {
 
     /// As [`send`](Self::send), on a listener of this port.
     pub fn send_to(&mut self, head: &str, port: u16) -> Answer {
-        let mut parsed = RequestHead::default();
-        let limits = HeadLimits::default();
-        let refused = match RequestParser::new().parse(head.as_bytes(), &limits, &mut parsed) {
-            Ok(Parsed::Complete(_)) => None,
-            Ok(Parsed::Incomplete) => panic!("half a head: {head}"),
-            Err(error) => Some(Refusal::Bad(error)),
-        };
         let conn = Rc::new(self.connection(port));
         let mut ex = Box::new(Exchange::new(conn.clone()));
-        let now = (Mono::default(), Unix::default());
-        ex.begin(conn, Stream::None, parsed, now);
         let cx = Cx::new(&self.generation, &self.local);
-        let answered = self.runtime.run(flow::settle(&mut ex, refused, cx));
+        let answered = self.runtime.run(serve(&mut ex, cx, conn, head));
         ringx::http::log::line(&mut ex, cx);
-        let answer = self.take(&mut ex, answered);
+        let answer = take(&ex, answered);
         ex.end(&self.local.buffers);
         answer
     }
@@ -218,30 +211,8 @@ impl Site {
             listener: Cell::new(found.unwrap_or(ListenerId(0))),
             proxy: None,
             accepted: Mono::default(),
-            requests: Cell::new(3),
+            requests: Cell::new(2),
             pipelined: Cell::new(false),
-        }
-    }
-
-    fn take(&self, ex: &mut Exchange, answered: bool) -> Answer {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let response = &ex.response;
-        let body = match &response.body {
-            Body::Empty | Body::Origin(_) | Body::Tunnel(_) => String::new(),
-            Body::Static(bytes) => text(bytes),
-            Body::Buffer(bytes) => text(bytes),
-            Body::File { length, .. } => format!("file of {length}"),
-        };
-        let fields = response.fields.iter();
-        Answer {
-            status: if answered { response.status } else { 0 },
-            content_type: text(&response.content_type),
-            location: text(&response.location),
-            body,
-            fields: fields
-                .map(|field| (text(field.name), text(field.value)))
-                .collect(),
-            close: ex.close,
         }
     }
 
@@ -260,5 +231,45 @@ impl Site {
             File::create(&path).unwrap();
         }
         lines
+    }
+}
+
+/// Reads a head from a connection of its own and settles its answer.
+async fn serve(ex: &mut Exchange, cx: Cx<'_>, conn: Rc<ConnInfo>, head: &str) -> bool {
+    let (socket, _client) = ringx::net::Stream::pair(&cx.local.deadlines).unwrap();
+    let mut h1 = Conn::new(socket, conn.clone(), head.as_bytes().to_vec(), 0);
+    let mut parsed = RequestHead::default();
+    let (limits, within) = (HeadLimits::default(), Duration::from_secs(1));
+    let buffers = &cx.local.buffers;
+    let refused = match h1.read_head(&mut parsed, &limits, within, buffers).await {
+        Decoded::Request => None,
+        Decoded::Refused(why) => Some(why),
+        Decoded::Closed => panic!("half a head: {head}"),
+    };
+    let now = (Mono::default(), Unix::default());
+    ex.begin(conn, Stream::H1(Box::new(h1)), parsed, now);
+    flow::settle(ex, refused, cx).await
+}
+
+/// What will be sent.
+fn take(ex: &Exchange, answered: bool) -> Answer {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let response = &ex.response;
+    let body = match &response.body {
+        Body::Empty | Body::Origin(_) | Body::Tunnel(_) => String::new(),
+        Body::Static(bytes) => text(bytes),
+        Body::Buffer(bytes) => text(bytes),
+        Body::File { length, .. } => format!("file of {length}"),
+    };
+    let fields = response.fields.iter();
+    Answer {
+        status: if answered { response.status } else { 0 },
+        content_type: text(&response.content_type),
+        location: text(&response.location),
+        body,
+        fields: fields
+            .map(|field| (text(field.name), text(field.value)))
+            .collect(),
+        close: ex.close,
     }
 }

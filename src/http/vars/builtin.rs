@@ -22,22 +22,9 @@ use crate::proto::tokens::Token;
 pub(super) fn value(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool {
     use Builtin as B;
     match builtin {
-        B::Args | B::QueryString => {
-            out.extend_from_slice(&ex.args);
-            !ex.args.is_empty() || ex.head.has_args
+        B::Args | B::QueryString | B::DocumentUri | B::Host | B::IsArgs | B::Uri => {
+            target(builtin, ex, cx, out)
         }
-        B::Uri | B::DocumentUri => {
-            // Empty rather than missing where a bad request has none, as in nginx.
-            out.extend_from_slice(&ex.uri);
-            true
-        }
-        B::IsArgs => {
-            if !ex.args.is_empty() {
-                out.push(b'?');
-            }
-            true
-        }
-        B::Host => host(ex, cx, out),
         B::Request
         | B::RequestMethod
         | B::RequestUri
@@ -113,17 +100,6 @@ pub(super) fn value(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut V
     }
 }
 
-/// The request's host, else the server's first name.
-fn host(ex: &Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool {
-    let name = if ex.host.is_empty() {
-        &cx.plan.servers[ex.server].name
-    } else {
-        &ex.host[..]
-    };
-    out.extend_from_slice(name);
-    true
-}
-
 /// Appends bytes; false when there are none.
 fn bytes(text: &[u8], out: &mut Vec<u8>) -> bool {
     out.extend_from_slice(text);
@@ -138,6 +114,25 @@ pub fn method_name(ex: &Exchange) -> &[u8] {
     } else {
         ex.method.name().as_bytes()
     }
+}
+
+/// What is asked for now, after rewrites and internal redirects.
+fn target(builtin: Builtin, ex: &Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool {
+    match builtin {
+        Builtin::Args | Builtin::QueryString => {
+            out.extend_from_slice(&ex.args);
+            return !ex.args.is_empty() || ex.head.has_args;
+        }
+        Builtin::IsArgs if ex.args.is_empty() => {}
+        Builtin::IsArgs => out.push(b'?'),
+        Builtin::Host if ex.host.is_empty() => {
+            out.extend_from_slice(&cx.plan.servers[ex.server].name);
+        }
+        Builtin::Host => out.extend_from_slice(&ex.host),
+        // Empty rather than missing where a bad request has none, as in nginx.
+        _ => out.extend_from_slice(&ex.uri),
+    }
+    true
 }
 
 /// What the client's head and body say.

@@ -5,33 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::task::Poll;
 
+use super::sys::both::Both;
+
 /// Runs both to their ends.
-pub async fn join2<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
-    let mut a = pin!(a);
-    let mut b = pin!(b);
-    let mut done_a = None;
-    let mut done_b = None;
-    poll_fn(move |cx| {
-        if done_a.is_none()
-            && let Poll::Ready(out) = a.as_mut().poll(cx)
-        {
-            done_a = Some(out);
-        }
-        if done_b.is_none()
-            && let Poll::Ready(out) = b.as_mut().poll(cx)
-        {
-            done_b = Some(out);
-        }
-        match (done_a.take(), done_b.take()) {
-            (Some(a), Some(b)) => Poll::Ready((a, b)),
-            (a, b) => {
-                done_a = a;
-                done_b = b;
-                Poll::Pending
-            }
-        }
-    })
-    .await
+pub fn join2<A: Future, B: Future>(a: A, b: B) -> Both<A, B> {
+    Both::new(a, b)
 }
 
 /// What ended first in [`race`].
@@ -61,9 +39,10 @@ pub async fn race<A: Future, B: Future>(
     .await
 }
 
-/// Runs the future and turns a panic in it into an error with the panic's message. The future is dropped then.
-pub async fn catch<F: Future>(future: F) -> Result<F::Output, String> {
-    let mut future = pin!(future);
+/// Runs a future and turns a panic in it into an error with the panic's message. The future is dropped then. It is
+/// made inside, because a future that is handed over would be stored twice in the task.
+pub async fn catch<F: Future>(make: impl FnOnce() -> F) -> Result<F::Output, String> {
+    let mut future = pin!(make());
     poll_fn(
         move |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
             Ok(Poll::Pending) => Poll::Pending,
@@ -123,10 +102,10 @@ mod tests {
 
     #[test]
     fn a_panic_becomes_its_message() {
-        let out = now(catch(async {
+        let out = now(catch(|| async {
             assert!(std::hint::black_box(false), "boom")
         }));
         assert_eq!(out, Poll::Ready(Err("boom".to_owned())));
-        assert_eq!(now(catch(async { 3 })), Poll::Ready(Ok(3)));
+        assert_eq!(now(catch(|| async { 3 })), Poll::Ready(Ok(3)));
     }
 }

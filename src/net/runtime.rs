@@ -207,7 +207,8 @@ where
 
 /// Waits at least so long; the granularity is a millisecond.
 pub async fn sleep(duration: Duration) {
-    monoio::time::sleep(duration).await;
+    // Boxed: a timer is large and wants a whole cache line, which would grow every task that might sleep.
+    Box::pin(monoio::time::sleep(duration)).await;
 }
 
 thread_local! {

@@ -4,6 +4,7 @@
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::{After, Begin, Event, Open, Serve, Shard};
 use crate::mail::ListenSocket;
@@ -11,6 +12,7 @@ use crate::net::join::{First, catch, race};
 use crate::net::listener::{Accepted, Listener, PAUSE, is_shortage};
 use crate::net::notify::Notify;
 use crate::net::runtime;
+use crate::net::sys::heap;
 
 /// Connections taken from one listener before other tasks have their turn.
 const BATCH_MAX: usize = 64;
@@ -97,7 +99,7 @@ impl<S: Serve> Shard<S> {
 
 /// Serves one connection until it ends or idles.
 async fn serve<S: Serve>(shard: Rc<Shard<S>>, begin: Begin<S::Parked>) {
-    match catch(S::serve(shard.clone(), begin)).await {
+    match catch(|| S::serve(shard.clone(), begin)).await {
         Ok(After::Park(parked)) => {
             runtime::spawn(park(shard, parked));
             return;
@@ -108,9 +110,26 @@ async fn serve<S: Serve>(shard: Rc<Shard<S>>, begin: Begin<S::Parked>) {
     shard.connections.set(shard.connections.get() - 1);
 }
 
+/// Parked connections that make it worth while to give memory back: their larger tasks are gone.
+const PARKED_MANY: usize = 64;
+
+/// How often that is looked at.
+const COLLECT_EVERY: Duration = Duration::from_secs(2);
+
+/// Gives memory back after many connections have become idle.
+pub(super) async fn collect<S: Serve>(shard: Rc<Shard<S>>) {
+    loop {
+        runtime::sleep(COLLECT_EVERY).await;
+        if shard.parked.take() >= PARKED_MANY {
+            heap::collect();
+        }
+    }
+}
+
 /// Keeps a connection that has nothing to do. This task is all that it costs.
 async fn park<S: Serve>(shard: Rc<Shard<S>>, mut parked: S::Parked) {
-    match catch(S::wait(&mut parked)).await {
+    shard.parked.set(shard.parked.get() + 1);
+    match catch(|| S::wait(&mut parked)).await {
         Ok(()) => respawn(shard, parked),
         Err(message) => {
             drop(parked);

@@ -107,6 +107,8 @@ pub struct Shard<S> {
     pub outbox: Rc<Outbox<Mail>>,
     connections: Cell<usize>,
     accepted: Cell<u64>,
+    /// Connections parked since memory was last given back.
+    parked: Cell<usize>,
     sockets_max: Cell<usize>,
     draining: Cell<bool>,
     ended: Notify,
@@ -129,6 +131,7 @@ impl<S: Serve> Shard<S> {
             outbox: parts.outbox,
             connections: Cell::new(0),
             accepted: Cell::new(0),
+            parked: Cell::new(0),
             sockets_max: Cell::new(sockets_max),
             draining: Cell::new(false),
             ended: Notify::new(),

@@ -72,6 +72,7 @@ where
     let shard = Shard::new(parts, sockets_max, service);
     runtime::spawn(shard.deadlines.clone().run());
     runtime::spawn(flush(shard.outbox.clone()));
+    runtime::spawn(super::accept::collect(shard.clone()));
     S::started(&shard);
     read_mail(&shard, &inbox).await?;
     shard.close_listeners();

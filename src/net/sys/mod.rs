@@ -6,9 +6,11 @@
     reason = "the one folder where the kernel is called without a safe wrapper"
 )]
 
+pub mod both;
 pub mod disk;
 pub mod duplex;
 pub mod fd;
+pub mod heap;
 pub mod option;
 pub mod poll;
 pub mod process;

@@ -230,7 +230,7 @@ pub fn check(setup: &Setup) -> Report {
     let names = Names::default();
     let (loaded, good) = study(setup, &disk(setup), &|host, port| names.resolve(host, port));
     let mut text = String::new();
-    for diag in &loaded.diags {
+    for diag in loaded.diags.iter().chain(&loaded.advice) {
         text.push_str(&diag.rich(&loaded.tree.files));
         text.push('\n');
     }

@@ -3,6 +3,7 @@
 
 mod choices;
 pub mod diag;
+mod lint;
 mod lower;
 pub mod model;
 pub mod nginx;
@@ -43,6 +44,8 @@ pub struct Loaded {
     pub model: Option<Model>,
     /// Everything that was found, in the order of the files.
     pub diags: Vec<Diag>,
+    /// What its author may not have meant, for those who ask; never an error.
+    pub advice: Vec<Diag>,
     /// Every file that was read with its content, in the order of first reading.
     pub files: Vec<(PathBuf, Arc<[u8]>)>,
 }
@@ -86,10 +89,16 @@ pub fn load(
     let files = files
         .map(|f| (f.path.clone(), Arc::clone(&f.bytes)))
         .collect();
+    let model = (!fatal).then_some(model);
+    let advice = model
+        .iter()
+        .flat_map(|m| lint::advise(m, &tree.files))
+        .collect();
     Loaded {
-        model: (!fatal).then_some(model),
+        model,
         tree,
         diags,
+        advice,
         files,
     }
 }

@@ -135,13 +135,12 @@ pub(crate) fn parse_listen(
     if text[bracket..].iter().any(|b| bad.contains(b)) {
         return Err("invalid host");
     }
-    if text.first() != Some(&b'[') && !text.contains(&b':') {
-        if let Some(range) = bare_ports(text) {
-            let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-            return Ok(range?
-                .map(|p| ListenAddr::Inet(SocketAddr::new(any, p)))
-                .collect());
-        }
+    let whole = text.first() != Some(&b'[') && !text.contains(&b':');
+    if let Some(range) = bare_ports(text).filter(|_| whole) {
+        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        return Ok(range?
+            .map(|p| ListenAddr::Inet(SocketAddr::new(any, p)))
+            .collect());
     }
     let colon = if text.first() == Some(&b'[') {
         text.iter()

@@ -199,6 +199,7 @@ impl Conn {
         buffers: &BufPool,
     ) -> Decoded {
         self.begin();
+        self.socket.rx.begin();
         self.info.pipelined.set(self.at < self.input.len());
         let mut armed = false;
         loop {

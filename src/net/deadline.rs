@@ -61,7 +61,9 @@ mod flag {
     /// A wait has become long.
     pub(super) const LONG: u16 = 256;
     /// While watched, a peer that says anything counts as one that hung up.
-    pub(super) const QUIET: u16 = 256;
+    pub(super) const QUIET: u16 = 512;
+    /// Has not begun a request yet.
+    pub(super) const FRESH: u16 = 1024;
 }
 
 #[derive(Debug)]
@@ -76,7 +78,22 @@ struct Slot {
     serial: u32,
     /// The place and the serial of the socket to shut down when this one's peer hangs up.
     link: Option<(u32, u32)>,
+    /// The configuration that was in force when the socket came, or when it began its last request.
+    epoch: u32,
     flags: u16,
+}
+
+impl Slot {
+    /// Ends a wait for the next request.
+    fn drain(&mut self) {
+        self.flags |= flag::DRAINED;
+        let _ = fd::shutdown(self.raw, Shutdown::Read);
+    }
+
+    fn cut(&mut self) {
+        self.flags |= flag::CUT;
+        let _ = fd::shutdown(self.raw, Shutdown::Both);
+    }
 }
 
 /// The table of one shard. Shared by every socket of it through an `Rc`.
@@ -91,6 +108,7 @@ pub struct Deadlines {
     watched: Cell<usize>,
     idle: Cell<usize>,
     serial: Cell<u32>,
+    epoch: Cell<u32>,
     stopped: Cell<bool>,
     batch: RefCell<(Vec<poll::PollFd>, Vec<u32>)>,
 }
@@ -106,6 +124,7 @@ impl Deadlines {
             watched: Cell::new(0),
             idle: Cell::new(0),
             serial: Cell::new(0),
+            epoch: Cell::new(0),
             stopped: Cell::new(false),
             batch: RefCell::default(),
         })
@@ -154,7 +173,8 @@ impl Deadlines {
             raw,
             serial: self.serial.get(),
             link: None,
-            flags: 0,
+            epoch: self.epoch.get(),
+            flags: flag::FRESH,
         };
         SlotId(self.slots.borrow_mut().insert(slot) as u32)
     }
@@ -306,27 +326,54 @@ impl Deadlines {
     }
 
     /// Ends connections that wait for their next request, at most `count` of them; returns how many it ended. A
-    /// request that has already arrived is still received and answered: only the wait for more is cut.
-    pub fn close_idle(&self, count: usize) -> usize {
+    /// request that has already arrived is still received and answered: only the wait for more is cut. Those that
+    /// have not begun their first request are spared unless `fresh`.
+    pub fn close_idle(&self, count: usize, fresh: bool) -> usize {
         let mut ended = 0;
         for (_, slot) in self.slots.borrow_mut().iter_mut() {
             if ended == count {
                 break;
             }
-            if slot.flags & flag::IDLE != 0 && slot.flags & flag::DRAINED == 0 {
-                slot.flags |= flag::DRAINED;
-                let _ = fd::shutdown(slot.raw, Shutdown::Read);
+            let spared = slot.flags & flag::FRESH != 0 && !fresh;
+            if slot.flags & flag::IDLE != 0 && slot.flags & flag::DRAINED == 0 && !spared {
+                slot.drain();
                 ended += 1;
             }
         }
         ended
     }
 
+    /// Another configuration is in force from now on; returns its number here.
+    pub fn next_epoch(&self) -> u32 {
+        self.epoch.set(self.epoch.get() + 1);
+        self.epoch.get()
+    }
+
+    /// A request begins on the connection, under the configuration that is in force.
+    pub(super) fn begin(&self, id: SlotId) {
+        let epoch = self.epoch.get();
+        self.with(id, |slot| {
+            slot.epoch = epoch;
+            slot.flags &= !flag::FRESH;
+        });
+    }
+
+    /// Ends what belongs to an older configuration than `epoch`: idle connections as a drain does, others at once.
+    pub fn end_before(&self, epoch: u32) {
+        let mut slots = self.slots.borrow_mut();
+        for (_, slot) in slots.iter_mut().filter(|(_, slot)| slot.epoch < epoch) {
+            if slot.flags & flag::IDLE != 0 {
+                slot.drain();
+            } else {
+                slot.cut();
+            }
+        }
+    }
+
     /// Cuts every socket of the shard: the end of a drain whose time is over.
     pub fn cut_all(&self) {
         for (_, slot) in self.slots.borrow_mut().iter_mut() {
-            slot.flags |= flag::CUT;
-            let _ = fd::shutdown(slot.raw, Shutdown::Both);
+            slot.cut();
         }
     }
 

@@ -455,6 +455,11 @@ impl RecvHalf {
         (idle, buf)
     }
 
+    /// A request begins: from now on the connection belongs to the configuration that is in force.
+    pub fn begin(&self) {
+        self.0.deadlines.begin(self.0.slot);
+    }
+
     /// Whether nothing more will be received.
     fn is_at_end(&self) -> bool {
         let mut byte = [0u8; 1];
@@ -841,7 +846,7 @@ mod tests {
             assert_eq!(b.rx.wait_idle(long).await.unwrap(), Idle::Ready);
             let (idle, ()) = join2(b.rx.wait_idle(long), async {
                 // Under epoll the wait is over already.
-                assert_eq!(deadlines.close_idle(usize::MAX), deadlines.idle_count());
+                assert_eq!(deadlines.close_idle(usize::MAX, true), deadlines.idle_count());
             })
             .await;
             // A drain does not cut off a request that is already here.
@@ -849,7 +854,7 @@ mod tests {
             let mut got = Vec::new();
             assert_eq!(b.rx.try_recv(&mut got).unwrap(), Some(3));
             let (idle, ()) = join2(b.rx.wait_idle(long), async {
-                deadlines.close_idle(usize::MAX);
+                deadlines.close_idle(usize::MAX, true);
             })
             .await;
             assert_eq!(idle.unwrap(), Idle::Drained);

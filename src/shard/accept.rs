@@ -83,7 +83,7 @@ impl<S: Serve> Shard<S> {
         }
         let share = (self.deadlines.idle_count() / RECLAIM_SHARE).clamp(1, RECLAIM_MAX);
         // Those close within the next turns: this connection is let in for one of them.
-        self.deadlines.close_idle(share) > 0
+        self.deadlines.close_idle(share, true) > 0
     }
 
     fn admit(self: &Rc<Self>, accepted: Accepted) {

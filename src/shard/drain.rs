@@ -10,6 +10,11 @@ use crate::net::runtime;
 /// How often a drain looks for connections that became idle.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// How long a drain waits for the first request of a connection that was accepted just before it.
+///
+/// Differs from nginx: there it is `client_header_timeout`, for which a silent client may hold up a stop.
+const FRESH_WAIT: Duration = Duration::from_secs(1);
+
 /// What a cut connection may take to notice.
 const CUT_WAIT: Duration = Duration::from_secs(1);
 
@@ -22,10 +27,12 @@ pub(super) async fn drain<S: Serve>(shard: Rc<Shard<S>>, within: Option<Duration
     let mut cut = false;
     // Connections that were accepted in this turn have their tasks started first.
     runtime::yield_now().await;
+    let patient_until = clock::mono().after(FRESH_WAIT);
+    let mut now = clock::mono();
     while shard.connections.get() > 0 {
-        shard.deadlines.close_idle(usize::MAX);
+        shard.deadlines.close_idle(usize::MAX, now >= patient_until);
         runtime::sleep(LOOK).await;
-        let now = clock::mono();
+        now = clock::mono();
         if until.is_none_or(|until| now < until) {
             continue;
         }

@@ -360,6 +360,7 @@ impl Http {
     /// Serves by another plan from now on. What has begun keeps its own.
     fn swap(shard: &Rc<Shard<Self>>, new: NewPlan) {
         let service = &shard.service;
+        let number = shard.deadlines.next_epoch();
         let table = service.scribe.table(&new.plan, &Files::default());
         let generation = Rc::new(Generation {
             groups: Groups::new(&new.plan.groups),
@@ -386,9 +387,18 @@ impl Http {
         };
         shard.outbox.post(shard.outbox.control(), serving);
         if let Some(old) = old {
+            if let Some(within) = old.plan.main.worker_shutdown_timeout {
+                runtime::spawn(end_before(shard.clone(), number, within));
+            }
             runtime::spawn(retire(shard.clone(), old));
         }
     }
+}
+
+/// `worker_shutdown_timeout`: what began under an older configuration may go on for so long.
+async fn end_before(shard: Rc<Shard<Http>>, epoch: u32, within: Duration) {
+    runtime::sleep(within).await;
+    shard.deadlines.end_before(epoch);
 }
 
 /// Tells control when the last exchange of a replaced generation is done.

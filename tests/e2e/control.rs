@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 
 use crate::support::proxy::{HUP, KILL, QUIT, TERM, USR1, is_foreign, run_bare};
-use crate::support::{Config, Proxy, wait};
+use crate::support::{Config, Origin, Proxy, wait};
 
 const SERVER: &str = "location / { return 200 one; }";
 
@@ -201,6 +201,42 @@ fn a_terminated_worker_is_replaced() {
         "error.log",
         &format!("worker process {} exited with code 0", before[0]),
     );
+}
+
+#[test]
+fn a_connection_that_came_before_a_quit_is_still_answered() {
+    let (proxy, _) = serving(Config::server(SERVER));
+    let mut client = proxy.client();
+    // The first answer on another connection shows that this one was accepted too.
+    proxy.get("/");
+    proxy.signal(QUIT);
+    proxy.wait_log("error.log", "gracefully shutting down");
+    let got = client.get("/").response();
+    assert_eq!(
+        (got.text(), got.field("connection")),
+        ("one", Some("close"))
+    );
+    assert_eq!(proxy.wait_end(), Some(0));
+}
+
+#[test]
+fn worker_shutdown_timeout_ends_what_began_before_a_reload() {
+    let origin = Origin::script(|conn| while conn.request().is_some() {});
+    let text =
+        "daemon off; worker_processes 1; worker_shutdown_timeout 50ms; pid %%DIR%%/ringx.pid;
+         error_log %%DIR%%/error.log info; events {}
+         http { access_log off; server { listen %%ADDR_0%%;
+         location / { return 200 one; } location /slow { proxy_pass http://%%origin%%; } } }";
+    let config = Config::main(text).set("origin", origin.addr());
+    let (proxy, _) = serving(config.may_log("prematurely closed"));
+    let (mut silent, mut slow) = (proxy.client(), proxy.client());
+    slow.get("/slow");
+    wait::until("the slow request", || origin.requests().len() == 1);
+    proxy.signal(HUP);
+    proxy.wait_log("error.log", "exited with code 0");
+    silent.expect_close();
+    slow.expect_close();
+    assert_eq!(proxy.get("/").text(), "one");
 }
 
 #[test]

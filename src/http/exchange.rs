@@ -14,8 +14,8 @@ use crate::front::{ConnInfo, Stream};
 use crate::net::file::{self, File};
 use crate::plan::regex::Captures;
 use crate::plan::{GroupId, LocationId, PeerId, ServerId};
-use crate::proto::head::{Fields, Method, RequestHead, ResponseHead};
-use crate::upstream::origin::Origin;
+use crate::proto::head::{Fields, Method, RequestHead};
+use crate::upstream::origin::{Lease, Spare};
 
 /// One request being served.
 pub struct Exchange {
@@ -71,8 +71,8 @@ pub struct Exchange {
     pub upstream_fields: Fields,
     /// Trailer fields of the last upstream response.
     pub upstream_trailers: Fields,
-    /// Storage of upstream heads, lent to the origin that reads one.
-    pub upstream_head: ResponseHead,
+    /// Storage that one attempt after the other uses.
+    pub upstream_spare: Spare,
     /// What goes to the upstream as a body.
     pub upstream_body: UpstreamBody,
     /// An internal redirect came after the last attempt: the next one is joined with ` : `.
@@ -159,9 +159,9 @@ pub enum Body {
         length: u64,
     },
     /// An upstream response whose head was read; the body follows on its connection.
-    Origin(Box<Origin>),
+    Origin(Lease),
     /// The connection becomes a tunnel after the head (101).
-    Tunnel(Box<Origin>),
+    Tunnel(Lease),
 }
 
 /// The request's body, once read.
@@ -326,7 +326,7 @@ impl Exchange {
             attempts: Vec::new(),
             upstream_fields: Fields::new(),
             upstream_trailers: Fields::new(),
-            upstream_head: ResponseHead::default(),
+            upstream_spare: Spare::default(),
             upstream_body: UpstreamBody::None,
             upstream_redirected: false,
             vars: VarCache::default(),
@@ -394,7 +394,6 @@ impl Exchange {
         self.attempts.clear();
         self.upstream_fields.clear();
         self.upstream_trailers.clear();
-        self.upstream_head.clear();
         self.upstream_body = UpstreamBody::None;
         self.upstream_redirected = false;
         self.host_port = 0;

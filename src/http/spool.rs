@@ -18,7 +18,7 @@ use crate::net::file::{self, File};
 use crate::net::join::join2;
 use crate::net::notify::Notify;
 use crate::plan::model;
-use crate::upstream::origin::{Fault, Origin, Step};
+use crate::upstream::origin::{Fault, Lease, Origin, Step};
 
 /// Bytes read back from the temporary file at a time.
 const READ_BACK_BYTES: usize = 32 << 10;
@@ -50,9 +50,9 @@ struct Spool {
 /// How the origin's side ended.
 enum Filled {
     /// The body is whole, and was handed back.
-    Done(Box<Origin>),
+    Done(Lease),
     /// It broke.
-    Broken(Box<Origin>, Fault),
+    Broken(Lease, Fault),
 }
 
 /// What the filling loop needs of the configuration.
@@ -64,7 +64,7 @@ struct Bounds<'a> {
 }
 
 /// Relays the rest of a body, the upstream side running ahead.
-pub async fn run(ex: &mut Exchange, cx: Cx<'_>, origin: Box<Origin>) -> Result<(), ClientFault> {
+pub async fn run(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) -> Result<(), ClientFault> {
     let settings = &cx.location(ex.location).settings;
     let proxy = &settings.proxy;
     let bounds = Bounds {
@@ -111,7 +111,7 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>, origin: Box<Origin>) -> Result<(
 /// Reads the origin until its end, or until the client is gone.
 async fn fill(
     spool: &Spool,
-    mut origin: Box<Origin>,
+    mut origin: Lease,
     bounds: &Bounds<'_>,
     mut pace: Option<Pace>,
     cx: Cx<'_>,

@@ -13,7 +13,7 @@ use crate::base::time::HTTP_DATE_LEN;
 use crate::front::{ClientFault, HeadView};
 use crate::net::file::File;
 use crate::plan::model::LogLevel;
-use crate::upstream::origin::{Fault, Origin, Step};
+use crate::upstream::origin::{Fault, Lease, Origin, Step};
 
 /// Room for one receive of a body when nothing is known of its length.
 const RECV_BYTES: usize = 16 << 10;
@@ -227,7 +227,7 @@ pub(super) async fn end(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), ClientFault
 }
 
 /// Relays a response body from its origin.
-async fn relay(ex: &mut Exchange, cx: Cx<'_>, origin: Box<Origin>) -> Result<(), ClientFault> {
+async fn relay(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) -> Result<(), ClientFault> {
     let settings = &cx.location(ex.location).settings;
     let facts = Facts {
         client_plain: ex.stream.is_plain(),
@@ -253,7 +253,7 @@ async fn relay(ex: &mut Exchange, cx: Cx<'_>, origin: Box<Origin>) -> Result<(),
 }
 
 /// A response to HEAD, or a status without a body: nothing to relay.
-async fn drain(ex: &mut Exchange, cx: Cx<'_>, mut origin: Box<Origin>) -> Result<(), ClientFault> {
+async fn drain(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) -> Result<(), ClientFault> {
     // Only a body that is already over leaves the connection usable; another one is not worth reading.
     let _ = origin.inbound.step();
     proxy::finish(ex, cx, origin);
@@ -265,7 +265,7 @@ async fn drain(ex: &mut Exchange, cx: Cx<'_>, mut origin: Box<Origin>) -> Result
 async fn stream(
     ex: &mut Exchange,
     cx: Cx<'_>,
-    mut origin: Box<Origin>,
+    mut origin: Lease,
     transfer: Transfer,
     within: Duration,
 ) -> Result<(), ClientFault> {
@@ -353,11 +353,7 @@ pub(super) fn room(origin: &Origin, bound: usize) -> usize {
 }
 
 /// Unbuffered, with a rate cap on one side: one piece at a time.
-async fn paced_stream(
-    ex: &mut Exchange,
-    cx: Cx<'_>,
-    mut origin: Box<Origin>,
-) -> Result<(), ClientFault> {
+async fn paced_stream(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) -> Result<(), ClientFault> {
     let buffers = &cx.local.buffers;
     let settings = &cx.location(ex.location).settings;
     let within = settings.core.send_timeout;
@@ -408,7 +404,7 @@ async fn paced_stream(
 pub(super) async fn cut(
     ex: &mut Exchange,
     cx: Cx<'_>,
-    origin: Box<Origin>,
+    origin: Lease,
     fault: &Fault,
 ) -> Result<(), ClientFault> {
     let within = cx.location(ex.location).settings.core.send_timeout;

@@ -6,11 +6,11 @@ use super::local::Cx;
 use super::log;
 use crate::net::tunnel::{self, End, Options, Totals};
 use crate::plan::model::LogLevel;
-use crate::upstream::origin::Origin;
+use crate::upstream::origin::Lease;
 
 /// Runs a tunnel between the exchange's client and an origin that switched protocols. The client's connection is
 /// not used for requests again.
-pub async fn run(ex: &mut Exchange, cx: Cx<'_>, mut origin: Box<Origin>) {
+pub async fn run(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) {
     let settings = &cx.location(ex.location).settings.proxy;
     ex.close = true;
     ex.stream.set_close();

@@ -5,6 +5,7 @@
 //! [`Inbound::read_head`].
 
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use super::group::Selection;
@@ -85,6 +86,54 @@ pub struct Origin {
     request_done: bool,
 }
 
+/// Storage that one exchange after the other with an origin uses: a warm request allocates none.
+#[derive(Default)]
+pub struct Spare {
+    origin: Option<Box<Option<Origin>>>,
+    head: ResponseHead,
+}
+
+/// An [`Origin`] in its box, which is kept for the next one.
+pub struct Lease(Box<Option<Origin>>);
+
+/// Stands where a lease without its origin would be a bug of ours.
+const LEASED: &str = "invariant: a lease holds its origin until it is finished";
+
+impl Lease {
+    /// Begins an exchange on a connection, in storage that an earlier one left.
+    #[must_use]
+    pub fn new(conn: Conn, selection: Selection, spare: &mut Spare, asked: Asked) -> Self {
+        let mut place = spare.origin.take().unwrap_or_default();
+        let head = std::mem::take(&mut spare.head);
+        *place = Some(Origin::new(conn, selection, head, asked));
+        Self(place)
+    }
+
+    /// Ends the exchange: gives buffer and storage back and returns the connection and the way through the group.
+    #[must_use]
+    pub fn finish(mut self, spare: &mut Spare, buffers: &BufPool) -> (Conn, Selection) {
+        let origin = self.0.take().expect(LEASED);
+        let (conn, selection, head) = origin.finish(buffers);
+        spare.head = head;
+        spare.origin = Some(self.0);
+        (conn, selection)
+    }
+}
+
+impl Deref for Lease {
+    type Target = Origin;
+
+    fn deref(&self) -> &Origin {
+        self.0.as_ref().as_ref().expect(LEASED)
+    }
+}
+
+impl DerefMut for Lease {
+    fn deref_mut(&mut self) -> &mut Origin {
+        self.0.as_mut().as_mut().expect(LEASED)
+    }
+}
+
 /// The receiving side of an exchange with an origin.
 pub struct Inbound {
     /// The response's head, once read.
@@ -107,9 +156,7 @@ pub struct Inbound {
 }
 
 impl Origin {
-    /// Begins an exchange on a connection; `head` is reused storage.
-    #[must_use]
-    pub fn new(conn: Conn, selection: Selection, mut head: ResponseHead, asked: Asked) -> Self {
+    fn new(conn: Conn, selection: Selection, mut head: ResponseHead, asked: Asked) -> Self {
         head.clear();
         let inbound = Inbound {
             head,
@@ -201,10 +248,7 @@ impl Origin {
         self.request_done && self.inbound.is_clean()
     }
 
-    /// Ends the exchange: gives the buffer back and returns the connection, the way through the group and the
-    /// head's storage.
-    #[must_use]
-    pub fn finish(mut self, buffers: &BufPool) -> (Conn, Selection, ResponseHead) {
+    fn finish(mut self, buffers: &BufPool) -> (Conn, Selection, ResponseHead) {
         if self.inbound.input.capacity() > 0 {
             buffers.give(std::mem::take(&mut self.inbound.input));
         }

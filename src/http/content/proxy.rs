@@ -28,7 +28,7 @@ use crate::proto::head::Method;
 use crate::proto::tokens::Token;
 use crate::upstream::connect::{Dial, acquire};
 use crate::upstream::group::{Outcome, Selection};
-use crate::upstream::origin::{Asked, Fault, Origin};
+use crate::upstream::origin::{Asked, Fault, Lease, Origin};
 use crate::upstream::retry::{self, Cause, Policy, Verdict};
 use crate::upstream::trouble::{Action, Trouble};
 
@@ -272,8 +272,7 @@ async fn attempts(
         if let Some(attempt) = ex.attempts.last_mut() {
             attempt.connect_ms = Some(cx.local.clock.mono().ms_since(attempt.started));
         }
-        let storage = std::mem::take(&mut ex.upstream_head);
-        let mut origin = Box::new(Origin::new(conn, selection, storage, request.asked));
+        let mut origin = Lease::new(conn, selection, &mut ex.upstream_spare, request.asked);
         let watched = !cx
             .location(ex.location)
             .settings
@@ -304,8 +303,7 @@ async fn attempts(
                     reused && origin.inbound.received() == 0 && origin.conn.untouched(reset);
                 let facts = facts(request, cause(&fault), reused, untouched);
                 end_attempt(ex, cx, &origin, facts.cause.status());
-                let (_, back, head) = origin.finish(&cx.local.buffers);
-                ex.upstream_head = head;
+                let (_, back) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
                 selection = back;
                 if !(untouched && facts.cause == Cause::Error && !request.body_taken) {
                     tell(ex, cx, &trouble(fault, action), action);
@@ -426,7 +424,7 @@ fn judge(
     cx: Cx<'_>,
     plan: &ProxyPlan,
     request: &Request,
-    mut origin: Box<Origin>,
+    mut origin: Lease,
 ) -> ControlFlow<Flow, Selection> {
     let now = cx.local.clock.mono();
     let status = origin.inbound.head.status;
@@ -439,29 +437,29 @@ fn judge(
         let facts = facts(request, Cause::Status(status), origin.conn.reused, false);
         if retry::rejects(&facts, policy(ex, cx), &origin.selection, now) {
             end_attempt(ex, cx, &origin, status);
-            let (_, mut selection, head) = origin.finish(&cx.local.buffers);
-            ex.upstream_head = head;
+            let (_, mut selection) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
             return match give_up_or_next(ex, cx, &facts, &mut selection) {
                 ControlFlow::Continue(()) => ControlFlow::Continue(selection),
                 ControlFlow::Break(flow) => ControlFlow::Break(flow),
             };
         }
         if settings.proxy_intercept_errors && error::has_page(ex, cx, status) {
-            keep_fields(ex, &origin);
             if status == 401 {
                 for value in origin.inbound.head.fields.get_all(Token::WWW_AUTHENTICATE) {
                     let fields = &mut ex.response.fields;
                     fields.push_token(Token::WWW_AUTHENTICATE, value);
                 }
             }
+            keep_fields(ex, &mut origin);
             finish_unread(ex, cx, origin);
             return ControlFlow::Break(Flow::Error(status));
         }
     }
-    keep_fields(ex, &origin);
     let head = std::mem::take(&mut origin.inbound.head);
     let taken = response::take_head(ex, cx, plan, &head);
     origin.inbound.head = head;
+    let has_trailers = origin.inbound.head.fields.has(Token::TRAILER);
+    keep_fields(ex, &mut origin);
     if let ControlFlow::Break(flow) = taken {
         ex.upstream_redirected = true;
         finish_unread(ex, cx, origin);
@@ -473,7 +471,7 @@ fn judge(
         ex.response.content_length = origin.inbound.head.content_length;
     }
     if settings.proxy_pass_trailers && origin.inbound.head.chunked {
-        ex.response.expect_trailers = origin.inbound.head.fields.has(Token::TRAILER);
+        ex.response.expect_trailers = has_trailers;
     }
     ex.response.body = if status == 101 {
         Body::Tunnel(origin)
@@ -483,13 +481,13 @@ fn judge(
     ControlFlow::Break(Flow::Answer)
 }
 
-/// `$upstream_http_*` read the fields until the exchange ends.
-fn keep_fields(ex: &mut Exchange, origin: &Origin) {
-    ex.upstream_fields.clone_from(&origin.inbound.head.fields);
+/// `$upstream_http_*` read the fields until the exchange ends; the origin gets the storage of earlier ones for them.
+fn keep_fields(ex: &mut Exchange, origin: &mut Origin) {
+    std::mem::swap(&mut ex.upstream_fields, &mut origin.inbound.head.fields);
 }
 
 /// The response was received (or is not wanted further): books it, and pools the connection if it can be used again.
-pub fn finish(ex: &mut Exchange, cx: Cx<'_>, origin: Box<Origin>) {
+pub fn finish(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) {
     let now = cx.local.clock.mono();
     let status = origin.inbound.head.status;
     end_attempt(ex, cx, &origin, status);
@@ -513,52 +511,48 @@ pub fn finish(ex: &mut Exchange, cx: Cx<'_>, origin: Box<Origin>) {
     }
     let reusable = origin.is_reusable();
     let location = ex.location;
-    let (conn, mut selection, head) = origin.finish(&cx.local.buffers);
+    let (conn, mut selection) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
     selection.report(Outcome::Ok, now);
-    ex.upstream_head = head;
     if reusable {
         cx.generation.pool.put(conn, location, now);
     }
 }
 
 /// Ends an exchange whose body is not wanted: the connection is only kept when the body is already over.
-fn finish_unread(ex: &mut Exchange, cx: Cx<'_>, mut origin: Box<Origin>) {
+fn finish_unread(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) {
     // A fault here spoils the connection, which is all that matters of it.
     let _ = origin.inbound.step();
     finish_quietly(ex, cx, origin);
 }
 
 /// [`finish`] without complaints about bytes that nobody asked for.
-fn finish_quietly(ex: &mut Exchange, cx: Cx<'_>, origin: Box<Origin>) {
+fn finish_quietly(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) {
     let now = cx.local.clock.mono();
     end_attempt(ex, cx, &origin, origin.inbound.head.status);
     let reusable = origin.is_reusable();
     let location = ex.location;
-    let (conn, mut selection, head) = origin.finish(&cx.local.buffers);
+    let (conn, mut selection) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
     selection.report(Outcome::Ok, now);
-    ex.upstream_head = head;
     if reusable {
         cx.generation.pool.put(conn, location, now);
     }
 }
 
 /// The client's side failed: the connection to the origin goes with it, and the origin is not to blame.
-pub fn abandon(ex: &mut Exchange, cx: Cx<'_>, origin: Box<Origin>) {
+pub fn abandon(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) {
     let status = origin.inbound.head.status;
     end_attempt(ex, cx, &origin, status);
-    let (_, mut selection, head) = origin.finish(&cx.local.buffers);
+    let (_, mut selection) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
     selection.report(Outcome::Ok, cx.local.clock.mono());
-    ex.upstream_head = head;
 }
 
 /// The origin failed in the middle of its body.
-pub fn cut(ex: &mut Exchange, cx: Cx<'_>, origin: Box<Origin>, fault: &Fault) {
+pub fn cut(ex: &mut Exchange, cx: Cx<'_>, origin: Lease, fault: &Fault) {
     let status = origin.inbound.head.status;
     end_attempt(ex, cx, &origin, status);
-    let (_, mut selection, head) = origin.finish(&cx.local.buffers);
+    let (_, mut selection) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
     // As in nginx: a peer that sent a good head is not to blame for the rest.
     selection.report(Outcome::Ok, cx.local.clock.mono());
-    ex.upstream_head = head;
     let text = match fault {
         Fault::Closed => Trouble::Closed,
         Fault::TimedOut => Trouble::TimedOut,
@@ -591,15 +585,14 @@ fn end_attempt(ex: &mut Exchange, cx: Cx<'_>, origin: &Origin, status: u16) {
 }
 
 /// The sweep saw the client leave while its upstream was working: 499.
-fn client_gone(ex: &mut Exchange, cx: Cx<'_>, origin: Box<Origin>) -> Flow {
+fn client_gone(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) -> Flow {
     let text = format_args!(
         "client prematurely closed connection, so upstream connection is closed too while sending request to upstream"
     );
     log::error(ex, cx, LogLevel::Info, text);
     end_attempt(ex, cx, &origin, 0);
-    let (_, mut selection, head) = origin.finish(&cx.local.buffers);
+    let (_, mut selection) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
     selection.report(Outcome::Ok, cx.local.clock.mono());
-    ex.upstream_head = head;
     ex.close = true;
     Flow::Error(499)
 }

@@ -16,7 +16,7 @@ use crate::net::file::{self, File};
 use crate::net::stream::{How, Idle};
 use crate::proto::h1::body::{BodyDecoder, BodyStep, ChunkedDecoder, LengthBody};
 use crate::proto::h1::encode;
-use crate::proto::h1::parse::{HeadLimits, Parsed, RequestParser};
+use crate::proto::h1::parse::{HeadLimits, Parsed, RequestError, RequestParser};
 use crate::proto::head::Method;
 use crate::proto::head::{Fields, RequestHead, Version};
 use crate::proto::tokens::Token;
@@ -232,6 +232,11 @@ impl Conn {
                 return self.ended_in_head(head);
             }
         }
+    }
+
+    /// Appends what the log says of a head that broke a rule, with the line that did.
+    pub fn describe(&self, error: RequestError, head: &RequestHead, out: &mut Vec<u8>) {
+        self.parser.describe(error, head, out);
     }
 
     /// Forgets the previous request.

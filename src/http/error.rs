@@ -239,3 +239,38 @@ pub fn cycle(ex: &mut Exchange, cx: Cx<'_>, doing: &str, target: &[u8]) -> Flow 
     );
     Flow::Error(500)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_statuses() {
+        for (status, want) in [
+            (301, Some("301 Moved Permanently")),
+            (304, None),
+            (306, None),
+            (400, Some("400 Bad Request")),
+            (417, None),
+            (494, Some("400 Bad Request")),
+            (498, Some("404 Not Found")),
+            (499, None),
+            (504, Some("504 Gateway Time-out")),
+            (506, None),
+            (799, None),
+        ] {
+            assert_eq!(Page::of(status).map(|page| page.headline), want, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_page_with_a_second_line() {
+        let mut out = Vec::new();
+        let page = Page::of(494).expect("494 has a page");
+        page.write(&mut out, b"name");
+        let text = String::from_utf8_lossy(&out);
+        assert!(text.contains("<title>400 Request Header Or Cookie Too Large</title>"));
+        assert!(text.contains("<h1>400 Bad Request</h1></center>\r\n<center>Request Header Or Cookie Too Large</center>"));
+        assert!(page.size(4, false) >= out.len());
+    }
+}

@@ -58,24 +58,29 @@ pub fn refuse(ex: &mut Exchange, cx: Cx<'_>, why: Refusal) -> Flow {
     ex.discard_body = true;
     ex.close = true;
     ex.target_unchanged = false;
-    let (text, status) = match why {
-        Refusal::Bad(error) => (error.message(), error.status()),
+    let status = match why {
+        Refusal::Bad(error) => {
+            let mut text = cx.local.buffers.take(256);
+            ex.stream.h1().describe(error, &ex.head, &mut text);
+            log::error(ex, cx, LogLevel::Info, format_args!("{}", Text(&text)));
+            cx.local.buffers.give(text);
+            return Flow::Error(error.status());
+        }
         Refusal::TimedOut => {
             ex.client_timed_out = true;
-            (
-                "client timed out (110: Connection timed out) while reading client request headers",
-                408,
-            )
+            let text =
+                "client timed out (110: Connection timed out) while reading client request headers";
+            log::error(ex, cx, LogLevel::Info, format_args!("{text}"));
+            408
         }
         Refusal::Aborted => {
             let text = "client prematurely closed connection while reading client request headers";
             log::error(ex, cx, LogLevel::Info, format_args!("{text}"));
-            ex.response.status = 400;
-            return Flow::Close;
+            400
         }
     };
-    log::error(ex, cx, LogLevel::Info, format_args!("{text}"));
-    Flow::Error(status)
+    ex.response.status = status;
+    Flow::Close
 }
 
 /// Sends the request back to the search for a location.

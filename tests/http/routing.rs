@@ -163,3 +163,26 @@ fn internal_locations_are_hidden() {
     assert_eq!(site.get("/go").body, "in");
     assert_eq!(site.get("/page").body, "in");
 }
+
+#[test]
+fn bad_heads_are_described() {
+    let mut site = Site::new("error_log %%ROOT%%/info.log info; server { listen 80; }");
+    for (head, want) in [
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nX Y: 1\r\n\r\n",
+            "client sent invalid header line: \"X\\x20...\"",
+        ),
+        (
+            "GET / HTTP/1.1\r\n\r\n",
+            "client sent HTTP/1.1 request without \"Host\" header",
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+            "client sent duplicate host header: \"Host: b\"",
+        ),
+    ] {
+        assert_eq!(site.send(head).status, 400, "{head}");
+        let lines = site.lines().concat();
+        assert!(lines.contains(want), "{want} in {lines}");
+    }
+}

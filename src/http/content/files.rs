@@ -470,3 +470,35 @@ fn try_last(last: &TryLast, name: &mut Vec<u8>, ex: &mut Exchange, cx: Cx<'_>) -
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_leave_their_root() {
+        for (root, below, want) in [
+            ("/srv/www", "/a/b", false),
+            ("/srv/www", "/a..b/..c/d..", false),
+            ("/srv/www", "/../x", true),
+            ("/srv/www", "/a/..", true),
+            ("/srv/www/", "../x", true),
+            ("/srv/www/", "..", true),
+            ("/srv/www/", "..x", false),
+            // A root without its final slash continues in the same segment.
+            ("/srv/www", "../x", false),
+            ("/srv/.", "./x", true),
+            // What the configuration itself says is its own business.
+            ("/srv/..", "/x", false),
+            ("/srv/../www", "/x", false),
+            ("/srv/www", "/a\0b", true),
+        ] {
+            let path = Path {
+                bytes: [root.as_bytes(), below.as_bytes()].concat(),
+                root: root.len(),
+                climbs: false,
+            };
+            assert_eq!(path.is_unsafe(), want, "{root} {below}");
+        }
+    }
+}

@@ -12,7 +12,13 @@ pub(super) fn value(builtin: Builtin, ex: &Exchange, out: &mut Vec<u8>) -> bool 
     let Some(show) = presenter(builtin) else {
         return false;
     };
-    for (index, attempt) in ex.attempts.iter().enumerate() {
+    list(&ex.attempts, show, out);
+    !ex.attempts.is_empty()
+}
+
+/// Appends what is shown of each attempt, joined.
+fn list(attempts: &[Attempt], show: fn(&Attempt, &mut Vec<u8>), out: &mut Vec<u8>) {
+    for (index, attempt) in attempts.iter().enumerate() {
         if index > 0 {
             let separator: &[u8] = if attempt.after_redirect {
                 b" : "
@@ -23,7 +29,6 @@ pub(super) fn value(builtin: Builtin, ex: &Exchange, out: &mut Vec<u8>) -> bool 
         }
         show(attempt, out);
     }
-    !ex.attempts.is_empty()
 }
 
 /// How one attempt is shown.
@@ -64,4 +69,41 @@ fn time(ms: Option<u64>, out: &mut Vec<u8>) {
 pub(super) fn seconds(ms: u64, out: &mut Vec<u8>) {
     // Writing to a Vec cannot fail.
     let _ = write!(out, "{}.{:03}", ms / 1000, ms % 1000);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_are_joined() {
+        let attempt = |addr: &'static str, status, response_ms, after_redirect| Attempt {
+            addr: bytes::Bytes::from_static(addr.as_bytes()),
+            status,
+            response_ms,
+            response_length: 7,
+            after_redirect,
+            ..Attempt::default()
+        };
+        let attempts = [
+            attempt("10.0.0.1:80", 502, None, false),
+            attempt("unix:/s", 0, Some(5), false),
+            attempt("10.0.0.2:80", 200, Some(12_034), true),
+        ];
+        for (builtin, want) in [
+            (Builtin::UpstreamAddr, "10.0.0.1:80, unix:/s : 10.0.0.2:80"),
+            (Builtin::UpstreamStatus, "502, - : 200"),
+            (Builtin::UpstreamResponseTime, "-, 0.005 : 12.034"),
+            (Builtin::UpstreamConnectTime, "-, - : -"),
+            (Builtin::UpstreamResponseLength, "7, 7 : 7"),
+        ] {
+            let mut out = Vec::new();
+            list(
+                &attempts,
+                presenter(builtin).expect("one of ours"),
+                &mut out,
+            );
+            assert_eq!(String::from_utf8_lossy(&out), want, "{builtin:?}");
+        }
+    }
 }

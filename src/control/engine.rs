@@ -135,6 +135,9 @@ impl Engine {
         logs: &Logs,
         sockets: Vec<OwnedFd>,
     ) -> Result<(), String> {
+        if self.retiring.is_empty() {
+            self.scribe.forget_others(&self.plan);
+        }
         self.retiring.push((self.epoch, self.threads.len()));
         self.plan = Arc::new(plan);
         self.epoch = bundle.generation;

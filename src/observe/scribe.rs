@@ -86,6 +86,8 @@ pub(super) enum Job {
     Send { sink: SinkId, datagrams: Vec<u8> },
     /// A new place, or a new file for an old one.
     Set { sink: SinkId, outlet: Outlet },
+    /// Close a place that nobody writes to any more.
+    Forget(SinkId),
     /// Answer when everything before is done.
     Sync(SyncSender<()>),
 }
@@ -94,7 +96,7 @@ pub(super) enum Job {
 #[derive(Clone)]
 pub struct Scribe {
     jobs: SyncSender<Job>,
-    known: Arc<Mutex<Vec<Key>>>,
+    known: Arc<Mutex<Vec<Option<Key>>>>,
 }
 
 /// What makes two places the same.
@@ -104,6 +106,17 @@ enum Key {
     Stderr,
     Syslog(model::Syslog),
     Memory(u64),
+}
+
+impl Key {
+    fn of(target: &LogTarget) -> Self {
+        match target {
+            LogTarget::File(path) => Self::File(path.clone()),
+            LogTarget::Stderr => Self::Stderr,
+            LogTarget::Syslog(syslog) => Self::Syslog(syslog.clone()),
+            LogTarget::Memory(size) => Self::Memory(*size),
+        }
+    }
 }
 
 impl Scribe {
@@ -144,17 +157,12 @@ impl Scribe {
 
     /// The number of a place, whose file is taken from `files` when it is there.
     pub fn number_of(&self, target: &LogTarget, files: &Files) -> SinkId {
-        let key = match target {
-            LogTarget::File(path) => Key::File(path.clone()),
-            LogTarget::Stderr => Key::Stderr,
-            LogTarget::Syslog(syslog) => Key::Syslog(syslog.clone()),
-            LogTarget::Memory(size) => Key::Memory(*size),
-        };
+        let key = Key::of(target);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let (index, fresh) = match known.iter().position(|k| *k == key) {
+        let (index, fresh) = match known.iter().position(|k| k.as_ref() == Some(&key)) {
             Some(index) => (index, false),
             None => {
-                known.push(key.clone());
+                known.push(Some(key.clone()));
                 (known.len() - 1, true)
             }
         };
@@ -186,10 +194,23 @@ impl Scribe {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         for (index, key) in known.iter().enumerate() {
-            if let Key::File(path) = key
+            if let Some(Key::File(path)) = key
                 && let Some(file) = files.get(path)
             {
                 self.set(SinkId(index as u32), Outlet::File(Arc::clone(file)));
+            }
+        }
+    }
+
+    /// Closes the places that `plan` does not have. Called by control when no older plan is in use.
+    pub fn forget_others(&self, plan: &Plan) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for (index, slot) in known.iter_mut().enumerate() {
+            let used = |key: &Key| plan.logs.iter().any(|target| Key::of(target) == *key);
+            if slot.as_ref().is_some_and(|key| !used(key)) {
+                *slot = None;
+                // The thread lives as long as this handle does.
+                let _ = self.jobs.send(Job::Forget(SinkId(index as u32)));
             }
         }
     }
@@ -287,6 +308,11 @@ impl Writer {
                     }
                     self.outlets[index] = Some(outlet);
                     self.resting.remove(&sink);
+                }
+                Job::Forget(sink) => {
+                    if let Some(outlet) = self.outlets.get_mut(sink.0 as usize) {
+                        *outlet = None;
+                    }
                 }
                 Job::Sync(done) => _ = done.send(()),
             }

@@ -53,9 +53,9 @@ def free_port():
         return s.getsockname()[1]
 
 
-def wait_port(port, process, name):
+def wait_port(port, process, name, patience):
     """Waits until a port accepts; ends the script when the process dies first."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + patience
     while time.monotonic() < end:
         if process.poll() is not None:
             sys.exit(f"{name} ended at once; see {OUT}/{name}")
@@ -69,7 +69,7 @@ def wait_port(port, process, name):
 class Server:
     """A server in the foreground, pinned to one core."""
 
-    def __init__(self, name, core, make):
+    def __init__(self, name, core, make, patience=10):
         """`make(folder, port)` writes the configuration and returns the command line."""
         self.name = name
         self.folder = os.path.join(OUT, name)
@@ -83,7 +83,7 @@ class Server:
             ["taskset", "-c", str(core)] + command, cwd=self.folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL
         )
         atexit.register(self.stop)
-        wait_port(self.port, self.process, name)
+        wait_port(self.port, self.process, name, patience)
 
     def pids(self):
         """The process and all its descendants."""

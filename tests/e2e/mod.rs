@@ -11,6 +11,7 @@ mod files;
 mod framing;
 mod headers;
 mod log;
+mod peer;
 mod process;
 mod proxy_pass;
 mod resolver;

@@ -13,6 +13,7 @@
 pub mod client;
 pub mod dns;
 pub mod origin;
+pub mod peer;
 pub mod ports;
 pub mod proxy;
 pub mod wait;

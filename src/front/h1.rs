@@ -161,6 +161,8 @@ impl Conn {
     /// Waits for the first byte of the next request, `within` at most. Holds no buffer while it waits. With
     /// `patience`, a wait that lasts longer than it ends with [`Waited::Long`], to be continued from a smaller task.
     pub async fn wait(&mut self, within: Duration, patience: Option<Duration>) -> Waited {
+        // Only bytes that were here before the wait are pipelined.
+        self.info.pipelined.set(self.at < self.input.len());
         if self.at < self.input.len() {
             return Waited::Ready;
         }
@@ -180,6 +182,7 @@ impl Conn {
 
     /// [`Conn::wait`] with a receive under way, which makes the request that comes cheaper.
     pub async fn wait_warm(&mut self, within: Duration, buffers: &BufPool) -> Waited {
+        self.info.pipelined.set(false);
         let buf = buffers.take(WARM_BYTES);
         let (idle, buf) = self.socket.rx.wait_idle_receiving(within, buf).await;
         if matches!(idle, Ok(Idle::Ready)) {
@@ -200,7 +203,6 @@ impl Conn {
     ) -> Decoded {
         self.begin();
         self.socket.rx.begin();
-        self.info.pipelined.set(self.at < self.input.len());
         let mut armed = false;
         loop {
             match self.parser.parse(&self.input[self.at..], limits, head) {

@@ -210,7 +210,9 @@ fn a_connection_that_came_before_a_quit_is_still_answered() {
     // The first answer on another connection shows that this one was accepted too.
     proxy.get("/");
     proxy.signal(QUIT);
-    proxy.wait_log("error.log", "gracefully shutting down");
+    wait::until("the listener to close", || {
+        std::net::TcpStream::connect(proxy.addr()).is_err()
+    });
     let got = client.get("/").response();
     assert_eq!(
         (got.text(), got.field("connection")),

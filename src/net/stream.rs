@@ -846,7 +846,10 @@ mod tests {
             assert_eq!(b.rx.wait_idle(long).await.unwrap(), Idle::Ready);
             let (idle, ()) = join2(b.rx.wait_idle(long), async {
                 // Under epoll the wait is over already.
-                assert_eq!(deadlines.close_idle(usize::MAX, true), deadlines.idle_count());
+                assert_eq!(
+                    deadlines.close_idle(usize::MAX, true),
+                    deadlines.idle_count()
+                );
             })
             .await;
             // A drain does not cut off a request that is already here.

@@ -10,6 +10,8 @@ mod drain;
 mod pool;
 mod run;
 mod service;
+#[cfg(test)]
+mod warm_tests;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;

@@ -7,6 +7,8 @@
 )]
 
 pub mod both;
+#[cfg(test)]
+pub mod count;
 pub mod disk;
 pub mod duplex;
 pub mod fd;

@@ -1,0 +1,134 @@
+//! A warm shard allocates nothing for a request: counted, not claimed.
+
+#![expect(
+    clippy::disallowed_types,
+    reason = "the client and the origin of this test block in threads of their own"
+)]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Http, Setup, start};
+use crate::mail::{ListenSocket, Mail, NewPlan, Post, Target};
+use crate::net::bell;
+use crate::net::runtime::{Prefer, RING_ENTRIES_DEFAULT, probe};
+use crate::net::sys::count;
+use crate::observe::{Counters, Scribe};
+use crate::plan::{ListenerId, Plan};
+
+const BODY: usize = 1024;
+
+/// Answers every request on every connection with the same bytes.
+fn origin() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\nServer: o\r\nContent-Type: text/plain\r\nContent-Length: {BODY}\r\n\r\n"
+                );
+                let answer = [head.into_bytes(), vec![b'x'; BODY]].concat();
+                let mut buf = [0; 4096];
+                while stream.read(&mut buf).is_ok_and(|n| n > 0) {
+                    stream.write_all(&answer).unwrap();
+                }
+            });
+        }
+    });
+    at
+}
+
+fn plan(origin: SocketAddr, port: u16) -> Plan {
+    let (plan, _) = crate::plan::compile::testing::from_text(&format!(
+        "events {{ }} http {{ access_log off; upstream o {{ server {origin}; keepalive 8; }} \
+         server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://o; proxy_http_version 1.1; \
+         proxy_set_header Connection \"\"; proxy_set_header Host $host; proxy_set_header X-Real-IP $remote_addr; \
+         proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header X-Forwarded-Proto $scheme; \
+         }} }} }}"
+    ))
+    .unwrap_or_else(|diags| panic!("{diags:?}"));
+    plan
+}
+
+/// One exchange over a connection that is kept; allocates nothing itself.
+fn ask(stream: &mut TcpStream, buf: &mut [u8]) {
+    stream
+        .write_all(
+            b"GET /a/b?c=d HTTP/1.1\r\nHost: example.com\r\nUser-Agent: t\r\nAccept: */*\r\n\r\n",
+        )
+        .unwrap();
+    let mut len = 0;
+    loop {
+        len += stream.read(&mut buf[len..]).unwrap();
+        if let Some(head) = memchr::memmem::find(&buf[..len], b"\r\n\r\n")
+            && len >= head + 4 + BODY
+        {
+            assert!(buf.starts_with(b"HTTP/1.1 200 OK\r\n"));
+            assert_eq!(len, head + 4 + BODY);
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_warm_request_allocates_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let plan = Arc::new(plan(origin(), at.port()));
+    let bells = vec![bell::event().unwrap(), bell::event().unwrap()];
+    let (post, mut inboxes) = Post::new(bells);
+    let _control = inboxes.pop().unwrap();
+    let setup = Setup {
+        core: None,
+        choice: probe(Prefer::Auto),
+        ring_entries: RING_ENTRIES_DEFAULT,
+        sockets_max: 64,
+    };
+    let counters = Counters::shards(1).remove(0);
+    let scribe = Scribe::start().unwrap();
+    let shard = start(setup, inboxes.pop().unwrap(), post.clone(), move |parts| {
+        count::watch();
+        Http::new(parts, counters, scribe, 7)
+    })
+    .unwrap();
+    let socket = ListenSocket {
+        key: 1,
+        listener: ListenerId(0),
+        fd: Some(OwnedFd::from(listener)),
+    };
+    let new = NewPlan {
+        epoch: 1,
+        plan,
+        sockets: vec![socket],
+    };
+    assert!(post.send(Target(0), Mail::NewPlan(Box::new(new))).is_ok());
+
+    let mut client = TcpStream::connect(at).unwrap();
+    client
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    let mut buf = [0; 8192];
+    for _ in 0..50 {
+        ask(&mut client, &mut buf);
+    }
+    // What recurs beside requests (the sweep, the logs) may allocate now and then: a few in hundreds are not a
+    // request's.
+    let before = count::total();
+    for _ in 0..500 {
+        ask(&mut client, &mut buf);
+    }
+    let allocated = count::total() - before;
+    assert!(
+        allocated < 50,
+        "{allocated} allocations in 500 warm requests"
+    );
+
+    drop(client);
+    assert!(post.send(Target(0), Mail::Stop).is_ok());
+    shard.join().unwrap().unwrap();
+}

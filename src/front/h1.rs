@@ -4,6 +4,7 @@
 //! Drives `proto::h1`'s codecs over a socket and decides nothing that a codec can decide. A connection that waits
 //! for its next request holds no buffer. Start at [`Conn::read_head`].
 
+use std::future::Future;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -98,6 +99,18 @@ pub enum Waited {
     Long,
 }
 
+impl Waited {
+    /// Reads the result of [`Conn::wait_on`].
+    #[must_use]
+    pub fn of(idle: &io::Result<Idle>) -> Self {
+        match idle {
+            Ok(Idle::Ready) => Self::Ready,
+            Ok(Idle::Long) => Self::Long,
+            Ok(Idle::Expired | Idle::Drained) | Err(_) => Self::Over,
+        }
+    }
+}
+
 /// How a connection ends its exchange.
 #[derive(Clone, Copy, Debug)]
 pub struct Ending {
@@ -167,11 +180,16 @@ impl Conn {
             return Waited::Ready;
         }
         let idle = self.socket.rx.wait_idle_patiently(Some(within), patience);
-        match idle.await {
-            Ok(Idle::Ready) => Waited::Ready,
-            Ok(Idle::Long) => Waited::Long,
-            Ok(Idle::Expired | Idle::Drained) | Err(_) => Waited::Over,
-        }
+        Waited::of(&idle.await)
+    }
+
+    /// As [`Conn::wait`], for a connection that has waited long already: [`Waited::of`] reads the result. Adds
+    /// nothing to the future, which is most of what an idle connection costs.
+    pub fn wait_on(
+        &mut self,
+        within: Duration,
+    ) -> impl Future<Output = io::Result<Idle>> + use<'_> {
+        self.socket.rx.wait_idle(Some(within))
     }
 
     /// Whether a wait may hold a buffer: pipelined bytes need none, and only so many connections of a shard may.

@@ -81,6 +81,19 @@ pub struct SendHalf {
 /// Marks a socket as idle while it lives, so that a dropped wait leaves no mark.
 struct Waiting<'a>(&'a Socket);
 
+impl<'a> Waiting<'a> {
+    fn begin(socket: &'a Socket, after: Option<Duration>, patience: Option<Duration>) -> Self {
+        if let Some(after) = after {
+            socket.deadlines.arm_recv(socket.slot, after);
+        }
+        if let Some(patience) = patience {
+            socket.deadlines.arm_patience(socket.slot, patience);
+        }
+        socket.deadlines.set_idle(socket.slot, true);
+        Self(socket)
+    }
+}
+
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.deadlines.set_idle(self.0.slot, false);
@@ -298,6 +311,28 @@ impl Socket {
     fn expired(&self) -> Option<Expired> {
         self.deadlines.expired(self.slot)
     }
+
+    /// What a wait that found something found.
+    fn after_idle(&self) -> Idle {
+        self.ready.set(true);
+        if self.expired().is_some() {
+            Idle::Expired
+        } else if self.deadlines.drained(self.slot) && self.is_at_end() {
+            Idle::Drained
+        } else {
+            Idle::Ready
+        }
+    }
+
+    /// Whether nothing more will be received.
+    fn is_at_end(&self) -> bool {
+        let mut byte = [0u8; 1];
+        let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+        matches!(
+            rustix::net::recv(self.io.as_fd(), &mut byte[..], flags),
+            Ok((0, _))
+        )
+    }
 }
 
 fn timed_out() -> io::Error {
@@ -390,48 +425,43 @@ impl RecvHalf {
 
     /// Waits for a connection's next request without holding a buffer: a drain or the sweep may end it. `after` is
     /// the keep-alive time.
-    pub async fn wait_idle(&mut self, after: Option<Duration>) -> io::Result<Idle> {
-        self.wait_idle_patiently(after, None).await
+    pub fn wait_idle(
+        &mut self,
+        after: Option<Duration>,
+    ) -> impl Future<Output = io::Result<Idle>> + use<'_> {
+        self.wait_idle_patiently(after, None)
     }
 
     /// [`RecvHalf::wait_idle`] that ends with [`Idle::Long`] when it lasts longer than `patience`, so that the
-    /// caller can wait on from a smaller task.
-    pub async fn wait_idle_patiently(
+    /// caller can wait on from a smaller task. The future is kept small: it is most of what an idle connection costs.
+    pub fn wait_idle_patiently(
         &mut self,
         after: Option<Duration>,
         patience: Option<Duration>,
-    ) -> io::Result<Idle> {
-        let (deadlines, slot) = (&self.0.deadlines, self.0.slot);
-        if let Some(after) = after {
-            deadlines.arm_recv(slot, after);
-        }
-        if let Some(patience) = patience {
-            deadlines.arm_patience(slot, patience);
-        }
-        deadlines.set_idle(slot, true);
-        let waiting = Waiting(&self.0);
-        let mut readable = pin!(self.0.io.readable());
-        let result = poll_fn(|cx| match readable.as_mut().poll(cx) {
-            Poll::Ready(result) => Poll::Ready(Some(result)),
-            Poll::Pending if patience.is_some() && deadlines.poll_patience(slot, cx) => {
-                Poll::Ready(None)
+    ) -> impl Future<Output = io::Result<Idle>> + use<'_> {
+        let waiting = Waiting::begin(&self.0, after, patience);
+        let patient = patience.is_none();
+        async move {
+            let socket = waiting.0;
+            let result = {
+                let mut readable = pin!(socket.io.readable());
+                poll_fn(|cx| match readable.as_mut().poll(cx) {
+                    Poll::Ready(result) => Poll::Ready(Some(result)),
+                    Poll::Pending if patient => Poll::Pending,
+                    Poll::Pending if socket.deadlines.poll_patience(socket.slot, cx) => {
+                        Poll::Ready(None)
+                    }
+                    Poll::Pending => Poll::Pending,
+                })
+                .await
+            };
+            drop(waiting);
+            match result {
+                Some(result) => result?,
+                None => return Ok(Idle::Long),
             }
-            Poll::Pending => Poll::Pending,
-        })
-        .await;
-        drop(waiting);
-        match result {
-            Some(result) => result?,
-            None => return Ok(Idle::Long),
+            Ok(socket.after_idle())
         }
-        self.0.ready.set(true);
-        Ok(if deadlines.expired(slot).is_some() {
-            Idle::Expired
-        } else if deadlines.drained(slot) && self.is_at_end() {
-            Idle::Drained
-        } else {
-            Idle::Ready
-        })
     }
 
     /// [`RecvHalf::wait_idle`] with a receive instead of a poll: one operation less for each request, at the price of a
@@ -442,9 +472,7 @@ impl RecvHalf {
         buf: Vec<u8>,
     ) -> (io::Result<Idle>, Vec<u8>) {
         let socket = self.0.clone();
-        socket.deadlines.arm_recv(socket.slot, after);
-        socket.deadlines.set_idle(socket.slot, true);
-        let waiting = Waiting(&socket);
+        let waiting = Waiting::begin(&socket, Some(after), None);
         let (result, buf) = self.recv(buf).await;
         drop(waiting);
         let idle = result.map(|n| match n {
@@ -458,16 +486,6 @@ impl RecvHalf {
     /// A request begins: from now on the connection belongs to the configuration that is in force.
     pub fn begin(&self) {
         self.0.deadlines.begin(self.0.slot);
-    }
-
-    /// Whether nothing more will be received.
-    fn is_at_end(&self) -> bool {
-        let mut byte = [0u8; 1];
-        let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
-        matches!(
-            rustix::net::recv(self.0.io.as_fd(), &mut byte[..], flags),
-            Ok((0, _))
-        )
     }
 
     /// Shuts a direction of the socket down.

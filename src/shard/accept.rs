@@ -1,6 +1,7 @@
 //! Listeners of a shard and the connections that come from them: accept loops that rest when descriptors run out,
 //! the limit on open sockets, and the tasks that serve and park.
 
+use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
@@ -98,7 +99,7 @@ impl<S: Serve> Shard<S> {
 }
 
 /// Serves one connection until it ends or idles.
-async fn serve<S: Serve>(shard: Rc<Shard<S>>, begin: Begin<S::Parked>) {
+async fn serve<S: Serve>(shard: Rc<Shard<S>>, begin: Begin<S>) {
     match catch(|| S::serve(shard.clone(), begin)).await {
         Ok(After::Park(parked)) => {
             runtime::spawn(park(shard, parked));
@@ -127,21 +128,24 @@ pub(super) async fn collect<S: Serve>(shard: Rc<Shard<S>>) {
 }
 
 /// Keeps a connection that has nothing to do. This task is all that it costs.
-async fn park<S: Serve>(shard: Rc<Shard<S>>, mut parked: S::Parked) {
+fn park<S: Serve>(shard: Rc<Shard<S>>, mut parked: S::Parked) -> impl Future<Output = ()> {
     shard.parked.set(shard.parked.get() + 1);
-    match catch(|| S::wait(&mut parked)).await {
-        Ok(()) => respawn(shard, parked),
-        Err(message) => {
-            drop(parked);
-            S::event(&shard, Event::Panicked(&message));
-            shard.connections.set(shard.connections.get() - 1);
+    // A block, because an async function would keep its arguments twice.
+    async move {
+        match catch(|| S::wait(&mut parked)).await {
+            Ok(woken) => respawn(shard, parked, woken),
+            Err(message) => {
+                drop(parked);
+                S::event(&shard, Event::Panicked(&message));
+                shard.connections.set(shard.connections.get() - 1);
+            }
         }
     }
 }
 
 /// Apart from [`park`], so that the two kinds of task do not contain each other's type.
-fn respawn<S: Serve>(shard: Rc<Shard<S>>, parked: S::Parked) {
-    runtime::spawn(serve(shard, Begin::Parked(parked)));
+fn respawn<S: Serve>(shard: Rc<Shard<S>>, parked: S::Parked, woken: S::Woken) {
+    runtime::spawn(serve(shard, Begin::Parked(parked, woken)));
 }
 
 async fn accept_from<S: Serve>(shard: Rc<Shard<S>>, listener: Rc<Listener>, stop: Rc<Notify>) {

@@ -31,17 +31,21 @@ pub trait Serve: Sized + 'static {
     /// A connection between two requests. Small: thousands of them wait at once.
     type Parked: 'static;
 
+    /// How a wait of a parked connection ended.
+    type Woken: 'static;
+
     /// The first act of the shard, on its thread: duties are spawned here.
     fn started(shard: &Rc<Shard<Self>>);
 
     /// Serves a connection until it ends, or has nothing to do. A panic in it ends this connection only.
     fn serve(
         shard: Rc<Shard<Self>>,
-        begin: Begin<Self::Parked>,
+        begin: Begin<Self>,
     ) -> impl Future<Output = After<Self::Parked>> + 'static;
 
-    /// Waits until a parked connection has something to do: bytes, its end, its time.
-    fn wait(parked: &mut Self::Parked) -> impl Future<Output = ()>;
+    /// Waits until a parked connection has something to do: bytes, its end, its time. The future is most of what an
+    /// idle connection costs.
+    fn wait(parked: &mut Self::Parked) -> impl Future<Output = Self::Woken>;
 
     /// Takes a message that is not the shard's own matter. [`Mail::NewPlan`] is: it calls
     /// [`Shard::set_listeners`] with the sockets that come with it.
@@ -55,11 +59,11 @@ pub trait Serve: Sized + 'static {
 }
 
 /// Where serving begins.
-pub enum Begin<P> {
+pub enum Begin<S: Serve> {
     /// A new connection.
     Accepted(Accepted),
     /// A parked one that has something to do.
-    Parked(P),
+    Parked(S::Parked, S::Woken),
 }
 
 /// What becomes of a connection.

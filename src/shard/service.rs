@@ -4,6 +4,8 @@
 //! lasts. Start at [`Http::connection`].
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use crate::http::local::{Generation, Local};
 use crate::mail::{Mail, NewPlan, PeerState};
 use crate::net::clock::Clock;
 use crate::net::listener::Accepted;
+use crate::net::stream::Idle;
 use crate::net::{clock, runtime};
 use crate::observe::counters::{Count, Gauge, Held};
 use crate::observe::scribe::Files;
@@ -60,8 +63,6 @@ pub struct Client {
     home: Rc<Home>,
     /// How long the next request may take to begin.
     within: Duration,
-    /// How the wait for it ended, when it has.
-    waited: Option<Waited>,
     _active: Held,
 }
 
@@ -121,17 +122,20 @@ impl Http {
             conn,
             home,
             within,
-            waited: None,
             _active: active,
         })
     }
 
     /// Serves a connection until it ends or idles.
-    async fn connection(shard: Rc<Shard<Self>>, mut client: Client) -> After<Client> {
+    async fn connection(
+        shard: Rc<Shard<Self>>,
+        mut client: Client,
+        mut waited: Option<Waited>,
+    ) -> After<Client> {
         let service = &shard.service;
         let buffers = &service.local.buffers;
         loop {
-            let waited = match client.waited.take() {
+            let waited = match waited.take() {
                 Some(waited) => waited,
                 None if client.conn.may_wait_warm() => {
                     client.conn.wait_warm(client.within, buffers).await
@@ -155,7 +159,6 @@ impl Http {
                 conn,
                 home,
                 within: _,
-                waited: _,
                 _active,
             } = client;
             exchange.stream = Stream::H1(conn);
@@ -189,7 +192,6 @@ impl Http {
                 conn,
                 home,
                 within,
-                waited: None,
                 _active,
             };
         }
@@ -465,24 +467,25 @@ fn ending(location: &LocationPlan, exchange: &Exchange) -> Ending {
 
 impl Serve for Http {
     type Parked = Client;
+    type Woken = io::Result<Idle>;
 
     fn started(shard: &Rc<Shard<Self>>) {
         runtime::spawn(tick(shard.clone()));
     }
 
-    async fn serve(shard: Rc<Shard<Self>>, begin: Begin<Client>) -> After<Client> {
-        let client = match begin {
-            Begin::Parked(client) => client,
+    async fn serve(shard: Rc<Shard<Self>>, begin: Begin<Self>) -> After<Client> {
+        let (client, waited) = match begin {
+            Begin::Parked(client, woken) => (client, Some(Waited::of(&woken))),
             Begin::Accepted(accepted) => match shard.service.begin(accepted).await {
-                Some(client) => client,
+                Some(client) => (client, None),
                 None => return After::Closed,
             },
         };
-        Self::connection(shard, client).await
+        Self::connection(shard, client, waited).await
     }
 
-    async fn wait(client: &mut Client) {
-        client.waited = Some(client.conn.wait(client.within, None).await);
+    fn wait(client: &mut Client) -> impl Future<Output = io::Result<Idle>> {
+        client.conn.wait_on(client.within)
     }
 
     fn mail(shard: &Rc<Shard<Self>>, mail: Mail) {

@@ -26,6 +26,7 @@ struct Echo {
 
 impl Serve for Echo {
     type Parked = Stream;
+    type Woken = Idle;
 
     fn started(shard: &Rc<Shard<Self>>) {
         let fd = LISTEN.with(|cell| cell.borrow_mut().take());
@@ -42,10 +43,10 @@ impl Serve for Echo {
             .unwrap();
     }
 
-    async fn serve(shard: Rc<Shard<Self>>, begin: Begin<Stream>) -> After<Stream> {
+    async fn serve(shard: Rc<Shard<Self>>, begin: Begin<Self>) -> After<Stream> {
         let mut stream = match begin {
             Begin::Accepted(accepted) => accepted.stream,
-            Begin::Parked(stream) => stream,
+            Begin::Parked(stream, _) => stream,
         };
         let (n, buf) = stream.rx.recv(Vec::new()).await;
         assert!(buf != b"panic", "asked for");
@@ -58,9 +59,11 @@ impl Serve for Echo {
         After::Park(stream)
     }
 
-    async fn wait(parked: &mut Stream) {
+    async fn wait(parked: &mut Stream) -> Idle {
         let idle = parked.rx.wait_idle(Some(Duration::from_secs(60))).await;
-        assert!(matches!(idle, Ok(Idle::Ready | Idle::Drained)));
+        let idle = idle.unwrap();
+        assert!(matches!(idle, Idle::Ready | Idle::Drained));
+        idle
     }
 
     fn mail(shard: &Rc<Shard<Self>>, mail: Mail) {

@@ -38,6 +38,8 @@ pub enum Unreached {
     TimedOut,
     /// The peer cannot be connected to.
     Refused(Trouble),
+    /// We are short of descriptors or memory, which is not the peer's fault.
+    Local(io::Error),
 }
 
 impl Unreached {
@@ -47,6 +49,7 @@ impl Unreached {
             Self::NoLive => Cause::NoLive,
             Self::TimedOut => Cause::Timeout,
             Self::Refused(_) => Cause::Error,
+            Self::Local(_) => Cause::Local,
         }
     }
 
@@ -56,6 +59,7 @@ impl Unreached {
             Self::NoLive => Trouble::NoLive,
             Self::TimedOut => Trouble::TimedOut,
             Self::Refused(trouble) => trouble,
+            Self::Local(error) => Trouble::Socket(error),
         }
     }
 }
@@ -102,6 +106,9 @@ fn address(addr: &PeerAddr) -> Addr {
 
 fn unreached(error: io::Error, target: &Target) -> Unreached {
     use io::ErrorKind as K;
+    if error.raw_os_error().is_some_and(is_ours) {
+        return Unreached::Local(error);
+    }
     match error.kind() {
         // Our own deadline has no number; ETIMEDOUT is the kernel giving up, an error like others.
         K::TimedOut if error.raw_os_error().is_none() => Unreached::TimedOut,
@@ -113,6 +120,14 @@ fn unreached(error: io::Error, target: &Target) -> Unreached {
         }
         _ => Unreached::Refused(Trouble::ConnectTo(target.name.to_vec(), error)),
     }
+}
+
+/// Errors of the socket call itself: EMFILE, ENFILE, ENOBUFS, ENOMEM.
+fn is_ours(number: i32) -> bool {
+    use rustix::io::Errno as E;
+    [E::MFILE, E::NFILE, E::NOBUFS, E::NOMEM]
+        .iter()
+        .any(|errno| errno.raw_os_error() == number)
 }
 
 #[cfg(test)]
@@ -237,5 +252,26 @@ mod tests {
                 );
             }
         });
+    }
+
+    #[test]
+    fn a_lack_of_descriptors_is_not_the_peers_fault() {
+        let target = Target {
+            addr: closed_port(),
+            name: "peer".into(),
+            twin: crate::plan::PeerId(0),
+        };
+        for (number, ours) in [
+            (24, true),
+            (23, true),
+            (105, true),
+            (12, true),
+            (111, false),
+            (99, false),
+        ] {
+            let error = unreached(io::Error::from_raw_os_error(number), &target);
+            assert_eq!(matches!(error, Unreached::Local(_)), ours, "{number}");
+            assert_eq!(error.cause() == Cause::Local, ours);
+        }
     }
 }

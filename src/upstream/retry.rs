@@ -20,6 +20,8 @@ pub enum Cause {
     Timeout,
     /// What came is no response head, or one too large.
     InvalidHeader,
+    /// There was no socket to be had: nobody else is asked, and nobody is to blame.
+    Local,
     /// A response with this status, which `proxy_next_upstream` may reject.
     Status(u16),
 }
@@ -28,7 +30,7 @@ impl Cause {
     /// The word of `proxy_next_upstream` that lets the request move on; none when nothing does.
     fn condition(self) -> Option<NextUpstream> {
         Some(match self {
-            Self::NoLive => return None,
+            Self::NoLive | Self::Local => return None,
             Self::Error => NextUpstream::ERROR,
             Self::Timeout => NextUpstream::TIMEOUT,
             Self::InvalidHeader => NextUpstream::INVALID_HEADER,
@@ -47,6 +49,7 @@ impl Cause {
     pub fn status(self) -> u16 {
         match self {
             Self::Timeout => 504,
+            Self::Local => 500,
             Self::Status(status) => status,
             Self::NoLive | Self::Error | Self::InvalidHeader => 502,
         }
@@ -56,6 +59,7 @@ impl Cause {
     fn outcome(self) -> Outcome {
         match self {
             Self::Status(403 | 404) => Outcome::Next,
+            Self::Local => Outcome::Ok,
             _ => Outcome::Failed,
         }
     }
@@ -250,6 +254,7 @@ mod tests {
                 .collect::<Vec<_>>(),
         );
         assert_eq!(verdict(facts(Cause::NoLive), all, 2), Verdict::GiveUp(502));
+        assert_eq!(verdict(facts(Cause::Local), all, 2), Verdict::GiveUp(500));
     }
 
     #[test]
@@ -391,6 +396,7 @@ mod tests {
             (Cause::Status(429), 1),
             (Cause::Status(403), 0),
             (Cause::Status(404), 0),
+            (Cause::Local, 0),
         ] {
             let mut selection = selection(2);
             let peer = selection.current().unwrap();

@@ -44,6 +44,8 @@ impl Action {
 pub enum Trouble {
     /// No peer was usable.
     NoLive,
+    /// No socket could be had: descriptors or memory are short here.
+    Socket(io::Error),
     /// A connection failed at once; the peer is named.
     ConnectTo(Vec<u8>, io::Error),
     /// A connection failed after a while.
@@ -73,6 +75,7 @@ impl Trouble {
     pub fn level(&self) -> LogLevel {
         match self {
             Self::Disabled => LogLevel::Warn,
+            Self::Socket(_) => LogLevel::Alert,
             Self::ConnectTo(_, e) if !is_common(e) => LogLevel::Crit,
             _ => LogLevel::Error,
         }
@@ -88,11 +91,14 @@ impl Trouble {
                 out.extend_from_slice(b" failed ");
                 write_error(e, out);
             }
+            Self::Socket(e) => failed("socket()", e, out),
             Self::Connect(e) => failed("connect()", e, out),
             Self::TimedOut => {
                 out.extend_from_slice(b"upstream timed out (110: Connection timed out)")
             }
-            Self::Send(e) => failed("send()", e, out),
+            Self::Send(e) => failed("writev()", e, out),
+            // The calls are those that nginx makes in these places; log watchers know them.
+            Self::Recv(e) if while_ == Action::ReadingBody => failed("readv()", e, out),
             Self::Recv(e) => failed("recv()", e, out),
             Self::Closed => out.extend_from_slice(b"upstream prematurely closed connection"),
             Self::InvalidHeader => out.extend_from_slice(b"upstream sent invalid header"),
@@ -179,6 +185,24 @@ mod tests {
                 Action::ReadingHead,
                 LogLevel::Error,
                 "upstream prematurely closed connection while reading response header from upstream",
+            ),
+            (
+                Trouble::Send(io::Error::from_raw_os_error(32)),
+                Action::Sending,
+                LogLevel::Error,
+                "writev() failed (32: Broken pipe) while sending request to upstream",
+            ),
+            (
+                Trouble::Recv(io::Error::from_raw_os_error(104)),
+                Action::ReadingBody,
+                LogLevel::Error,
+                "readv() failed (104: Connection reset by peer) while reading upstream",
+            ),
+            (
+                Trouble::Socket(io::Error::from_raw_os_error(24)),
+                Action::Connecting,
+                LogLevel::Alert,
+                "socket() failed (24: Too many open files) while connecting to upstream",
             ),
             (
                 Trouble::Disabled,

@@ -557,7 +557,10 @@ pub fn cut(ex: &mut Exchange, cx: Cx<'_>, origin: Lease, fault: &Fault) {
         Fault::Closed => Trouble::Closed,
         Fault::TimedOut => Trouble::TimedOut,
         Fault::Body(_) => Trouble::InvalidBody,
-        Fault::Io(error) => Trouble::Recv(std::io::Error::from(error.kind())),
+        Fault::Io(error) => Trouble::Recv(match error.raw_os_error() {
+            Some(number) => std::io::Error::from_raw_os_error(number),
+            None => error.kind().into(),
+        }),
         Fault::Cut => return,
         Fault::Local(error) => {
             log::error(

@@ -759,7 +759,9 @@ impl Conn {
             self.discard_body(ending, buffers).await;
         }
         if self.keeps_alive() && self.body_done {
-            if self.at == self.input.len() {
+            let pipelined = self.at < self.input.len();
+            self.info.pipelined.set(pipelined);
+            if !pipelined {
                 self.give_input(buffers);
             }
             return true;

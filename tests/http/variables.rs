@@ -8,7 +8,7 @@ fn builtins() {
         "$VAR",
         "$host|$request_uri|$uri|$args|$is_args|$request_method|$server_protocol|$scheme|$remote_addr|$remote_port|\
          $server_addr|$server_port|$server_name|$http_x_a|$http_cookie|$cookie_b|$arg_c|$proxy_add_x_forwarded_for|\
-         $remote_user|$hostname|$connection|$connection_requests|$content_length|$content_type|$request|$nginx_version",
+         $remote_user|$hostname|$connection|$connection_requests|$content_length|$content_type|$request|$nginx_version|$pipe",
     ).as_str());
     let answer = site.send(
         "POST /a%20b?c=%31&d HTTP/1.1\r\nHost: S.test:80\r\nX-A: 1\r\nX-a: 2\r\nCookie: a=1; b=2\r\nCookie: e=3\r\n\
@@ -18,7 +18,7 @@ fn builtins() {
     assert_eq!(
         answer.body,
         "s.test|/a%20b?c=%31&d|/a b|c=%31&d|?|POST|HTTP/1.1|http|192.0.2.1|4000|127.0.0.1|80|s.test|1, 2|a=1; b=2; e=3|2|\
-         %31|10.0.0.1, 10.0.0.2, 192.0.2.1|user|box|7|3|5|t/x|POST /a%20b?c=%31&d HTTP/1.1|1.31.5"
+         %31|10.0.0.1, 10.0.0.2, 192.0.2.1|user|box|7|3|5|t/x|POST /a%20b?c=%31&d HTTP/1.1|1.31.5|."
     );
 }
 

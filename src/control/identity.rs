@@ -251,11 +251,7 @@ mod tests {
     #[test]
     fn what_is_absent_is_refused_and_the_other_way_round() {
         assert_eq!(
-            PROBES
-                .iter()
-                .map(|(module, _)| *module)
-                .collect::<Vec<_>>()
-                .len(),
+            PROBES.iter().map(|(module, _)| *module).count(),
             ABSENT.len()
         );
         for (module, line) in PROBES {

@@ -201,7 +201,7 @@ impl Journal {
         self.log(Level::Notice, text);
     }
 
-    /// Makes standard error another name of the first log file, so that the last words of a process are kept.
+    /// Makes standard error another name of the first log file.
     pub fn take_stderr(&self) {
         let file = self.sinks.iter().find_map(|sink| match &sink.outlet {
             Outlet::File(file) => Some(file),

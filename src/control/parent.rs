@@ -335,7 +335,7 @@ impl Parent {
     fn adopt(&mut self, site: Site, index: usize) {
         let old = std::mem::replace(&mut self.site, site);
         self.journal = self.site.journal(&self.journal);
-        self.journal.take_stderr();
+        self.site.take_stderr(&self.journal);
         for bound in &old.bound {
             if !self
                 .site
@@ -359,7 +359,7 @@ impl Parent {
         self.reopen_again = self.pending.is_some();
         self.site.reopen(&self.journal);
         self.journal = self.site.journal(&self.journal);
-        self.journal.take_stderr();
+        self.site.take_stderr(&self.journal);
         let paths: Vec<_> = self
             .site
             .logs

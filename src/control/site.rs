@@ -293,6 +293,8 @@ pub struct Site {
     pub pid: (PathBuf, bool),
     main: Main,
     error_logs: ErrorLogs,
+    /// Some log, of whatever location, goes to standard error.
+    stderr_is_log: bool,
 }
 
 /// How many shards a configuration asks for: a number, or as many as the process may use cores.
@@ -370,6 +372,7 @@ impl Site {
             bound,
             pid,
             error_logs: error_logs(&plan),
+            stderr_is_log: plan.logs.iter().any(|log| *log == LogTarget::Stderr),
             main: plan.main,
         })
     }
@@ -458,6 +461,14 @@ impl Site {
         Journal {
             sinks,
             ..before.clone()
+        }
+    }
+
+    /// Makes standard error another name of the first log file, so that the last words of a process are kept, unless
+    /// the configuration logs to standard error itself.
+    pub fn take_stderr(&self, journal: &Journal) {
+        if !self.stderr_is_log {
+            journal.take_stderr();
         }
     }
 

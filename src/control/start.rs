@@ -82,7 +82,7 @@ pub fn run(mut setup: Setup, options: &Options) -> ExitCode {
         console: false,
         ..site.journal(&journal)
     };
-    journal.take_stderr();
+    site.take_stderr(&journal);
     greet(&setup, &site, &journal);
     parent::run(setup, site, journal, signals, pid_file, upgrade)
 }

@@ -1,6 +1,6 @@
 //! Log lines on their way out of a shard: appended to a buffer, handed to the writer when the shard has a moment.
 //!
-//! The first line after a quiet tick leaves at once, so that an operator who watches sees it; lines of a busy shard
+//! The first lines of a tick leave at once, so that an operator who watches sees them; the other lines of a busy shard
 //! leave together at the next tick. Knows no formats: lines come whole. Start at [`Desk`], which a shard owns, and
 //! [`Logs`], which a plan's exchanges write to.
 
@@ -22,6 +22,9 @@ pub const BUFFER_MAX: usize = 64 << 10;
 /// Bytes that a shard keeps for one place while the writer is behind; lines beyond are dropped and counted.
 const BACKLOG_MAX: usize = 1 << 20;
 
+/// Lines for one place that leave at once in one tick. A shard that writes more has better things to do.
+const PROMPT_MAX: u32 = 8;
+
 /// Longest line of the error log, its end included, as in nginx.
 const ERROR_LINE_MAX: usize = 2048;
 
@@ -40,8 +43,9 @@ struct Sink {
     listed: bool,
     /// When the first pending line came.
     since: Mono,
-    /// The tick that last handed something over.
+    /// The tick that last handed something over, and how often it did.
     tick: u64,
+    handed: u32,
     /// For a log in memory.
     memory: VecDeque<u8>,
 }
@@ -148,7 +152,11 @@ impl Desk {
         };
         match self.scribe.offer(job) {
             Ok(()) => {
-                sink.tick = self.tick.get();
+                if sink.tick != self.tick.get() {
+                    sink.tick = self.tick.get();
+                    sink.handed = 0;
+                }
+                sink.handed += 1;
                 sink.pending = Vec::with_capacity(capacity);
             }
             Err(
@@ -220,7 +228,7 @@ impl Desk {
         self.append(sink, id, kind, put, line.len());
     }
 
-    /// Adds to what is pending, unless the writer is hopelessly behind; the first after a quiet tick goes at once.
+    /// Adds to what is pending, unless the writer is hopelessly behind; the first of a tick go at once.
     fn append(
         &self,
         sink: &mut Sink,
@@ -238,7 +246,8 @@ impl Desk {
         }
         put(&mut sink.pending);
         let held = buffer_of(kind) > 0;
-        if !held && sink.tick != self.tick.get() && !sink.listed {
+        let prompt = sink.tick != self.tick.get() || sink.handed < PROMPT_MAX;
+        if !held && prompt && !sink.listed {
             self.hand_over(sink, id, kind);
         }
         if !sink.listed && !sink.pending.is_empty() {
@@ -451,16 +460,20 @@ mod tests {
     }
 
     #[test]
-    fn the_first_line_leaves_at_once_and_others_at_the_tick() {
+    fn the_first_lines_leave_at_once_and_others_at_the_tick() {
         let bench = Bench::new();
         let logs = bench.logs(&[("a", plain())]);
-        logs.access(LogId(0), b"1\n");
-        assert_eq!(bench.read("a"), "1\n");
-        logs.access(LogId(0), b"2\n");
-        logs.access(LogId(0), b"3\n");
-        assert_eq!(bench.read("a"), "1\n");
+        let mut prompt = String::new();
+        for i in 0..PROMPT_MAX {
+            logs.access(LogId(0), format!("{i}\n").as_bytes());
+            prompt.push_str(&format!("{i}\n"));
+            assert_eq!(bench.read("a"), prompt);
+        }
+        logs.access(LogId(0), b"later\n");
+        logs.access(LogId(0), b"last\n");
+        assert_eq!(bench.read("a"), prompt);
         bench.desk.flush(Mono(20));
-        assert_eq!(bench.read("a"), "1\n2\n3\n");
+        assert_eq!(bench.read("a"), prompt + "later\nlast\n");
     }
 
     #[test]

@@ -7,7 +7,7 @@ pub mod conditional;
 pub mod headers;
 pub mod userid;
 
-use super::exchange::{Body, Exchange};
+use super::exchange::{Body, Exchange, Response};
 use super::flow::Flow;
 use super::local::Cx;
 use crate::net::Addr;
@@ -33,9 +33,9 @@ pub fn head(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
             response.content_type.clear();
             response.last_modified = None;
             response.content_length = None;
-            response.body = Body::Empty;
+            drop_own_body(response);
         }
-        304 => response.body = Body::Empty,
+        304 => drop_own_body(response),
         _ => {}
     }
     if !response.etag.is_empty() {
@@ -44,6 +44,14 @@ pub fn head(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
     }
     make_absolute(ex, cx);
     Flow::Answer
+}
+
+/// Takes the body off a response that has none. An origin's exchange is ended where its body would be relayed, so
+/// that it is booked and its connection used again.
+fn drop_own_body(response: &mut Response) {
+    if !matches!(response.body, Body::Origin(_)) {
+        response.body = Body::Empty;
+    }
 }
 
 /// Puts scheme, host and port before a `Location` that is a path.

@@ -446,6 +446,44 @@ fn a_post_on_a_stale_connection_goes_to_a_fresh_one() {
 }
 
 #[test]
+fn a_post_that_was_read_is_never_sent_again() {
+    for (resets, reads_body, length) in [
+        (false, true, 2),
+        (true, true, 2),
+        (false, true, 300_000),
+        (true, true, 300_000),
+        (false, false, 300_000),
+        (true, false, 300_000),
+    ] {
+        let origin = Origin::script(move |conn| {
+            conn.request();
+            conn.send(ok("first"));
+            // The connection is reused; the origin reads a POST, whole or in part, and dies of it.
+            if let Some(head) = conn.read_head() {
+                if reads_body {
+                    conn.read_body(head);
+                }
+                if resets {
+                    conn.reset();
+                }
+            }
+        });
+        let proxy = group(&[&origin], "server %%o0%%; keepalive 4;", "")
+            .may_log("(104: Connection reset by peer)")
+            .may_log("upstream prematurely closed connection")
+            .start();
+        let mut client = proxy.client();
+        assert_eq!(client.get("/").response().text(), "first");
+        client
+            .request("POST", "/", &format!("Content-Length: {length}\r\n"))
+            .send("x".repeat(length));
+        let case = format!("resets: {resets}, whole: {reads_body}, length: {length}");
+        assert_eq!(client.response().status(), 502, "{case}");
+        assert_eq!(origin.accepted(), 1, "{case}");
+    }
+}
+
+#[test]
 fn max_conns_limits_a_server() {
     let (go, word) = std::sync::mpsc::channel::<()>();
     let word = std::sync::Mutex::new(word);

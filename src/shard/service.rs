@@ -17,6 +17,7 @@ use crate::front::{ConnInfo, Refusal, Stream};
 use crate::http::exchange::Exchange;
 use crate::http::flow;
 use crate::http::local::{Generation, Local};
+use crate::http::log::Errno;
 use crate::mail::{Mail, NewPlan, PeerState};
 use crate::net::clock::Clock;
 use crate::net::listener::Accepted;
@@ -530,9 +531,13 @@ impl Serve for Http {
                 LogLevel::Alert,
                 format_args!("{max} worker_connections are not enough"),
             ),
-            Event::Short(error) => tell(LogLevel::Crit, format_args!("accept4() failed ({error})")),
+            Event::Short(error) => {
+                let error = Errno(error);
+                tell(LogLevel::Crit, format_args!("accept4() failed ({error})"));
+            }
             Event::AcceptFailed(error) => {
-                tell(LogLevel::Alert, format_args!("accept4() failed ({error})"))
+                let error = Errno(error);
+                tell(LogLevel::Alert, format_args!("accept4() failed ({error})"));
             }
             Event::Draining => shard.service.local.draining.set(true),
             Event::Cut(count) => tell(

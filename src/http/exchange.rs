@@ -1,7 +1,7 @@
 //! One request with its response, from decode to log: the state that the stages pass along.
 //!
 //! Exchanges are pooled by their shard and every field is reused, so that a warm request allocates
-//! nothing. Owns no protocol and no policy. [`Exchange::begin`] fills one, [`Exchange::end`] empties it.
+//! nothing. Owns no protocol and no policy. A shard fills one, [`Exchange::end`] empties it.
 
 use std::rc::Rc;
 
@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::filter::userid;
 use crate::base::buf::BufPool;
-use crate::base::time::{Mono, Unix};
+use crate::base::time::Mono;
 use crate::front::{ConnInfo, Stream};
 use crate::net::file::{self, File};
 use crate::plan::regex::Captures;
@@ -81,8 +81,6 @@ pub struct Exchange {
     pub vars: VarCache,
     /// When its first byte was read.
     pub started: Mono,
-    /// The same on the wall clock.
-    pub started_unix: Unix,
     /// Request bytes read, head and body: `$request_length`.
     pub request_length: u64,
     /// Bytes per second, where `X-Accel-Limit-Rate` or `set $limit_rate` overrule `limit_rate`; 0 is no limit.
@@ -331,7 +329,6 @@ impl Exchange {
             upstream_redirected: false,
             vars: VarCache::default(),
             started: Mono::default(),
-            started_unix: Unix::default(),
             request_length: 0,
             limit_rate: None,
             proxy_host: Vec::new(),
@@ -340,21 +337,6 @@ impl Exchange {
             client_timed_out: false,
             uids: userid::Ids::default(),
         }
-    }
-
-    /// Takes over a request that was read: its connection, stream, head and when it began.
-    pub fn begin(
-        &mut self,
-        conn: Rc<ConnInfo>,
-        stream: Stream,
-        head: RequestHead,
-        started: (Mono, Unix),
-    ) {
-        self.conn = conn;
-        self.stream = stream;
-        self.request_length = head.wire_len.into();
-        self.head = head;
-        (self.started, self.started_unix) = started;
     }
 
     /// What follows is fetched with GET, or HEAD if that was asked for: error pages and `X-Accel-Redirect`.

@@ -87,6 +87,7 @@ pub fn refuse(ex: &mut Exchange, cx: Cx<'_>, why: Refusal) -> Flow {
 pub async fn reroute(ex: &mut Exchange, cx: Cx<'_>, to: Reroute) -> Flow {
     ex.reroutes_left = ex.reroutes_left.saturating_sub(1);
     let exhausted = ex.reroutes_left == 0;
+    ex.response.upstream = false;
     match to {
         Reroute::Uri => {
             if exhausted {

@@ -289,7 +289,6 @@ impl Http {
             underscores: core.underscores_in_headers,
         };
         exchange.started = self.local.clock.mono();
-        exchange.started_unix = self.local.clock.unix();
         let counters = &self.local.counters;
         counters.raise(Gauge::Reading);
         let mut head = std::mem::take(&mut exchange.head);

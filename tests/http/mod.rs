@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ringx::base::ids::IdVec;
-use ringx::base::time::{Mono, Unix};
+use ringx::base::time::Mono;
 use ringx::config::{self, Identity, source::Source};
 use ringx::front::h1::{Conn, Decoded};
 use ringx::front::{ConnInfo, Stream};
@@ -246,8 +246,9 @@ async fn serve(ex: &mut Exchange, cx: Cx<'_>, conn: Rc<ConnInfo>, head: &str) ->
         Decoded::Refused(why) => Some(why),
         Decoded::Closed => panic!("half a head: {head}"),
     };
-    let now = (Mono::default(), Unix::default());
-    ex.begin(conn, Stream::H1(Box::new(h1)), parsed, now);
+    ex.conn = conn;
+    ex.stream = Stream::H1(Box::new(h1));
+    ex.head = parsed;
     flow::settle(ex, refused, cx).await
 }
 

@@ -13,7 +13,7 @@ use super::cli::Options;
 use super::identity::Identity;
 use super::journal::{Journal, cause};
 use super::setup::Setup;
-use super::{cli, convert, quick, say, site, start};
+use super::{cli, convert, quick, reading, say, start};
 
 /// Wrong use of a subcommand.
 const CODE_USAGE: u8 = 2;
@@ -131,7 +131,7 @@ fn check(file: Option<PathBuf>) -> ExitCode {
         ..Options::default()
     };
     let setup = Setup::new(Identity::Ringx, &options, Vec::new());
-    let report = site::check(&setup);
+    let report = reading::check(&setup);
     say(&report.text);
     if report.good {
         ExitCode::SUCCESS

@@ -7,8 +7,8 @@ use std::path::Path;
 use super::cli::Options;
 use super::commands::Language;
 use super::identity::Identity;
+use super::reading;
 use super::setup::Setup;
-use super::site;
 use crate::config::write;
 
 /// Reads a file and writes it in the language that is asked for, or else in the other one. The error is a whole text.
@@ -26,7 +26,7 @@ pub fn convert(file: &Path, to: Option<Language>) -> Result<Vec<u8>, String> {
         ..Options::default()
     };
     let setup = Setup::new(Identity::Ringx, &options, Vec::new());
-    let (loaded, findings) = site::load_only(&setup);
+    let (loaded, findings) = reading::load_only(&setup);
     if loaded.model.is_none() {
         return Err(findings);
     }

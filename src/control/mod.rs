@@ -24,6 +24,7 @@ pub mod journal;
 pub mod parent;
 pub mod pid_file;
 pub mod quick;
+pub mod reading;
 pub mod setup;
 pub mod signals;
 pub mod site;

@@ -13,6 +13,7 @@ use super::cli::{Options, Order};
 use super::identity::Identity;
 use super::journal::{Journal, Level, cause};
 use super::pid_file::{self, PidFile, Unread};
+use super::reading;
 use super::setup::Setup;
 use super::signals::Signals;
 use super::site::{self, Site};
@@ -35,7 +36,7 @@ pub fn run(mut setup: Setup, options: &Options) -> ExitCode {
         return signal(&setup, order, &journal);
     }
     let inherited = upgrade::inherited(&journal);
-    let Some(site) = site::read(&setup, &journal).and_then(|read| {
+    let Some(site) = reading::read(&setup, &journal).and_then(|read| {
         Site::open(
             &setup,
             read,
@@ -96,7 +97,7 @@ fn fail(journal: &Journal, text: &str) -> ExitCode {
 fn test(setup: &Setup, options: &Options, journal: &Journal) -> ExitCode {
     let name = setup.identity.name();
     let file = setup.file.display();
-    let read = site::read(setup, journal).inspect(|_| {
+    let read = reading::read(setup, journal).inspect(|_| {
         if !options.quiet {
             say(&format!(
                 "{name}: the configuration file {file} syntax is ok\n"
@@ -148,7 +149,7 @@ fn test(setup: &Setup, options: &Options, journal: &Journal) -> ExitCode {
 
 /// `-s`.
 fn signal(setup: &Setup, order: Order, journal: &Journal) -> ExitCode {
-    let Some(read) = site::read(setup, journal) else {
+    let Some(read) = reading::read(setup, journal) else {
         return ExitCode::FAILURE;
     };
     journal.notice("signal process started");

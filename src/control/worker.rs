@@ -16,6 +16,7 @@ use super::bundle::{Bundle, Credentials, Down, Up};
 use super::engine::{Engine, Event, Logs};
 use super::identity::Identity;
 use super::journal::{Journal, Level, cause};
+use super::reading;
 use super::signals::{Signal, Signals};
 use super::site::{self, ErrorLogs};
 use super::wire::{Channel, Message};
@@ -256,7 +257,7 @@ impl Worker {
         let files = fds.by_ref().map(|fd| Arc::new(File::from(fd)));
         let logs: Logs = bundle.logs.iter().cloned().zip(files).collect();
         let sockets: Vec<OwnedFd> = fds.collect();
-        let plan = site::compile_bundle(bundle)?;
+        let plan = reading::compile_bundle(bundle)?;
         self.error_logs = site::error_logs(&plan);
         let main = plan.main.clone();
         let first = self.engine.is_none();

@@ -6,7 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -81,7 +81,10 @@ impl<J: 'static, R: 'static> Worker<J, R> {
                     None => Poll::Pending,
                 })
                 .await;
-                own.result.set(Some(serve(job).await));
+                // Pinned where it is made: awaiting it by value would copy its kilobytes.
+                let mut serving = pin!(serve(job));
+                let result = poll_fn(|cx| serving.as_mut().poll(cx)).await;
+                own.result.set(Some(result));
             }
         });
         Self { slot, body }

@@ -111,6 +111,8 @@ fn special(ex: &mut Exchange, cx: Cx<'_>, status: u16) -> Flow {
     response.status = status;
     response.reason.clear();
     response.upstream = false;
+    response.no_server = false;
+    response.no_date = false;
     response.last_modified = None;
     response.etag.clear();
     response.fields.remove(Token::ACCEPT_RANGES);

@@ -172,6 +172,21 @@ fn the_origins_own_server_and_date_are_replaced() {
 }
 
 #[test]
+fn a_server_and_date_that_are_passed_on_are_not_made_up() {
+    let origin = Origin::text("x");
+    let proxy = to(
+        &origin,
+        "location / { proxy_pass http://%%origin%%; }
+         location /pass { proxy_pass http://%%origin%%; proxy_pass_header Server; proxy_pass_header Date; }",
+    );
+    let own = proxy.get("/");
+    assert!(own.field("server").is_some() && own.field("date").is_some());
+    let passed = proxy.get("/pass");
+    assert_eq!(passed.field("server"), None);
+    assert_eq!(passed.field("date"), None);
+}
+
+#[test]
 fn connection_fields_of_the_origin_stay_behind() {
     let origin = Origin::script(|conn| {
         while conn.request().is_some() {

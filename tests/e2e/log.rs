@@ -177,6 +177,14 @@ fn an_error_line_has_its_known_shape() {
 }
 
 #[test]
+fn standard_error_can_be_the_log_of_a_location() {
+    let proxy = Config::server("location / { error_log stderr; root %%DIR%%/none; }").start();
+    proxy.get("/missing");
+    proxy.wait_log("stderr", "missing\" failed (2: No such file or directory)");
+    assert!(!proxy.error_log().contains("missing"));
+}
+
+#[test]
 fn no_line_end_gets_into_a_log_line() {
     let proxy = Config::http(
         "log_format raw escape=none '[$uri]';

@@ -355,6 +355,34 @@ fn connections_of_a_group_are_kept() {
 }
 
 #[test]
+fn answers_without_a_body_leave_their_connection_in_use() {
+    for (status, fields) in [
+        ("204 No Content", ""),
+        ("304 Not Modified", ""),
+        ("304 Not Modified", "Content-Length: 100\r\n"),
+    ] {
+        let origin = Origin::script(move |conn| {
+            while conn.request().is_some() {
+                conn.send(format!("HTTP/1.1 {status}\r\n{fields}\r\n"));
+            }
+        });
+        for buffering in ["on", "off"] {
+            let before = origin.accepted();
+            let proxy = group(
+                &[&origin],
+                "server %%o0%%;",
+                &format!("proxy_buffering {buffering};"),
+            )
+            .start();
+            for _ in 0..3 {
+                assert_eq!(proxy.get("/").status().to_string(), status[..3]);
+            }
+            assert_eq!(origin.accepted() - before, 1, "{status} {fields}");
+        }
+    }
+}
+
+#[test]
 fn kept_connections_have_their_limits() {
     let a = Origin::text("A");
     let proxy = group(

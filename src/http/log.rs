@@ -95,7 +95,7 @@ impl fmt::Display for Context<'_> {
         let ex = self.ex;
         f.write_str(", client: ")?;
         match &ex.conn.remote {
-            crate::net::Addr::Ip(at) => write!(f, "{}", crate::base::cidr::canonical(at.ip()))?,
+            crate::net::Addr::Ip(at) => write!(f, "{}", at.ip())?,
             crate::net::Addr::Unix(_) => f.write_str("unix:")?,
         }
         write!(f, ", server: {}", Text(self.server))?;

@@ -88,11 +88,11 @@ fn make_absolute(ex: &mut Exchange, cx: Cx<'_>) {
 }
 
 /// The text of an address without its port.
-pub fn push_address(out: &mut Vec<u8>, addr: &Addr) {
+fn push_address(out: &mut Vec<u8>, addr: &Addr) {
     use std::io::Write as _;
     // Writing to a Vec cannot fail.
     let _ = match addr {
-        Addr::Ip(at) => match crate::base::cidr::canonical(at.ip()) {
+        Addr::Ip(at) => match at.ip() {
             std::net::IpAddr::V6(ip) => write!(out, "[{ip}]"),
             std::net::IpAddr::V4(ip) => write!(out, "{ip}"),
         },

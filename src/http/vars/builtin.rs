@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use super::family::join;
 use super::upstream::{number, seconds};
 use super::{eval, upstream};
-use crate::base::cidr::canonical;
 use crate::base::{base64, size, time};
 use crate::http::content::files;
 use crate::http::exchange::{Exchange, RequestBody, UpstreamBody};
@@ -80,12 +79,11 @@ pub(super) fn value(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut V
         B::Scheme => bytes(b"http", out),
         // Empty rather than missing, as in nginx.
         B::Https | B::UidReset => true,
-        // TLS and caches are not in use, and the kernel is not asked about TCP.
+        B::TcpinfoRcvSpace | B::TcpinfoRtt | B::TcpinfoRttvar | B::TcpinfoSndCwnd => {
+            tcp(builtin, ex, out)
+        }
+        // TLS and caches are not in use.
         B::Absent
-        | B::TcpinfoRcvSpace
-        | B::TcpinfoRtt
-        | B::TcpinfoRttvar
-        | B::TcpinfoSndCwnd
         | B::UpstreamCacheEtag
         | B::UpstreamCacheLastModified
         | B::UpstreamCacheStatus => false,
@@ -244,7 +242,7 @@ fn connection(builtin: Builtin, ex: &Exchange, cx: Cx<'_>, out: &mut Vec<u8>) ->
         Builtin::ServerAddr => host_address(&conn.local, out),
         Builtin::ServerPort => port(&conn.local, out),
         Builtin::BinaryRemoteAddr => match &conn.remote {
-            Addr::Ip(at) => match canonical(at.ip()) {
+            Addr::Ip(at) => match at.ip() {
                 IpAddr::V4(ip) => out.extend_from_slice(&ip.octets()),
                 IpAddr::V6(ip) => out.extend_from_slice(&ip.octets()),
             },
@@ -281,11 +279,31 @@ fn connection(builtin: Builtin, ex: &Exchange, cx: Cx<'_>, out: &mut Vec<u8>) ->
     true
 }
 
+/// What the kernel knows of the client's connection; nothing of a unix socket.
+fn tcp(builtin: Builtin, ex: &Exchange, out: &mut Vec<u8>) -> bool {
+    if ex.conn.remote.is_unix() {
+        return false;
+    }
+    let Ok(info) = ex.stream.h1().socket().tcp_info() else {
+        return false;
+    };
+    let value = match builtin {
+        Builtin::TcpinfoRtt => info.rtt_us,
+        Builtin::TcpinfoRttvar => info.rttvar_us,
+        Builtin::TcpinfoSndCwnd => info.snd_cwnd,
+        _ => info.rcv_space,
+    };
+    digits(value.into(), out)
+}
+
 /// An address without its port, as `$remote_addr` and `$server_addr` show it.
 fn host_address(addr: &Addr, out: &mut Vec<u8>) {
     match addr {
-        Addr::Ip(at) => address(canonical(at.ip()), out),
-        Addr::Unix(_) => out.extend_from_slice(b"unix:"),
+        Addr::Ip(at) => address(at.ip(), out),
+        Addr::Unix(path) => {
+            out.extend_from_slice(b"unix:");
+            out.extend_from_slice(path);
+        }
     }
 }
 

@@ -52,7 +52,11 @@ enum Command {
     /// Put a proxy in front of one or more servers, without a configuration.
     Proxy(quick::Proxy),
     /// Run a proxy with sample origins on 127.0.0.1:8080 and print what to try.
-    Demo,
+    Demo {
+        /// Another port for the proxy; its origins are on 101 to 109 above it.
+        #[arg(long, default_value_t = quick::DEMO_PORT, value_parser = clap::value_parser!(u16).range(1..=65_000))]
+        port: u16,
+    },
     /// Write a configuration in the other language, nginx.conf or TOML, to standard output.
     Convert {
         /// The file to read; its ending tells the language.
@@ -102,7 +106,7 @@ pub fn run(command: Vec<OsString>) -> ExitCode {
         },
         Command::Check { file } => check(file),
         Command::Proxy(proxy) => quick::proxy(&proxy, command),
-        Command::Demo => quick::demo(command),
+        Command::Demo { port } => quick::demo(port, command),
         Command::Convert { file, to } => match convert::convert(&file, to) {
             Ok(text) => print(&text),
             Err(text) => {
@@ -194,7 +198,10 @@ mod tests {
             parse(&["ringx", "check"]),
             Ok(Command::Check { file: None })
         ));
-        assert!(matches!(parse(&["ringx", "demo"]), Ok(Command::Demo)));
+        assert!(matches!(
+            parse(&["ringx", "demo"]),
+            Ok(Command::Demo { port: 8080 })
+        ));
         let Ok(Command::Convert { to, .. }) =
             parse(&["ringx", "convert", "a.conf", "--to", "toml"])
         else {

@@ -21,6 +21,9 @@ use super::setup::Setup;
 /// The configuration of `demo`.
 const DEMO: &str = include_str!("../../config/demo.conf");
 
+/// Where the demo's proxy listens in its configuration.
+pub const DEMO_PORT: u16 = 8080;
+
 /// What to try once the demo runs.
 const DEMO_TEXT: &str = "ringx demo: a proxy on http://127.0.0.1:8080 with two origins of its own. Try:\n
   curl http://127.0.0.1:8080/app/               two origins in turn, the first one twice as often
@@ -69,8 +72,23 @@ pub fn proxy(arguments: &Proxy, command: Vec<OsString>) -> ExitCode {
 }
 
 /// `ringx demo`.
-pub fn demo(command: Vec<OsString>) -> ExitCode {
-    serve("demo.conf", DEMO.to_owned(), DEMO_TEXT.to_owned(), command)
+pub fn demo(port: u16, command: Vec<OsString>) -> ExitCode {
+    serve(
+        "demo.conf",
+        moved(DEMO, port),
+        moved(DEMO_TEXT, port),
+        command,
+    )
+}
+
+/// A text of the demo with its ports moved.
+fn moved(text: &str, port: u16) -> String {
+    let mut text = text.to_owned();
+    for above in [0, 101, 102, 109] {
+        let from = format!("127.0.0.1:{}", DEMO_PORT + above);
+        text = text.replace(&from, &format!("127.0.0.1:{}", port + above));
+    }
+    text
 }
 
 fn serve(name: &str, text: String, banner: String, command: Vec<OsString>) -> ExitCode {
@@ -288,6 +306,16 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn the_demo_moves_with_all_its_ports() {
+        let text = moved(DEMO, 9000);
+        for port in [9000, 9101, 9102, 9109] {
+            assert!(text.contains(&format!("127.0.0.1:{port}")), "{port}");
+        }
+        assert!(!text.contains(":8080") && !text.contains(":818"));
+        assert_eq!(moved(DEMO, DEMO_PORT), DEMO);
     }
 
     #[test]

@@ -263,3 +263,115 @@ fn tell(diags: &[Diag], journal: &Journal) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::cli::Options;
+    use crate::control::identity::Identity;
+
+    fn checked(file: &Path) -> Report {
+        let options = Options {
+            file: Some(file.to_owned()),
+            ..Options::default()
+        };
+        check(&Setup::new(Identity::Ringx, &options, Vec::new()))
+    }
+
+    #[test]
+    fn the_shipped_configurations_are_good_and_draw_no_warning() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+        for name in ["demo.conf", "nginx.conf", "proxy.toml"] {
+            let report = checked(&folder.join(name));
+            assert!(
+                report.good && report.text.contains("0 warnings"),
+                "{}",
+                report.text
+            );
+        }
+    }
+
+    #[test]
+    fn each_snippet_can_be_included() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/snippets");
+        let dir = tempfile::tempdir().expect("dir");
+        let mut count = 0;
+        for entry in std::fs::read_dir(folder).expect("folder") {
+            let path = entry.expect("entry").path();
+            let text = format!(
+                "events {{}} http {{ map $http_upgrade $connection_upgrade {{ default x; }} server {{ include {}; \
+                 location / {{ proxy_pass http://127.0.0.1:1; }} }} }}",
+                path.display()
+            );
+            let file = dir.path().join("t.conf");
+            std::fs::write(&file, text).expect("write");
+            let report = checked(&file);
+            assert!(report.good, "{}", report.text);
+            count += 1;
+        }
+        assert!(count > 0);
+    }
+
+    #[test]
+    fn a_bad_one_is_told_with_its_line_and_a_count() {
+        let dir = tempfile::tempdir().expect("dir");
+        let file = dir.path().join("t.conf");
+        std::fs::write(
+            &file,
+            "events {}\nhttp { nonsense; upstream u { server no-such-host.invalid; } }\n",
+        )
+        .expect("write");
+        let report = checked(&file);
+        assert!(!report.good);
+        assert!(
+            report.text.contains("nonsense;") && report.text.contains("1 error"),
+            "{}",
+            report.text
+        );
+    }
+
+    #[test]
+    fn a_worker_comes_to_the_same_plan_from_a_bundle() {
+        let dir = tempfile::tempdir().expect("dir");
+        let file = dir.path().join("t.conf");
+        std::fs::write(
+            &file,
+            "events {} http { include *.inc; upstream u { server localhost:81; } }",
+        )
+        .expect("write");
+        std::fs::write(
+            dir.path().join("a.inc"),
+            "server { location / { proxy_pass http://u; } }",
+        )
+        .expect("write");
+        let options = Options {
+            file: Some(file.clone()),
+            ..Options::default()
+        };
+        let setup = Setup::new(Identity::Nginx, &options, Vec::new());
+        let journal = Journal {
+            console: false,
+            ..Journal::console(Identity::Nginx)
+        };
+        let read = read(&setup, &journal).expect("good");
+        // Nothing of it is there any more when the worker looks.
+        drop(dir);
+        let bundle = Bundle {
+            generation: 1,
+            shards: 1,
+            identity: setup.identity,
+            file: setup.file.clone(),
+            prefix: setup.prefix.clone(),
+            error_log: setup.error_log.clone(),
+            globals: None,
+            files: read.found,
+            names: read.names,
+            credentials: None,
+            logs: Vec::new(),
+            listeners: Vec::new(),
+        };
+        let plan = compile_bundle(&bundle).expect("the same");
+        assert_eq!(plan.locations.len(), read.plan.locations.len());
+        assert_eq!(plan.groups.len(), read.plan.groups.len());
+    }
+}

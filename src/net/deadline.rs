@@ -106,6 +106,8 @@ pub struct Deadlines {
     earliest: Cell<u64>,
     ticks: Cell<u64>,
     watched: Cell<usize>,
+    /// A quiet peer is watched that no tick has looked at yet.
+    quiet_is_new: Cell<bool>,
     idle: Cell<usize>,
     serial: Cell<u32>,
     epoch: Cell<u32>,
@@ -122,6 +124,7 @@ impl Deadlines {
             earliest: Cell::new(NEVER),
             ticks: Cell::new(0),
             watched: Cell::new(0),
+            quiet_is_new: Cell::new(false),
             idle: Cell::new(0),
             serial: Cell::new(0),
             epoch: Cell::new(0),
@@ -294,6 +297,7 @@ impl Deadlines {
     pub(super) fn watch_quiet(&self, id: SlotId) {
         self.watch(id, None);
         self.with(id, |slot| slot.flags |= flag::QUIET);
+        self.quiet_is_new.set(true);
     }
 
     pub(super) fn unwatch(&self, id: SlotId) {
@@ -384,8 +388,9 @@ impl Deadlines {
         if now.0 >= self.earliest.get() {
             self.fire(now.0);
         }
-        if self.watched.get() > 0 && self.ticks.get().is_multiple_of(WATCH_TICKS) {
-            self.look_at_peers();
+        let round = self.watched.get() > 0 && self.ticks.get().is_multiple_of(WATCH_TICKS);
+        if round || self.quiet_is_new.replace(false) {
+            self.look_at_peers(round);
         }
     }
 
@@ -418,7 +423,9 @@ impl Deadlines {
         }
     }
 
-    fn look_at_peers(&self) {
+    /// In a round, looks at all peers that were watched in the last one already. Peers that must be quiet are looked
+    /// at in the first tick too: what they send late would be taken for the answer to the next request.
+    fn look_at_peers(&self, round: bool) {
         let mut batch = self.batch.borrow_mut();
         let (entries, ids) = &mut *batch;
         entries.clear();
@@ -428,11 +435,15 @@ impl Deadlines {
             if slot.flags & (flag::WATCH | flag::GONE) != flag::WATCH {
                 continue;
             }
-            if slot.flags & flag::SEEN == 0 {
+            let (quiet, seen) = (slot.flags & flag::QUIET != 0, slot.flags & flag::SEEN != 0);
+            if quiet || round {
                 slot.flags |= flag::SEEN;
+            }
+            let due = if quiet { round || !seen } else { round && seen };
+            if !due {
                 continue;
             }
-            entries.push(if slot.flags & flag::QUIET == 0 {
+            entries.push(if !quiet {
                 poll::hangup(slot.raw)
             } else {
                 poll::any(slot.raw)

@@ -344,7 +344,8 @@ mod tests {
             drop(other);
             talker.tx.try_send(b"HTTP/1.1 408\r\n").unwrap();
             sleep(Duration::from_millis(5)).await;
-            (1..=8).for_each(|tick| deadlines.sweep(Mono(tick * 20)));
+            // The first tick is enough.
+            deadlines.sweep(Mono(20));
             assert!(pool.take(G, PeerId(1), L, Mono(200)).is_none());
             pool.sweep(Mono(200));
             assert_eq!(pool.len(), 1);

@@ -88,6 +88,9 @@ fn aliases() {
         r#"
         location /s/ { alias %%ROOT%%/www/; }
         location /noslash { alias %%ROOT%%/www/; }
+        location /bare { alias %%ROOT%%/www; }
+        location /names_ { alias %%ROOT%%/names_; }
+        location /cut { rewrite ^/cut/(.*)$ $1 break; }
         location = /one { alias %%ROOT%%/www/a.txt; }
         location ~ ^/re/(.*)$ { alias %%ROOT%%/www/$1; }
         location ~ ^/cut/x(.*)$ { alias %%ROOT%%/www/$1; }
@@ -95,6 +98,8 @@ fn aliases() {
         location /moved/ { rewrite ^/moved/(.*)$ /x/$1 break; alias %%ROOT%%/www/; }
         "#,
     );
+    site.write("www-secret/x", "secret");
+    site.write("names_1", "1");
     for (target, status) in [
         ("/s/a.txt", 200),
         ("/s/", 200),
@@ -104,6 +109,11 @@ fn aliases() {
         ("/var/secret.txt?d=www/..", 404),
         ("/noslash../secret.txt", 404),
         ("/noslash/a.txt", 200),
+        ("/bare/a.txt", 200),
+        ("/bare-secret/x", 404),
+        ("/names_1", 200),
+        ("/cut/-secret/x", 404),
+        ("/cut/a.txt", 404),
         ("/re/..%2Fsecret.txt", 404),
         ("/cut/x../secret.txt", 404),
         ("/moved/a.txt", 500),

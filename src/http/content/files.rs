@@ -47,6 +47,19 @@ impl Path {
         self.climbs || memchr::memchr(0, &self.bytes).is_some()
     }
 
+    /// Whether the part below continues the root's last name instead of lying in it: `/srv/www` and `-secret/x`.
+    fn continues(&self) -> bool {
+        let (root, below) = self.bytes.split_at(self.root);
+        !matches!(below.first(), None | Some(b'/')) && root.last() != Some(&b'/')
+    }
+
+    /// Whether it must not be opened. A root that is no directory may be the beginning of file names.
+    async fn leaves_root(&self) -> bool {
+        self.is_unsafe()
+            || self.continues()
+                && matches!(file::stat(&self.bytes[..self.root]).await, Ok(root) if root.is_dir())
+    }
+
     /// Replaces what stands below the root.
     fn below(&mut self, name: &[u8]) {
         self.bytes.truncate(self.root);
@@ -152,7 +165,7 @@ pub async fn serve(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
         Ok(path) => path,
         Err(flow) => return flow,
     };
-    if path.is_unsafe() {
+    if path.leaves_root().await {
         return refuse(ex, cx, path);
     }
     let opened = open(&path.bytes).await;
@@ -277,7 +290,7 @@ async fn directory(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
         }
         path.bytes.truncate(directory_end);
         path.bytes.extend_from_slice(&name);
-        if path.is_unsafe() {
+        if path.leaves_root().await {
             continue;
         }
         match file::stat(&path.bytes).await {
@@ -395,7 +408,7 @@ pub async fn try_files(rule: &TryFiles, ex: &mut Exchange, cx: Cx<'_>) -> Flow {
         name.clear();
         try_name(&test.path, ex, cx, &mut name);
         path.below(&name);
-        if path.is_unsafe() {
+        if path.leaves_root().await {
             continue;
         }
         match file::stat(&path.bytes).await {

@@ -182,11 +182,11 @@ http {{
     return server
 
 
-def nginx_conf(folder, port, target, extra=""):
+def nginx_conf(folder, port, target, extra="", events=""):
     """The configuration that nginx and ringx run, word for word."""
     return f"""daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
 worker_rlimit_nofile {DESCRIPTORS};
-events {{ worker_connections 32768; }}
+events {{ worker_connections 32768; {events} }}
 http {{
     access_log off; keepalive_requests 1000000000; keepalive_timeout 1h; client_max_body_size 64m;
     client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;

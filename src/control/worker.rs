@@ -5,7 +5,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use super::signals::{Signal, Signals};
 use super::site::{self, ErrorLogs};
 use super::wire::{Channel, Message};
 use crate::config::model::Main;
-use crate::net::sys::process::close_on_exec_from;
+use crate::net::sys::process::close_all_but;
 
 /// The exit code that tells the parent not to try again.
 pub const CODE_FATAL: i32 = 2;
@@ -72,11 +72,12 @@ pub fn main(identity: Identity) -> ExitCode {
 fn take_channel(identity: Identity) -> io::Result<Channel> {
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     rustix::net::sockopt::socket_type(&socket)?;
+    // Old kernels lack the call, and then keep what whoever started the parent had left open.
+    close_all_but(socket.as_fd()).ok();
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     // A process list should not show the name of the link that was executed.
     let name = std::ffi::CString::new(identity.name())?;
     rustix::thread::set_name(&name).ok();
-    close_on_exec_from(3).ok();
     Channel::over(socket)
 }
 

@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::io;
 use std::mem::{MaybeUninit, zeroed};
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Room for one account or group entry; a group with thousands of members needs more, and gets it.
 const ENTRY_BYTES: usize = 16 << 10;
@@ -153,22 +153,22 @@ pub fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Marks every descriptor from `first` on to be closed by the next program that this process becomes.
-pub fn close_on_exec_from(first: u32) -> io::Result<()> {
-    // SAFETY: a plain integer call; with the CLOEXEC flag it closes nothing in this process.
-    let rc = unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            first,
-            u32::MAX,
-            libc::CLOSE_RANGE_CLOEXEC,
-        )
-    };
-    if rc == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
+/// Closes every descriptor from 3 on but one: what a process was left by whoever started it.
+///
+/// For the first moments of a program, when it has opened nothing but `keep` and its standard streams.
+pub fn close_all_but(keep: BorrowedFd<'_>) -> io::Result<()> {
+    let keep = u32::try_from(keep.as_raw_fd()).map_err(io::Error::other)?;
+    for (first, last) in [(3, keep.saturating_sub(1)), (keep + 1, u32::MAX)] {
+        if first > last {
+            continue;
+        }
+        // SAFETY: a plain integer call; nothing in this program owns a descriptor in the range yet.
+        let rc = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        if rc != 0 {
+            return Err(io::Error::last_os_error());
+        }
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -313,12 +313,20 @@ fn address(ip: IpAddr, out: &mut Vec<u8>) {
     match ip {
         // Most requests are sent on with such an address twice; formatting it costs ten times as much as this.
         IpAddr::V4(ip) => {
-            for (n, octet) in ip.octets().into_iter().enumerate() {
-                if n > 0 {
-                    out.push(b'.');
+            // Four octets of three digits and three dots.
+            let mut text = [b'.'; 15];
+            let mut at = 0;
+            for octet in ip.octets() {
+                for (floor, digit) in [(100, octet / 100), (10, octet / 10 % 10), (0, octet % 10)] {
+                    if octet >= floor {
+                        text[at] = b'0' + digit;
+                        at += 1;
+                    }
                 }
-                number(octet.into(), out);
+                // The dot behind it is there already; the one behind the last is not taken.
+                at += 1;
             }
+            out.extend_from_slice(&text[..at - 1]);
         }
         IpAddr::V6(ip) => {
             // Writing to a Vec cannot fail.
@@ -485,4 +493,25 @@ fn machine(builtin: Builtin, ex: &Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bo
         }
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn addresses_read_as_everywhere() {
+        for n in 0..=255 {
+            for octets in [[n, 0, 10, 255], [1, n, n, n], [255, 99, 100, n]] {
+                let ip = Ipv4Addr::from(octets);
+                let mut text = b"> ".to_vec();
+                address(ip.into(), &mut text);
+                assert_eq!(text, format!("> {ip}").as_bytes());
+            }
+        }
+        let mut text = Vec::new();
+        address("2001:db8::1".parse().unwrap(), &mut text);
+        assert_eq!(text, b"2001:db8::1");
+    }
 }

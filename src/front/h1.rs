@@ -28,6 +28,9 @@ const OUT_BYTES: usize = 4 << 10;
 /// Body pieces up to this size are copied behind what is queued: cheaper than one more send.
 const COPY_BYTES_MAX: usize = 16 << 10;
 
+/// Room for one receive of a request body of known length.
+const BODY_DIRECT_BYTES: usize = 64 << 10;
+
 /// Room for one receive of a request body.
 const BODY_RECV_BYTES: usize = 16 << 10;
 
@@ -352,9 +355,15 @@ impl Conn {
             return Ok(BodyRead::End);
         }
         loop {
-            match self.step_body(out)? {
-                Some(read) => return Ok(read),
-                None => self.receive_body(within, buffers).await?,
+            if let Some(read) = self.step_body(out)? {
+                return Ok(read);
+            }
+            match &self.decoder {
+                BodyDecoder::Length(body) => {
+                    let rest = body.remaining();
+                    return self.receive_into(out, rest, within, buffers).await;
+                }
+                _ => self.receive_body(within, buffers).await?,
             }
         }
     }
@@ -393,6 +402,9 @@ impl Conn {
         self.compact();
         if self.input.capacity() == 0 {
             self.input = buffers.take(BODY_RECV_BYTES);
+        } else {
+            // The buffer that a head came in is small.
+            buffers.grow(&mut self.input, BODY_RECV_BYTES);
         }
     }
 
@@ -427,6 +439,47 @@ impl Conn {
             0 => None,
             n => Some(BodyRead::Data(n)),
         })
+    }
+
+    /// Receives a body of known length where it is wanted, without a buffer between. What came behind its end is the
+    /// next request's.
+    async fn receive_into(
+        &mut self,
+        out: &mut Vec<u8>,
+        rest: u64,
+        within: Duration,
+        buffers: &BufPool,
+    ) -> Result<BodyRead, ClientFault> {
+        let before = out.len();
+        let room = usize::try_from(rest)
+            .unwrap_or(usize::MAX)
+            .min(BODY_DIRECT_BYTES);
+        buffers.grow(out, before + room);
+        let (result, back) = self
+            .socket
+            .rx
+            .recv_within(within, std::mem::take(out))
+            .await;
+        *out = back;
+        match result {
+            Ok(0) => Err(self.receive_fault()),
+            Ok(_) => {
+                if let Ok(BodyStep::Data { to, .. }) = self.decoder.step(&out[before..]) {
+                    let surplus = &out[before + to..];
+                    if !surplus.is_empty() {
+                        self.give_input(buffers);
+                        self.input = buffers.take(surplus.len());
+                        self.input.extend_from_slice(surplus);
+                        out.truncate(before + to);
+                    }
+                }
+                self.body_done = self.decoder.is_done();
+                let read = out.len() - before;
+                self.body_received += read as u64;
+                Ok(BodyRead::Data(read))
+            }
+            Err(error) => Err(self.fault(&error)),
+        }
     }
 
     /// Receives more of the body.

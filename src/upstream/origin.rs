@@ -201,6 +201,29 @@ impl Origin {
         }
     }
 
+    /// Sends a request's head and a body larger than a head together. Gives both buffers back.
+    pub async fn send_two(
+        &mut self,
+        head: Vec<u8>,
+        body: Vec<u8>,
+        within: Duration,
+    ) -> (Result<(), Fault>, Vec<u8>, Vec<u8>) {
+        let len = (head.len() + body.len()) as u64;
+        let tx = &mut self.conn.stream.tx;
+        let (result, head, body) = tx.send_all2_within(within, head, body).await;
+        match result {
+            Ok(()) => {
+                self.sent += len;
+                (Ok(()), head, body)
+            }
+            Err(error) => {
+                self.inbound.spoiled = true;
+                let cut = self.conn.stream.cut();
+                (Err(Fault::of(error, cut)), head, body)
+            }
+        }
+    }
+
     /// The request's last byte was sent: only then can the connection be pooled.
     pub fn request_sent(&mut self) {
         self.request_done = true;

@@ -212,7 +212,8 @@ fn build(
     let rest = match &ex.body {
         _ if streamed => Rest::Streamed { chunked },
         RequestBody::Memory(body) if passes_body && body.len() <= send::JOIN_BYTES_MAX => {
-            cx.local.buffers.grow(&mut bytes, 0);
+            let need = bytes.len() + body.len();
+            cx.local.buffers.grow(&mut bytes, need);
             bytes.extend_from_slice(body);
             Rest::None
         }

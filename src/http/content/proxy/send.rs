@@ -17,7 +17,10 @@ use crate::upstream::origin::{Fault, HeadRead, Origin};
 use crate::upstream::trouble::Action;
 
 /// Bodies up to this size are copied behind the head: one send, and nothing to wait for meanwhile.
-pub const JOIN_BYTES_MAX: usize = 64 << 10;
+pub const JOIN_BYTES_MAX: usize = 4 << 10;
+
+/// Larger ones up to this size go out with the head in one vectored send.
+pub const VECTOR_BYTES_MAX: usize = 32 << 10;
 
 /// Bytes of a body that are read (from the client, or back from a file) and sent at a time.
 const PIECE_BYTES: usize = 32 << 10;
@@ -35,6 +38,21 @@ pub(super) async fn exchange(
         read: settings.proxy_read_timeout,
     };
     request.sent = true;
+    if request.rest == Rest::Held
+        && let RequestBody::Memory(body) = &mut ex.body
+        && body.len() <= VECTOR_BYTES_MAX
+    {
+        let body = std::mem::take(body);
+        let head = std::mem::take(&mut request.bytes);
+        let (result, head, body) = origin.send_two(head, body, steps.send).await;
+        request.bytes = head;
+        ex.body = RequestBody::Memory(body);
+        if let Err(fault) = result {
+            return Err(Failure::Peer(fault, Action::Sending));
+        }
+        origin.request_sent();
+        return self::head(ex, cx, origin, steps.read).await;
+    }
     let (result, bytes) = origin
         .send(std::mem::take(&mut request.bytes), steps.send)
         .await;

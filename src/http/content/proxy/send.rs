@@ -175,7 +175,7 @@ async fn with_body(
     let whole = matches!(ended, Some(Ok(())));
     if whole {
         origin.request_sent();
-    } else if taken {
+    } else if matches!(ex.body, RequestBody::Unread) {
         // What the pump had in its hands is lost: the rest of the body cannot be told from the next request.
         ex.close = true;
     }

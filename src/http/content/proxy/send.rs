@@ -227,7 +227,8 @@ impl Source<'_> {
                 Ok(BodyRead::Data(n)) => {
                     *taken = true;
                     received += n as u64;
-                    false
+                    // The end that came with this piece leaves with it.
+                    client.body_done()
                 }
                 Err(fault) => {
                     self.buffers.give(piece);

@@ -25,6 +25,9 @@ const BACKLOG_MAX: usize = 1 << 20;
 /// Lines for one place that leave at once in one tick. A shard that writes more has better things to do.
 const PROMPT_MAX: u32 = 8;
 
+/// Milliseconds between two reports of dropped lines.
+const TELL_DROPPED_MS: u64 = 10_000;
+
 /// Longest line of the error log, its end included, as in nginx.
 const ERROR_LINE_MAX: usize = 2048;
 
@@ -64,6 +67,8 @@ pub struct Desk {
     now: Cell<Mono>,
     tick: Cell<u64>,
     dropped: Cell<u64>,
+    /// When dropped lines were last told of.
+    told: Cell<Mono>,
     line: RefCell<Vec<u8>>,
 }
 
@@ -82,13 +87,25 @@ impl Desk {
             now: Cell::new(clock::mono()),
             tick: Cell::new(1),
             dropped: Cell::new(0),
+            told: Cell::default(),
             line: RefCell::default(),
         })
     }
 
-    /// Lines that were dropped because the writer was behind.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.get()
+    /// Lines that were lost, because the writer was behind or could not write, and were not told of yet. At most once in
+    /// [`TELL_DROPPED_MS`], so that a slow disk is not given more to write.
+    pub fn take_dropped(&self) -> Option<u64> {
+        let now = self.now.get();
+        if now.ms_since(self.told.get()) < TELL_DROPPED_MS {
+            return None;
+        }
+        let lost = self.dropped.get() + self.scribe.take_lost();
+        self.dropped.set(lost);
+        if lost == 0 {
+            return None;
+        }
+        self.told.set(now);
+        Some(self.dropped.take())
     }
 
     /// Hands over what is due. Call it at each tick of the deadline sweep.
@@ -645,5 +662,19 @@ mod tests {
         );
         (0..5).for_each(|i| logs.access(LogId(0), format!("{i}\n").as_bytes()));
         assert_eq!(bench.desk.memory(SinkId(5)), b"2\n3\n4\n");
+    }
+
+    #[test]
+    fn dropped_lines_are_told_now_and_then() {
+        let bench = Bench::new();
+        let logs = bench.logs(&[("a", Kind::Memory(0))]);
+        (0..PATHS_MAX + 3).for_each(|i| logs.access_at(format!("/nowhere/{i}").as_bytes(), b"x\n"));
+        bench.desk.flush(Mono(20_000));
+        assert_eq!(bench.desk.take_dropped(), Some(3));
+        (0..PATHS_MAX + 1).for_each(|i| logs.access_at(format!("/nowhere/{i}").as_bytes(), b"x\n"));
+        bench.desk.flush(Mono(29_999));
+        assert_eq!(bench.desk.take_dropped(), None);
+        bench.desk.flush(Mono(30_000));
+        assert_eq!(bench.desk.take_dropped(), Some(1));
     }
 }

@@ -15,6 +15,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -96,6 +97,8 @@ pub(super) enum Job {
 #[derive(Clone)]
 pub struct Scribe {
     jobs: SyncSender<Job>,
+    /// Lines that could not be written.
+    lost: Arc<AtomicU64>,
     known: Arc<Mutex<Vec<Option<Key>>>>,
 }
 
@@ -123,11 +126,17 @@ impl Scribe {
     /// Starts the thread. It ends when the last handle is gone.
     pub fn start() -> io::Result<Self> {
         let (jobs, queue) = sync_channel(JOBS_MAX);
+        let lost = Arc::new(AtomicU64::new(0));
+        let writer = Writer {
+            lost: Arc::clone(&lost),
+            ..Writer::default()
+        };
         std::thread::Builder::new()
             .name("ringx-log".to_owned())
-            .spawn(move || Writer::default().run(&queue))?;
+            .spawn(move || writer.run(&queue))?;
         Ok(Self {
             jobs,
+            lost,
             known: Arc::default(),
         })
     }
@@ -228,6 +237,14 @@ impl Scribe {
         let _ = self.jobs.send(Job::Set { sink, outlet });
     }
 
+    /// Lines that could not be written since the last call, for a full disk or another reason.
+    pub fn take_lost(&self) -> u64 {
+        match self.lost.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => self.lost.swap(0, Ordering::Relaxed),
+        }
+    }
+
     /// Hands a job over without waiting; gives it back when the queue is full.
     pub(super) fn offer(&self, job: Job) -> Result<(), Job> {
         self.jobs.try_send(job).map_err(|e| match e {
@@ -291,6 +308,7 @@ struct Writer {
     outlets: Vec<Option<Outlet>>,
     /// Files whose disk is full, by sink, and until when.
     resting: HashMap<SinkId, u64>,
+    lost: Arc<AtomicU64>,
     packed: Vec<u8>,
 }
 
@@ -324,7 +342,9 @@ impl Writer {
             return;
         };
         let now = clock::mono().0;
+        let lines = memchr::memchr_iter(b'\n', bytes).count() as u64;
         if self.resting.get(&sink).is_some_and(|until| now < *until) {
+            self.lost.fetch_add(lines, Ordering::Relaxed);
             return;
         }
         let bytes = if gzip == 0 {
@@ -345,7 +365,9 @@ impl Writer {
             Outlet::Stderr => write_all(rustix::stdio::stderr(), bytes),
             Outlet::Syslog { .. } => Ok(()),
         };
-        if written.is_err_and(|e| e.kind() == io::ErrorKind::StorageFull) {
+        let Err(error) = written else { return };
+        self.lost.fetch_add(lines, Ordering::Relaxed);
+        if error.kind() == io::ErrorKind::StorageFull {
             self.resting
                 .insert(sink, now + DISK_FULL_REST.as_millis() as u64);
         }
@@ -493,6 +515,7 @@ mod tests {
         let (jobs, queue) = sync_channel(1);
         let scribe = Scribe {
             jobs,
+            lost: Arc::default(),
             known: Arc::default(),
         };
         let job = || Job::Write {
@@ -504,5 +527,24 @@ mod tests {
         assert!(scribe.offer(job()).is_err());
         drop(queue);
         assert!(scribe.offer(job()).is_err());
+    }
+
+    #[test]
+    fn what_a_full_disk_refuses_is_counted() {
+        let scribe = Scribe::start().unwrap();
+        let path = PathBuf::from("/dev/full");
+        let full = Arc::new(File::options().write(true).open(&path).unwrap());
+        let files = Files::from([(path.clone(), full)]);
+        let sink = scribe.number_of(&LogTarget::File(path), &files);
+        for _ in 0..2 {
+            let job = Job::Write {
+                sink,
+                bytes: b"1\n2\n".to_vec(),
+                gzip: 0,
+            };
+            assert!(scribe.offer(job).is_ok());
+        }
+        scribe.sync();
+        assert_eq!((scribe.take_lost(), scribe.take_lost()), (4, 0));
     }
 }

@@ -430,6 +430,13 @@ async fn tick(shard: Rc<Shard<Http>>) {
         service.desk.flush(clock::mono());
         if let Some(generation) = service.generation() {
             tell_health(&shard, &generation);
+            if let Some(lines) = service.desk.take_dropped() {
+                let text = format_args!(
+                    "{lines} log lines were lost, because they could not be written or not fast enough"
+                );
+                let main = &generation.plan.error_logs;
+                generation.logs.error_all(main, LogLevel::Alert, text);
+            }
             generation.pool.sweep(clock::mono());
         }
     }

@@ -251,6 +251,26 @@ pub struct VarCache {
     pub depth: u8,
 }
 
+/// Bytes of one buffer that a pooled exchange may keep. 1,024 exchanges with a dozen buffers each, of which an attack
+/// may have stretched all, keep less than 64 MiB: usual requests need far less and never allocate again.
+const KEPT_BYTES_MAX: usize = 4 << 10;
+
+/// Empties a buffer; one that a request has made large is let go.
+fn reset(buf: &mut Vec<u8>) {
+    if buf.capacity() > KEPT_BYTES_MAX {
+        *buf = Vec::new();
+    } else {
+        buf.clear();
+    }
+}
+
+/// Empties fields; a large buffer of theirs is let go.
+fn reset_fields(fields: &mut Fields) {
+    let mut buf = fields.take_buf();
+    reset(&mut buf);
+    fields.set_buf(buf);
+}
+
 impl VarCache {
     /// Copies a value into the arena.
     pub fn keep(&mut self, value: &[u8]) -> (u32, u32) {
@@ -261,10 +281,10 @@ impl VarCache {
 
     /// Forgets all values and keeps the allocations.
     pub fn clear(&mut self) {
-        self.arena.clear();
+        reset(&mut self.arena);
         self.slots.clear();
         self.tables.clear();
-        self.subject.clear();
+        reset(&mut self.subject);
         self.captures_count = 0;
         self.request_id = None;
         self.depth = 0;
@@ -281,10 +301,10 @@ impl Response {
         let mut fields = std::mem::take(&mut self.fields);
         let mut trailers = std::mem::take(&mut self.trailers);
         for text in [&mut reason, &mut content_type, &mut location, &mut etag] {
-            text.clear();
+            reset(text);
         }
-        fields.clear();
-        trailers.clear();
+        reset_fields(&mut fields);
+        reset_fields(&mut trailers);
         *self = Self {
             reason,
             content_type,
@@ -350,8 +370,8 @@ impl Exchange {
         }
     }
 
-    /// Lets go of a request that is over and of everything that belongs to it; keeps the allocations.
-    /// What the next request of the connection needs is handed back.
+    /// Lets go of a request that is over and of everything that belongs to it; keeps the allocations that are small.
+    /// Hands back what the connection goes on with, and the head's storage, empty.
     pub fn end(&mut self, buffers: &BufPool) -> (Stream, RequestHead) {
         match std::mem::take(&mut self.body) {
             RequestBody::Memory(body) => buffers.give(body),
@@ -374,12 +394,12 @@ impl Exchange {
             &mut self.proxy_host,
             &mut self.proxy_port,
         ] {
-            text.clear();
+            reset(text);
         }
         buffers.give(std::mem::take(&mut self.preread));
         self.attempts.clear();
-        self.upstream_fields.clear();
-        self.upstream_trailers.clear();
+        reset_fields(&mut self.upstream_fields);
+        reset_fields(&mut self.upstream_trailers);
         self.upstream_body = UpstreamBody::None;
         self.upstream_redirected = false;
         self.host_port = 0;
@@ -397,6 +417,8 @@ impl Exchange {
         self.buffering = false;
         self.client_timed_out = false;
         self.uids = userid::Ids::default();
+        self.head.clear();
+        reset_fields(&mut self.head.fields);
         let stream = std::mem::take(&mut self.stream);
         (stream, std::mem::take(&mut self.head))
     }

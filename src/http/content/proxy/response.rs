@@ -66,6 +66,8 @@ pub fn take_head(
 }
 
 /// Fields that belong to the origin's connection or its framing.
+///
+/// Differs from nginx: `Upgrade` is one of them, and only passes with a 101.
 fn is_connection_field(field: FieldRef<'_>, status: u16) -> bool {
     matches!(
         field.token,

@@ -3,6 +3,7 @@
 //!
 //! Start with [`open`]; [`send`] is the way to a plaintext socket that copies nothing.
 
+use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,8 +22,49 @@ use super::sys::disk::Disk;
 /// Sent at most in one call, so that a fast peer does not keep its shard busy; nginx's `sendfile_max_chunk`.
 const CHUNK: usize = 2 << 20;
 
+/// Unnamed temporary files that a thread keeps for the next one who needs such a file: making one costs more than
+/// writing it.
+const SPARE_MAX: usize = 64;
+
+/// A temporary file that grew beyond this is not kept.
+const SPARE_BYTES_MAX: u64 = 1 << 20;
+
 /// An open file. Closes when dropped.
-pub struct File(Disk);
+pub struct File {
+    /// Always there but while it is being dropped.
+    disk: Option<Disk>,
+    /// The folder of an unnamed temporary file, which may be used again.
+    folder: Option<Box<[u8]>>,
+    /// Where the furthest write ended.
+    written: Cell<u64>,
+    /// Operations that were begun and not seen to end: the kernel may still be at work.
+    pending: Cell<u32>,
+}
+
+/// An empty, unnamed file and the folder that it is in.
+type Spare = (Box<[u8]>, Disk);
+
+thread_local! {
+    /// Never freed: files may not be closed after their thread's runtime.
+    static SPARES: &'static RefCell<Vec<Spare>> = Box::leak(Box::default());
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let (Some(disk), Some(folder)) = (self.disk.take(), self.folder.take()) else {
+            return;
+        };
+        if self.pending.get() > 0 || self.written.get() > SPARE_BYTES_MAX {
+            return;
+        }
+        SPARES.with(|spares| {
+            // Emptied, so that whoever gets it next can never read what was in it.
+            if spares.borrow().len() < SPARE_MAX && rustix::fs::ftruncate(&disk, 0).is_ok() {
+                spares.borrow_mut().push((folder, disk));
+            }
+        });
+    }
+}
 
 /// What is known of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,13 +156,27 @@ async fn open_slow(path: &[u8], flags: OFlags) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
     let mut options = monoio::fs::OpenOptions::new();
     options.read(true).custom_flags(flags.bits() as i32);
-    Ok(File(Disk(
+    Ok(File::over(Disk(
         options.open(Path::new(OsStr::from_bytes(path))).await?,
     )))
 }
 
 /// A file without a name in `folder`, for what does not fit in memory. Gone when closed.
 pub fn temporary(folder: &[u8]) -> io::Result<File> {
+    let spare = SPARES.with(|spares| {
+        let mut spares = spares.borrow_mut();
+        let at = spares.iter().rposition(|(of, _)| **of == *folder)?;
+        Some(spares.swap_remove(at))
+    });
+    let mut file = match spare {
+        Some((_, disk)) => File::over(disk),
+        None => create_unnamed(folder)?,
+    };
+    file.folder = Some(Box::from(folder));
+    Ok(file)
+}
+
+fn create_unnamed(folder: &[u8]) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
     match rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR) {
         Ok(fd) => File::from_fd(fd),
@@ -185,9 +241,30 @@ fn named_then_removed(folder: &[u8]) -> io::Result<File> {
 }
 
 impl File {
+    fn over(disk: Disk) -> Self {
+        Self {
+            disk: Some(disk),
+            folder: None,
+            written: Cell::new(0),
+            pending: Cell::new(0),
+        }
+    }
+
+    fn disk(&self) -> &Disk {
+        self.disk.as_ref().expect("invariant: only a drop takes it")
+    }
+
+    fn begin(&self) {
+        self.pending.set(self.pending.get() + 1);
+    }
+
+    fn end(&self) {
+        self.pending.set(self.pending.get() - 1);
+    }
+
     /// Takes an open file over.
     pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
-        Ok(Self(Disk(monoio::fs::File::from_std(
+        Ok(Self::over(Disk(monoio::fs::File::from_std(
             std::fs::File::from(fd),
         )?)))
     }
@@ -209,19 +286,27 @@ impl File {
         }
         let begin = buf.len();
         let end = buf.capacity().min(begin.saturating_add(max));
-        let (result, slice) = self.0.0.read_at(buf.slice_mut(begin..end), offset).await;
+        self.begin();
+        let reading = self.disk().0.read_at(buf.slice_mut(begin..end), offset);
+        let (result, slice) = reading.await;
+        self.end();
         (result, slice.into_inner())
     }
 
     /// Writes the whole buffer at `offset`.
     pub async fn write_all_at(&self, buf: Vec<u8>, offset: u64) -> (io::Result<()>, Vec<u8>) {
-        self.0.0.write_all_at(buf, offset).await
+        self.written
+            .set(self.written.get().max(offset + buf.len() as u64));
+        self.begin();
+        let out = self.disk().0.write_all_at(buf, offset).await;
+        self.end();
+        out
     }
 }
 
 impl AsFd for File {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.disk().as_fd()
     }
 }
 
@@ -290,6 +375,7 @@ async fn send_loop(
 mod tests {
     use super::*;
     use crate::net::{Deadlines, Stream};
+    use std::future::Future;
 
     fn folder_with(name: &str, content: &[u8]) -> (tempfile::TempDir, Vec<u8>) {
         let folder = tempfile::tempdir().unwrap();
@@ -349,6 +435,37 @@ mod tests {
                 result.unwrap();
                 let (n, buf) = file.read_at(Vec::new(), 4, 3).await;
                 assert_eq!((n.unwrap(), &buf[..]), (3, &b"456"[..]));
+            }
+        });
+    }
+
+    #[test]
+    fn temporary_files_are_used_again_and_are_empty() {
+        runtime::on_each_driver(|| async {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().as_os_str().as_encoded_bytes();
+            let file = temporary(path).unwrap();
+            let inode = file.stat().unwrap().inode;
+            file.write_all_at(b"secret".to_vec(), 0).await.0.unwrap();
+            drop(file);
+            let other = tempfile::tempdir().unwrap();
+            let elsewhere = temporary(other.path().as_os_str().as_encoded_bytes()).unwrap();
+            assert_ne!(elsewhere.stat().unwrap().inode, inode);
+            let again = temporary(path).unwrap();
+            assert_eq!(again.stat().unwrap().inode, inode);
+            assert_eq!(again.stat().unwrap().len, 0);
+            assert_eq!(again.read_at(Vec::new(), 0, 9).await.0.unwrap(), 0);
+            // One that is still being written must not come back.
+            let mut writing = Box::pin(again.write_all_at(vec![7; 100], 0));
+            let _ = std::future::poll_fn(|cx| {
+                std::task::Poll::Ready(writing.as_mut().poll(cx).is_ready())
+            })
+            .await;
+            drop(writing);
+            let left = again.pending.get();
+            drop(again);
+            if left > 0 {
+                assert_ne!(temporary(path).unwrap().stat().unwrap().inode, inode);
             }
         });
     }

@@ -39,14 +39,15 @@ pub(super) async fn exchange(
     };
     request.sent = true;
     if request.rest == Rest::Held
-        && let RequestBody::Memory(body) = &mut ex.body
-        && body.len() <= VECTOR_BYTES_MAX
+        && let Some(body) = small_body(ex, cx).await
     {
-        let body = std::mem::take(body);
         let head = std::mem::take(&mut request.bytes);
         let (result, head, body) = origin.send_two(head, body, steps.send).await;
         request.bytes = head;
-        ex.body = RequestBody::Memory(body);
+        match &mut ex.body {
+            RequestBody::Memory(kept) => *kept = body,
+            _ => cx.local.buffers.give(body),
+        }
         if let Err(fault) = result {
             return Err(Failure::Peer(fault, Action::Sending));
         }
@@ -67,6 +68,30 @@ pub(super) async fn exchange(
         }
         Rest::Held => with_body(ex, cx, request, origin, steps, false).await,
         Rest::Streamed { chunked } => with_body(ex, cx, request, origin, steps, chunked).await,
+    }
+}
+
+/// A held body that is small enough to go out with the head; one that is in a file is read back for it. An origin that
+/// answers before it has read a body could otherwise not be told from one that will never read it.
+async fn small_body(ex: &mut Exchange, cx: Cx<'_>) -> Option<Vec<u8>> {
+    match &mut ex.body {
+        RequestBody::Memory(body) if body.len() <= VECTOR_BYTES_MAX => Some(std::mem::take(body)),
+        RequestBody::File { file, length, .. } if *length <= VECTOR_BYTES_MAX as u64 => {
+            let length = *length as usize;
+            let mut body = cx.local.buffers.take(length);
+            while body.len() < length {
+                let (offset, want) = (body.len() as u64, length - body.len());
+                let (result, back) = file.read_at(body, offset, want).await;
+                body = back;
+                // What is wrong with it is told where bodies are sent piece by piece.
+                if !matches!(result, Ok(n) if n > 0) {
+                    cx.local.buffers.give(body);
+                    return None;
+                }
+            }
+            Some(body)
+        }
+        _ => None,
     }
 }
 

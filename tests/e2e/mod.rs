@@ -15,6 +15,7 @@ mod peer;
 mod process;
 mod proxy_pass;
 mod resolver;
+mod rest;
 mod rewrite;
 mod server;
 mod toml;

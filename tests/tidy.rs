@@ -432,6 +432,25 @@ fn dependencies_say_what_they_are_for() {
 }
 
 #[test]
+fn what_works_is_shown_at_work() {
+    let table = std::fs::read_to_string(root().join("docs/DIRECTIVES.md")).unwrap();
+    let shown = ["tests", "config", "src"]
+        .iter()
+        .flat_map(|folder| files(folder, &[]))
+        .filter(|(path, _)| !path.starts_with("src/") || path.contains("test"))
+        .map(|(_, text)| text)
+        .collect::<String>();
+    let findings = table
+        .lines()
+        .filter(|line| line.contains("| works |"))
+        .filter_map(|line| line.split('`').nth(1))
+        .filter(|name| !shown.lines().any(|line| has_word(line, name)))
+        .map(|name| format!("{name}: no test and no shipped configuration uses it"))
+        .collect();
+    report("directives that nothing shows", &findings);
+}
+
+#[test]
 fn an_exception_to_a_lint_gives_its_reason() {
     let mut findings = BTreeSet::new();
     for (path, text) in sources() {

@@ -13,6 +13,7 @@ mod headers;
 mod log;
 mod peer;
 mod process;
+mod promises;
 mod proxy_pass;
 mod resolver;
 mod rest;

@@ -67,7 +67,6 @@ family! {
         value chunked_transfer_encoding: bool = "on", flag, HSL, args(1), "Allows chunked answers.";
         value etag: bool = "on", flag, HSL, args(1), "Adds an ETag to files.";
         gather early_hints: List<Text> = "", texts, HSL, args_min(1), "Relays 103 answers while one of the values is neither empty nor 0.";
-        value post_action: Option<Text> = "", some_text, HSLI, args(1), "A request made after the answer has been sent.";
         list error_log: ErrorLog = "", error_log, HSL, args_min(1), "Where errors are logged, and from which level.";
         value resolver: Option<Arc<Resolver>> = "", resolver, HSL, args_min(1), "Name servers for names that are only known per request.";
         value resolver_timeout: Duration = "30s", msec, HSL, args(1), "How long to wait for a name server.";

@@ -247,6 +247,7 @@ pub(crate) const ROWS: &[Row] = &[
     refused("perl_modules", H, args(1), PERL),
     refused("perl_require", H, args(1), PERL),
     refused("perl_set", H, args(2), PERL),
+    refused("post_action", HSLI, args(1), SUBREQUESTS),
     refused("postpone_gzipping", HSL, args(1), COMPRESSION),
     off_only("proxy_cache", HSL, CACHE),
     off_only("proxy_cache_background_update", HSL, CACHE),

@@ -37,7 +37,10 @@ fn slow_heads_are_gone_in_time_and_disturb_nobody() {
         .collect::<Vec<_>>();
     let from = Instant::now();
     assert_eq!(proxy.get("/").status(), 200);
-    assert!(from.elapsed() < Duration::from_secs(1), "others are served meanwhile");
+    assert!(
+        from.elapsed() < Duration::from_secs(1),
+        "others are served meanwhile"
+    );
     for client in &mut slow {
         client.rest();
     }
@@ -49,7 +52,10 @@ fn stalled_downloads_do_not_fill_memory() {
     const SIZE: usize = 50 << 20;
     let body = ok_bytes(&vec![b'x'; SIZE]);
     let origin = Origin::answer(move |_| body.clone());
-    let proxy = to(&origin, "location / { proxy_pass http://%%o%%; proxy_max_temp_file_size 0; send_timeout 60s; }");
+    let proxy = to(
+        &origin,
+        "location / { proxy_pass http://%%o%%; proxy_max_temp_file_size 0; send_timeout 60s; }",
+    );
     proxy.client().get("/").head();
     let before = proxy.worker_rss_kib();
     let stalled = (0..8)
@@ -60,7 +66,11 @@ fn stalled_downloads_do_not_fill_memory() {
         })
         .collect::<Vec<_>>();
     let grown = proxy.worker_rss_kib().saturating_sub(before);
-    assert!(grown < 32 * 1024, "{grown} KiB for {} stalled downloads", stalled.len());
+    assert!(
+        grown < 32 * 1024,
+        "{grown} KiB for {} stalled downloads",
+        stalled.len()
+    );
 }
 
 #[test]
@@ -73,7 +83,10 @@ fn a_large_upload_does_not_fill_memory() {
     let before = proxy.worker_rss_kib();
     let part = vec![b'u'; 1 << 20];
     let mut client = proxy.client();
-    client.send(format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", part.len() * 40));
+    client.send(format!(
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n",
+        part.len() * 40
+    ));
     for _ in 0..40 {
         client.send(&part);
     }

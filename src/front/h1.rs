@@ -725,6 +725,30 @@ impl Conn {
         }
     }
 
+    /// See [`super::Stream::try_send`].
+    pub fn try_send(&mut self, data: &[u8], buffers: &BufPool) -> Result<bool, ClientFault> {
+        if data.is_empty() || self.framing == Framing::HeadOnly {
+            return self.try_flush(buffers);
+        }
+        self.room(32, buffers);
+        self.open_chunk(data.len());
+        let mut taken = 0;
+        if self.try_flush(buffers)? {
+            match self.socket.tx.try_send(data) {
+                Ok(sent) => taken = sent.unwrap_or(0),
+                Err(error) => return Err(self.fault(&error)),
+            }
+            self.sent += taken as u64;
+        }
+        let left = &data[taken..];
+        if left.is_empty() {
+            return Ok(true);
+        }
+        self.room(left.len(), buffers);
+        self.out.extend_from_slice(left);
+        Ok(false)
+    }
+
     /// See [`super::Stream::send`].
     pub async fn send(
         &mut self,

@@ -189,6 +189,12 @@ impl Stream {
         self.h1_mut().try_flush(buffers)
     }
 
+    /// Sends what is queued and then of this piece what the socket takes at once. False when something is left, which
+    /// is queued.
+    pub fn try_send(&mut self, data: &[u8], buffers: &BufPool) -> Result<bool, ClientFault> {
+        self.h1_mut().try_send(data, buffers)
+    }
+
     /// Sends what is queued and then this piece of the body, `data[from..]`, without copying it. Gives the buffer back.
     pub async fn send(
         &mut self,

@@ -271,15 +271,21 @@ async fn stream(
 ) -> Result<(), ClientFault> {
     let buffers = &cx.local.buffers;
     let proxy = &cx.location(ex.location).settings.proxy;
+    // The client has stopped taking: what came meanwhile stands in its queue.
+    let mut blocked = false;
     loop {
         match origin.inbound.step() {
+            Ok(Step::Data) if blocked => ex.stream.queue(origin.inbound.data(), buffers),
             Ok(Step::Data) => match take_large(&mut origin) {
                 Some((data, from)) => {
-                    let sent = ex.stream.send(data, from, within, buffers).await;
-                    buffers.give(sent.1);
-                    if let Err(fault) = sent.0 {
-                        proxy::abandon(ex, cx, origin);
-                        return Err(fault);
+                    let (sent, data) = send_large(ex, cx, (data, from), transfer, within).await;
+                    buffers.give(data);
+                    match sent {
+                        Ok(all) => blocked = !all,
+                        Err(fault) => {
+                            proxy::abandon(ex, cx, origin);
+                            return Err(fault);
+                        }
                     }
                 }
                 None => ex.stream.queue(origin.inbound.data(), buffers),
@@ -289,6 +295,9 @@ async fn stream(
                 return end(ex, cx).await;
             }
             Ok(Step::More) => {
+                if blocked {
+                    return spool::run(ex, cx, origin).await;
+                }
                 if ex.stream.queued() > 0 {
                     match push(ex, cx, transfer, within).await {
                         Ok(true) => {}
@@ -316,6 +325,23 @@ async fn stream(
             Err(fault) => return cut(ex, cx, origin, &fault).await,
         }
     }
+}
+
+/// Sends a large piece in its own buffer. False when the client does not keep up in buffered mode: the rest of the
+/// piece stands in the queue then.
+async fn send_large(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    (data, from): (Vec<u8>, usize),
+    transfer: Transfer,
+    within: Duration,
+) -> (Result<bool, ClientFault>, Vec<u8>) {
+    let buffers = &cx.local.buffers;
+    if transfer == Transfer::Buffer {
+        return (ex.stream.try_send(&data[from..], buffers), data);
+    }
+    let (sent, data) = ex.stream.send(data, from, within, buffers).await;
+    (sent.map(|()| true), data)
 }
 
 /// Sends the queue. False when the client does not keep up and the rest is worth spooling.

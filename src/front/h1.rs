@@ -238,6 +238,7 @@ impl Conn {
                 Ok(Parsed::Incomplete) => {}
                 Err(error) => {
                     self.version = head.version;
+                    self.method = head.method;
                     self.broken = true;
                     return Decoded::Refused(Refusal::Bad(error));
                 }

@@ -135,7 +135,7 @@ pub struct Response {
     pub truncated: bool,
     /// Comes from an origin: conditions of the request are the origin's business.
     pub upstream: bool,
-    /// The origin's `Server` would be passed on but there is none: ours does not take its place.
+    /// The origin's `Server` is passed on, or that it has none: ours does not take its place.
     pub no_server: bool,
     /// The same for `Date`.
     pub no_date: bool,

@@ -15,7 +15,7 @@ use crate::front::Refusal;
 use crate::plan::model::LogLevel;
 use crate::plan::regex::Captures;
 use crate::plan::{AddressPlan, LocationId, ServerId};
-use crate::proto::head::Method;
+use crate::proto::head::{Method, Span};
 use crate::proto::{host, uri};
 
 /// Times that a request may be sent to another location: ten, and the last one fails.
@@ -53,8 +53,10 @@ pub async fn begin(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
 pub fn refuse(ex: &mut Exchange, cx: Cx<'_>, why: Refusal) -> Flow {
     ex.reroutes_left = REROUTES;
     enter_server(ex, cx, address(ex, cx).names.default_server());
-    // What was read of the head is shown in the log; nothing of it may steer the answer's delivery.
-    ex.method = Method::Get;
+    // What was read of the head is shown in the log.
+    if !ex.head.path.is_empty() {
+        let _ = take_target(ex, cx);
+    }
     ex.discard_body = true;
     ex.close = true;
     ex.target_unchanged = false;
@@ -88,6 +90,8 @@ pub async fn reroute(ex: &mut Exchange, cx: Cx<'_>, to: Reroute) -> Flow {
     ex.reroutes_left = ex.reroutes_left.saturating_sub(1);
     let exhausted = ex.reroutes_left == 0;
     ex.response.upstream = false;
+    ex.response.no_server = false;
+    ex.response.no_date = false;
     match to {
         Reroute::Uri => {
             if exhausted {
@@ -102,6 +106,7 @@ pub async fn reroute(ex: &mut Exchange, cx: Cx<'_>, to: Reroute) -> Flow {
             }
             ex.internal = true;
             ex.target_unchanged = false;
+            ex.head.has_args &= !ex.args.is_empty();
             ex.rewritten_in_place = false;
             ex.uri_is_below_alias = false;
             enter(ex, cx, cx.plan.servers[ex.server].root);
@@ -194,6 +199,8 @@ fn take_target(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), Flow> {
     let merge = cx.location(ex.location).settings.core.merge_slashes;
     if uri::normalize(path, merge, &mut ex.uri).is_err() {
         ex.uri.clear();
+        // As in nginx, a target that could not be read is no `$request_uri`; the request line still shows it.
+        ex.head.uri = Span::default();
         ex.close = true;
         ex.discard_body = true;
         log::error(

@@ -40,10 +40,10 @@ pub fn server_name<'a>(cx: Cx<'a>, settings: &Settings) -> &'a [u8] {
     }
 }
 
-/// What the `Server` field says; empty when an origin's own is passed on.
+/// What the `Server` field says; empty when an origin's own is passed on. One that `add_header` adds stands beside it.
 #[must_use]
 pub fn server<'a>(response: &Response, cx: Cx<'a>, settings: &Settings) -> &'a [u8] {
-    if response.no_server || response.fields.has(Token::SERVER) {
+    if response.no_server {
         return b"";
     }
     server_name(cx, settings)
@@ -52,7 +52,7 @@ pub fn server<'a>(response: &Response, cx: Cx<'a>, settings: &Settings) -> &'a [
 /// What the `Date` field says, formatted once a second; empty when an origin's own is passed on.
 #[must_use]
 pub fn date<'a>(response: &Response, cx: Cx<'_>, text: &'a mut [u8; HTTP_DATE_LEN]) -> &'a [u8] {
-    if response.no_date || response.fields.has(Token::DATE) {
+    if response.no_date {
         return b"";
     }
     let now = cx.local.clock.unix().secs;

@@ -36,7 +36,9 @@ pub fn head(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
             drop_own_body(response);
         }
         304 => drop_own_body(response),
-        _ => {}
+        200 | 206 => {}
+        // It would be the date of an error page's file, not of what was asked for.
+        _ => response.last_modified = None,
     }
     if !response.etag.is_empty() {
         response.fields.set(Token::ETAG, &response.etag);

@@ -46,10 +46,8 @@ pub fn take_head(
         .reason
         .extend_from_slice(head.bytes(head.status_line));
     ex.response.upstream = true;
-    let missing =
-        |token: Token, name: &[u8]| !plan.hidden.contains(token, name) && !head.fields.has(token);
-    ex.response.no_server = missing(Token::SERVER, b"server");
-    ex.response.no_date = missing(Token::DATE, b"date");
+    ex.response.no_server = !plan.hidden.contains(Token::SERVER, b"server");
+    ex.response.no_date = !plan.hidden.contains(Token::DATE, b"date");
     let named = head.fields.has(Token::CONNECTION);
     for field in head.fields.iter() {
         if is_connection_field(field, head.status) || plan.hidden.contains(field.token, field.name)

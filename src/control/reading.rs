@@ -345,7 +345,7 @@ mod tests {
         )
         .expect("write");
         let options = Options {
-            file: Some(file.clone()),
+            file: Some(file),
             ..Options::default()
         };
         let setup = Setup::new(Identity::Nginx, &options, Vec::new());
@@ -362,7 +362,7 @@ mod tests {
             identity: setup.identity,
             file: setup.file.clone(),
             prefix: setup.prefix.clone(),
-            error_log: setup.error_log.clone(),
+            error_log: setup.error_log,
             globals: None,
             files: read.found,
             names: read.names,

@@ -14,13 +14,12 @@ fn idle_connections_cost_little() {
     let proxy = Config::server("location / { return 200 x; }").start();
     proxy.get("/");
     let before = proxy.worker_rss_kib();
-    let clients = (0..500)
-        .map(|_| {
-            let mut client = proxy.client();
-            assert_eq!(client.get("/").response().status(), 200);
-            client
-        })
-        .collect::<Vec<_>>();
+    let mut clients = Vec::new();
+    for _ in 0..500 {
+        let mut client = proxy.client();
+        assert_eq!(client.get("/").response().status(), 200);
+        clients.push(client);
+    }
     let each = (proxy.worker_rss_kib().saturating_sub(before)) * 1024 / clients.len();
     assert!(each < 16 * 1024, "{each} bytes for an idle connection");
 }
@@ -58,13 +57,12 @@ fn stalled_downloads_do_not_fill_memory() {
     );
     proxy.client().get("/").head();
     let before = proxy.worker_rss_kib();
-    let stalled = (0..8)
-        .map(|_| {
-            let mut client = proxy.client();
-            client.get("/").head();
-            client
-        })
-        .collect::<Vec<_>>();
+    let mut stalled = Vec::new();
+    for _ in 0..8 {
+        let mut client = proxy.client();
+        client.get("/").head();
+        stalled.push(client);
+    }
     let grown = proxy.worker_rss_kib().saturating_sub(before);
     assert!(
         grown < 32 * 1024,

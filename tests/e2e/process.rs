@@ -24,6 +24,7 @@ fn a_reload_takes_the_new_configuration() {
 #[test]
 fn a_bad_reload_keeps_the_old_configuration() {
     let mut proxy = Config::http(&version(1)).start();
+    assert_eq!(proxy.get("/").text(), "v1");
     for (bad, message) in [
         (
             "server { listen %%ADDR_0%%; nonsense on; }",

@@ -186,3 +186,45 @@ fn bad_heads_are_described() {
         assert!(lines.contains(want), "{want} in {lines}");
     }
 }
+
+#[test]
+fn whatever_was_read_of_a_bad_head_can_be_logged() {
+    let mut site = Site::new(
+        r#"
+        log_format all '$request $host $http_host $http_x $http_y $uri $args $request_uri $request_length $cookie_a $http_user_agent';
+        server { listen 80; access_log %%ROOT%%/all.log all; }
+        "#,
+    );
+    let fields = [
+        "Host: a b",
+        "Host: a/b",
+        "Host: a\r\nHost: b",
+        "Host: [::1",
+        "Host: a\r\nX: 1\r\nY Z: 2",
+        "Host: a\r\n: 1",
+        "X: 1\r\nHost: a\r\nContent-Length: x",
+        "Host: a\r\nContent-Length: 1\r\nContent-Length: 1",
+        "Host: a\r\nTransfer-Encoding: x",
+        "Host: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 1",
+        "X: 1",
+        "Host: a\r\nX: a\rb",
+        "Host: a\r\nX: \u{0}",
+    ];
+    for line in [
+        "GET /x?y HTTP/1.1",
+        "GET http://h/x HTTP/1.1",
+        "GET http://h_/x HTTP/1.0",
+        "G@T / HTTP/1.1",
+        "GET / HTTP/9.1",
+    ] {
+        for field in fields {
+            let answer = site.send(&format!("{line}\r\n{field}\r\nCookie: a=b\r\n\r\n"));
+            assert!(
+                answer.status >= 400 || answer.status == 0,
+                "{line} {field}: {}",
+                answer.status
+            );
+            assert_eq!(site.lines().len(), 1, "{line} {field}");
+        }
+    }
+}

@@ -205,7 +205,13 @@ impl RequestParser {
         let keep = match parsed {
             Ok(Parsed::Incomplete) => return parsed,
             Ok(Parsed::Complete(consumed)) => consumed,
-            Err(_) => head.line.end().max(self.at).max(self.culprit.end()),
+            Err(_) => {
+                // Whatever was noted before the error stays readable: logs show it.
+                let noted = head.fields.list.iter().map(|field| field.value.end());
+                let noted = noted.max().unwrap_or(0).max(head.host.end());
+                let seen = head.line.end().max(self.at).max(self.culprit.end());
+                seen.max(noted).min(buf.len())
+            }
         };
         head.wire_len = (keep - self.start.min(keep)) as u32;
         head.fields.buf.clear();

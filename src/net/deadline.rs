@@ -2,7 +2,7 @@
 //! one task looks at the table about every [`TICK`]. A due receive has its receiving direction shut down, a due
 //! send both directions, which completes the pending operation; the owner then asks whether it expired.
 //!
-//! The same sweep notices peers that hang up while nobody receives from them ([`Deadlines::watch`]), and keeps the
+//! The same sweep notices peers that hang up while nobody receives from them, and keeps the
 //! list of connections that idle between requests, so that a drain can end them.
 
 use std::cell::{Cell, RefCell};

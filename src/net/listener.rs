@@ -209,3 +209,94 @@ impl AsFd for Listener {
         self.io.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+
+    fn any() -> Addr {
+        Addr::Ip("127.0.0.1:0".parse().unwrap())
+    }
+
+    fn bound(fd: &OwnedFd) -> Addr {
+        Addr::from(Some(rustix::net::getsockname(fd).unwrap()))
+    }
+
+    #[test]
+    fn an_address_is_shared_only_by_those_who_say_so() {
+        let shared = Options {
+            reuseport: true,
+            ..Options::default()
+        };
+        let first = bind(&any(), &shared).unwrap();
+        let at = bound(&first);
+        assert!(bind(&at, &shared).is_ok());
+        let alone = bind(&at, &Options::default()).unwrap_err();
+        assert_eq!(alone.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn every_option_is_taken_by_the_kernel() {
+        let options = Options {
+            backlog: 16,
+            deferred: true,
+            fastopen: Some(8),
+            keepalive: Some(Some(Keepalive {
+                idle: Some(Duration::from_secs(30)),
+                interval: Some(Duration::from_secs(5)),
+                count: Some(3),
+            })),
+            rcvbuf: Some(64 << 10),
+            sndbuf: Some(64 << 10),
+            ..Options::default()
+        };
+        let fd = bind(&any(), &options).unwrap();
+        let socket = socket2::SockRef::from(&fd);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.keepalive_retries().unwrap(), 3);
+        assert!(socket.recv_buffer_size().unwrap() >= 64 << 10);
+        let off = Options {
+            keepalive: Some(None),
+            ..Options::default()
+        };
+        tune(&fd, true, &off).unwrap();
+        assert!(!socket.keepalive().unwrap());
+    }
+
+    #[test]
+    fn connections_carry_the_mark_of_their_listener_and_close_on_exec() {
+        runtime::on_each_driver(|| async {
+            let deadlines = Deadlines::new();
+            let listener = Listener::new(bind(&any(), &Options::default()).unwrap(), 1).unwrap();
+            let to = listener.local_addr().unwrap();
+            for mark in [1, 7] {
+                listener.set_id(mark);
+                let dial = crate::net::connect::Options::default();
+                let _client = crate::net::connect::connect(&to, &dial, &deadlines)
+                    .await
+                    .unwrap();
+                listener.readable().await.unwrap();
+                let accepted = listener.try_accept(&deadlines).unwrap().unwrap();
+                assert_eq!(accepted.listener, mark);
+                let flags = rustix::io::fcntl_getfd(&accepted.stream).unwrap();
+                assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+                assert!(accepted.stream.as_fd().as_raw_fd() > 2);
+            }
+        });
+    }
+
+    #[test]
+    fn only_want_of_descriptors_or_memory_is_a_shortage() {
+        for (errno, short) in [
+            (Errno::MFILE, true),
+            (Errno::NFILE, true),
+            (Errno::NOBUFS, true),
+            (Errno::NOMEM, true),
+            (Errno::INVAL, false),
+            (Errno::PERM, false),
+        ] {
+            assert_eq!(is_shortage(&errno.into()), short, "{errno}");
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Streams over pairs of sockets, on both drivers.
+
+use super::*;
+use crate::net::join::join2;
+
+#[test]
+fn both_halves_work_at_once() {
+    runtime::on_each_driver(|| async {
+        let deadlines = Deadlines::new();
+        let (mut a, mut b) = Stream::pair(&deadlines).unwrap();
+        let echo = runtime::spawn(async move {
+            loop {
+                let (n, buf) = b.rx.recv(Vec::with_capacity(1000)).await;
+                if n.unwrap() == 0 {
+                    break;
+                }
+                let (result, _) = b.tx.send_all(buf).await;
+                result.unwrap();
+            }
+        });
+        let sent: Vec<u8> = (0..1_000_000u32).map(|n| (n % 241) as u8).collect();
+        let expected = sent.clone();
+        let Stream { rx, tx } = &mut a;
+        let (_, got) = join2(
+            async {
+                let (result, _) = tx.send_all(sent).await;
+                result.unwrap();
+                tx.finish().unwrap();
+            },
+            async {
+                let mut got = Vec::new();
+                while rx.recv_ready(&mut got).await.unwrap() > 0 {}
+                got
+            },
+        )
+        .await;
+        assert!(got == expected);
+        echo.await;
+        drop(a);
+        assert!(deadlines.is_empty());
+    });
+}
+
+#[test]
+fn receiving_appends_and_makes_room() {
+    runtime::on_each_driver(|| async {
+        let (mut a, mut b) = Stream::pair(&Deadlines::new()).unwrap();
+        assert_eq!(a.tx.try_send(b"world").unwrap(), Some(5));
+        let (n, buf) = b.rx.recv(b"hello ".to_vec()).await;
+        assert_eq!((n.unwrap(), &buf[..]), (5, &b"hello world"[..]));
+        let mut buf = buf;
+        assert_eq!(b.rx.try_recv(&mut buf).unwrap(), None);
+        assert!(b.rx.is_quiet());
+        a.tx.try_send(b"!").unwrap();
+        b.rx.readable().await.unwrap();
+        assert!(!b.rx.is_quiet());
+        assert_eq!(b.rx.try_recv(&mut buf).unwrap(), Some(1));
+        assert_eq!(buf, b"hello world!");
+        drop(a);
+        b.rx.readable().await.unwrap();
+        assert!(!b.rx.is_quiet());
+    });
+}
+
+#[test]
+fn head_and_body_arrive_in_order_whatever_their_size() {
+    runtime::on_each_driver(|| async {
+        for size in [0, 10, JOIN_BYTES_MAX, JOIN_BYTES_MAX + 1, 100_000] {
+            let (mut a, mut b) = Stream::pair(&Deadlines::new()).unwrap();
+            let sender = runtime::spawn(async move {
+                let body = Bytes::from(vec![b'b'; size]);
+                let within = Duration::from_secs(10);
+                let (result, head, body) =
+                    a.tx.send_all2_within(within, b"head:".to_vec(), body).await;
+                assert!(head.starts_with(b"head:"));
+                result.unwrap();
+                assert_eq!(body.len(), size);
+                a.tx.finish().unwrap();
+            });
+            let mut got = Vec::new();
+            while b.rx.recv_ready(&mut got).await.unwrap() > 0 {}
+            sender.await;
+            assert_eq!(&got[..5], b"head:");
+            assert!(got.len() == size + 5 && got[5..].iter().all(|b| *b == b'b'));
+        }
+    });
+}
+
+#[test]
+fn a_dropped_wait_loses_nothing() {
+    runtime::on_each_driver(|| async {
+        let (mut a, mut b) = Stream::pair(&Deadlines::new()).unwrap();
+        let mut buf = Vec::new();
+        for _ in 0..3 {
+            let waiting = std::pin::pin!(b.rx.recv_ready(&mut buf));
+            let other = std::pin::pin!(runtime::yield_now());
+            crate::net::join::race(waiting, other).await;
+        }
+        a.tx.try_send(b"kept").unwrap();
+        assert_eq!(b.rx.recv_ready(&mut buf).await.unwrap(), 4);
+        assert_eq!(buf, b"kept");
+    });
+}
+
+#[test]
+fn deadlines_end_a_receive_and_a_blocked_send() {
+    runtime::on_each_driver(|| async {
+        let deadlines = Deadlines::new();
+        runtime::spawn(deadlines.clone().run());
+        let within = Duration::from_millis(30);
+        let (mut a, b) = Stream::pair(&deadlines).unwrap();
+        let before = crate::net::clock::mono();
+        let (result, _) = a.rx.recv_within(within, Vec::new()).await;
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(crate::net::clock::mono().ms_since(before) >= 30);
+        assert_eq!(a.expired(), Some(Expired::Recv));
+        // What waited to be received timed out; an answer can still be sent.
+        assert_eq!(a.tx.try_send(b"408").unwrap(), Some(3));
+        let (mut c, d) = Stream::pair(&deadlines).unwrap();
+        let (result, _) = c.tx.send_all_within(within, vec![0; 8 << 20]).await;
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(c.expired(), Some(Expired::Send));
+        drop((b, d));
+        deadlines.stop();
+    });
+}
+
+#[test]
+fn an_idle_wait_ends_by_bytes_time_or_drain() {
+    runtime::on_each_driver(|| async {
+        let deadlines = Deadlines::new();
+        runtime::spawn(deadlines.clone().run());
+        let long = Some(Duration::from_secs(60));
+        let (mut a, mut b) = Stream::pair(&deadlines).unwrap();
+        a.tx.try_send(b"GET").unwrap();
+        assert_eq!(b.rx.wait_idle(long).await.unwrap(), Idle::Ready);
+        let (idle, ()) = join2(b.rx.wait_idle(long), async {
+            // Under epoll the wait is over already.
+            assert_eq!(
+                deadlines.close_idle(usize::MAX, true),
+                deadlines.idle_count()
+            );
+        })
+        .await;
+        // A drain does not cut off a request that is already here.
+        assert_eq!(idle.unwrap(), Idle::Ready);
+        let mut got = Vec::new();
+        assert_eq!(b.rx.try_recv(&mut got).unwrap(), Some(3));
+        let (idle, ()) = join2(b.rx.wait_idle(long), async {
+            deadlines.close_idle(usize::MAX, true);
+        })
+        .await;
+        assert_eq!(idle.unwrap(), Idle::Drained);
+        assert_eq!(deadlines.idle_count(), 0);
+        let (mut c, d) = Stream::pair(&deadlines).unwrap();
+        let impatient = Some(Duration::from_millis(10));
+        let idle = c.rx.wait_idle_patiently(long, impatient).await;
+        assert_eq!(idle.unwrap(), Idle::Long);
+        assert_eq!((deadlines.idle_count(), c.expired()), (0, None));
+        let short = Some(Duration::from_millis(20));
+        assert_eq!(c.rx.wait_idle(short).await.unwrap(), Idle::Expired);
+        drop(d);
+        deadlines.stop();
+    });
+}
+
+#[test]
+fn a_watched_client_that_leaves_cuts_the_stream_linked_to_it() {
+    runtime::on_each_driver(|| async {
+        let deadlines = Deadlines::new();
+        runtime::spawn(deadlines.clone().run());
+        let (client, down) = Stream::pair(&deadlines).unwrap();
+        let (mut up, origin) = Stream::pair(&deadlines).unwrap();
+        down.watch(Some(&up));
+        let (got, ()) = join2(up.rx.recv(Vec::new()), async { drop(client) }).await;
+        assert_eq!(got.0.unwrap(), 0);
+        assert!(down.peer_gone() && up.cut() && !up.peer_gone());
+        drop(origin);
+        deadlines.stop();
+    });
+}
+
+#[test]
+fn a_link_does_not_reach_who_took_the_place_of_the_linked() {
+    runtime::on_each_driver(|| async {
+        let deadlines = Deadlines::new();
+        let (client, down) = Stream::pair(&deadlines).unwrap();
+        let (up, origin) = Stream::pair(&deadlines).unwrap();
+        down.watch(Some(&up));
+        drop((up, origin));
+        let (a, b) = Stream::pair(&deadlines).unwrap();
+        drop(client);
+        while !down.peer_gone() {
+            deadlines.sweep(crate::net::clock::mono());
+            runtime::yield_now().await;
+        }
+        assert!(!a.cut() && !b.cut());
+    });
+}
+
+#[test]
+fn an_unwatched_client_may_leave() {
+    runtime::on_each_driver(|| async {
+        let deadlines = Deadlines::new();
+        let (client, down) = Stream::pair(&deadlines).unwrap();
+        let (up, _origin) = Stream::pair(&deadlines).unwrap();
+        down.watch(Some(&up));
+        down.unwatch();
+        drop(client);
+        for _ in 0..10 {
+            deadlines.sweep(crate::net::clock::mono());
+        }
+        assert!(!down.peer_gone() && !up.cut());
+    });
+}

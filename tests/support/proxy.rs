@@ -174,7 +174,10 @@ impl Config {
     fn write(&mut self) {
         let text = self.text.clone();
         let text = self.fill(&text);
-        std::fs::write(self.dir.path().join(self.file), text).unwrap();
+        // In one step: a reload under way must never see half a file.
+        let beside = self.dir.path().join("beside");
+        std::fs::write(&beside, text).unwrap();
+        std::fs::rename(beside, self.dir.path().join(self.file)).unwrap();
     }
 
     fn command(&self) -> Command {

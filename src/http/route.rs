@@ -15,6 +15,7 @@ use crate::front::Refusal;
 use crate::plan::model::LogLevel;
 use crate::plan::regex::Captures;
 use crate::plan::{AddressPlan, LocationId, ServerId};
+use crate::proto::h1::parse::RequestError;
 use crate::proto::head::{Method, Span};
 use crate::proto::{host, uri};
 
@@ -42,20 +43,24 @@ pub async fn begin(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
         ex,
         cx,
         LogLevel::Info,
-        format_args!("client sent {method} method"),
+        format_args!("client sent {method} method while reading client request headers"),
     );
     ex.close = true;
     Flow::Error(405)
 }
 
-/// A request whose head broke a rule: the answer is an error, made with the settings of the address's
-/// default server.
+/// A request whose head broke a rule: the answer is an error, made with the settings of the server that it named, or
+/// of the address's default server.
 pub fn refuse(ex: &mut Exchange, cx: Cx<'_>, why: Refusal) -> Flow {
     ex.reroutes_left = REROUTES;
-    enter_server(ex, cx, address(ex, cx).names.default_server());
-    // What was read of the head is shown in the log.
+    let address = address(ex, cx);
+    enter_server(ex, cx, address.names.default_server());
+    // What was read of the head is shown in the log, and picks the server.
     if !ex.head.path.is_empty() {
         let _ = take_target(ex, cx);
+    }
+    if !ex.head.server_host().is_empty() {
+        choose_server(ex, cx, address);
     }
     ex.discard_body = true;
     ex.close = true;
@@ -64,7 +69,9 @@ pub fn refuse(ex: &mut Exchange, cx: Cx<'_>, why: Refusal) -> Flow {
         Refusal::Bad(error) => {
             let mut text = cx.local.buffers.take(256);
             ex.stream.h1().describe(error, &ex.head, &mut text);
-            log::error(ex, cx, LogLevel::Info, format_args!("{}", Text(&text)));
+            let part = if is_of_line(error) { "line" } else { "headers" };
+            let shown = format_args!("{} while reading client request {part}", Text(&text));
+            log::error(ex, cx, LogLevel::Info, shown);
             cx.local.buffers.give(text);
             return Flow::Error(error.status());
         }
@@ -83,6 +90,20 @@ pub fn refuse(ex: &mut Exchange, cx: Cx<'_>, why: Refusal) -> Flow {
     };
     ex.response.status = status;
     Flow::Close
+}
+
+/// Whether the request line broke the rule, and not the fields.
+fn is_of_line(error: RequestError) -> bool {
+    use RequestError as E;
+    matches!(
+        error,
+        E::InvalidMethod
+            | E::InvalidRequest
+            | E::InvalidVersion
+            | E::InvalidHttp09Method
+            | E::UriTooLong
+            | E::InvalidAuthority
+    )
 }
 
 /// Sends the request back to the search for a location.
@@ -203,12 +224,8 @@ fn take_target(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), Flow> {
         ex.head.uri = Span::default();
         ex.close = true;
         ex.discard_body = true;
-        log::error(
-            ex,
-            cx,
-            LogLevel::Info,
-            format_args!("client sent invalid request"),
-        );
+        let text = format_args!("client sent invalid request while reading client request line");
+        log::error(ex, cx, LogLevel::Info, text);
         return Err(Flow::Error(400));
     }
     Ok(())
@@ -234,7 +251,9 @@ fn choose_server(ex: &mut Exchange, cx: Cx<'_>, address: &AddressPlan) {
 fn tell_dropped(ex: &Exchange, cx: Cx<'_>) {
     for line in &ex.head.dropped {
         let line = Text(ex.head.bytes(*line));
-        let text = format_args!("client sent invalid header line: \"{line}\"");
+        let text = format_args!(
+            "client sent invalid header line: \"{line}\" while reading client request headers"
+        );
         log::error(ex, cx, LogLevel::Info, text);
     }
 }

@@ -142,6 +142,9 @@ impl Plan {
 pub struct SlotPlan {
     /// Lower-case name without `$`.
     pub name: Bytes,
+    /// `set` assigns it somewhere, so that reading it before is worth a warning; a name that only patterns capture is
+    /// simply missing until one does.
+    pub assigned: bool,
     /// What is read until the variable is set: a `map` of the same name and its like.
     pub fallback: Option<expr::Var>,
 }

@@ -252,6 +252,15 @@ impl Registry {
         Ok(())
     }
 
+    /// Defines what `set` assigns.
+    pub fn define_set(&mut self, name: &[u8]) -> Result<SetTarget, String> {
+        let target = self.define_slot(name)?;
+        if let SetTarget::Slot(slot) = target {
+            self.slots[slot].assigned = true;
+        }
+        Ok(target)
+    }
+
     /// Defines what `set` or a named capture assigns.
     pub fn define_slot(&mut self, name: &[u8]) -> Result<SetTarget, String> {
         let lower = changeable(name)?;
@@ -264,6 +273,7 @@ impl Registry {
         };
         let slot = self.slots.push(SlotPlan {
             name: Bytes::copy_from_slice(&lower),
+            assigned: false,
             fallback,
         });
         self.defined.insert(lower, Defined::Slot(slot));

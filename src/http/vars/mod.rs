@@ -91,6 +91,9 @@ fn slot_value(slot: SlotId, ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) ->
     if let Some(var) = plan.fallback {
         return value(var, ex, cx, out);
     }
+    if !plan.assigned {
+        return false;
+    }
     if cx
         .location(ex.location)
         .settings

@@ -54,7 +54,7 @@ impl Compiler<'_> {
         for op in script {
             match op {
                 Op::Set { variable, .. } => {
-                    let defined = self.registry.define_slot(&variable.bytes).map(drop);
+                    let defined = self.registry.define_set(&variable.bytes).map(drop);
                     self.report(defined, variable);
                 }
                 Op::Rewrite(rewrite) => self.captures_of(&rewrite.regex),

@@ -306,7 +306,8 @@ pub(crate) fn lower(tree: &Tree, prefix: &Path, identity: Identity) -> (Model, V
     };
     let mut frame = Frame::new(Contexts::MAIN, Settings::default());
     load.apply(&mut frame, &tree.directives);
-    if !load.main.events {
+    // A file that a reload catches while it is being written must not pass for a configuration without servers.
+    if !load.main.events || tree.directives.is_empty() {
         load.diags.push(Diag::general(
             Level::Emerg,
             "no \"events\" section in configuration",

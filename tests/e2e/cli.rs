@@ -177,6 +177,12 @@ fn mistakes_have_their_known_words() {
 }
 
 #[test]
+fn an_empty_file_is_no_configuration() {
+    let ran = Config::main("# nothing yet\n").test();
+    refused(&ran, "no \"events\" section in configuration");
+}
+
+#[test]
 fn doubtful_things_are_warned_of() {
     let ran = Config::http("server { listen 127.0.0.1:1; server_name a; } server { listen 127.0.0.1:1; server_name a; }").test();
     assert_eq!(ran.code(), Some(0), "{}", ran.stderr());

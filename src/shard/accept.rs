@@ -45,6 +45,8 @@ impl<S: Serve> Shard<S> {
                 }
             }
             for closed in open.drain(..) {
+                // Its old number may be another listener's now.
+                closed.listener.set_id(usize::MAX);
                 closed.stop.notify();
             }
             for (key, listener) in &fresh {

@@ -339,8 +339,9 @@ impl Http {
             .cloned()
     }
 
-    /// Numbers the addresses as `plan` does. Addresses that are gone stay as long as they have connections.
-    fn renumber(&self, plan: &Plan) {
+    /// Numbers the addresses as `plan` does. Addresses that are gone stay as long as they have connections; true when
+    /// there are such.
+    fn renumber(&self, plan: &Plan) -> bool {
         let mut homes = self.homes.borrow_mut();
         homes.retain(|home| {
             Rc::strong_count(home) > 1 || plan.listeners.iter().any(|l| l.addr == home.addr)
@@ -357,6 +358,7 @@ impl Http {
                 })),
             }
         }
+        homes.iter().any(|home| home.now.get().is_none())
     }
 
     /// Serves by another plan from now on. What has begun keeps its own.
@@ -373,7 +375,10 @@ impl Http {
             plan: new.plan,
         });
         let old = service.generation.borrow_mut().replace(generation.clone());
-        service.renumber(&generation.plan);
+        if service.renumber(&generation.plan) {
+            // Nobody would answer the next request of those that came by an address that is gone.
+            shard.deadlines.close_idle(usize::MAX, false);
+        }
         shard.set_sockets_max(generation.plan.main.worker_connections as usize);
         if let Err(error) = shard.set_listeners(new.sockets) {
             let main = &generation.plan.error_logs;

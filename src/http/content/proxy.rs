@@ -17,6 +17,7 @@ use super::super::exchange::{Attempt, Body, Exchange, RequestBody, UpstreamBody}
 use super::super::flow::Flow;
 use super::super::local::Cx;
 use super::super::{body, error, log, vars};
+use crate::base::time::Mono;
 use crate::front::BodyLength;
 use crate::net::connect::Options;
 use crate::net::stream::Keepalive;
@@ -271,7 +272,11 @@ async fn attempts(
         };
         let reused = conn.reused;
         if let Some(attempt) = ex.attempts.last_mut() {
-            attempt.connect_ms = Some(cx.local.clock.mono().ms_since(attempt.started));
+            // A connection from the pool was there at once.
+            attempt.connect_ms = Some(match reused {
+                true => 0,
+                false => cx.local.clock.mono().ms_since(attempt.started),
+            });
         }
         let mut origin = Lease::new(conn, selection, &mut ex.upstream_spare, request.asked);
         let watched = !cx
@@ -344,7 +349,7 @@ fn begin_attempt(
     cx: Cx<'_>,
     selection: &Selection,
     request: &Request,
-    now: crate::base::time::Mono,
+    now: Mono,
 ) {
     let group = selection.group();
     let addr = match selection.current() {
@@ -489,9 +494,8 @@ fn keep_fields(ex: &mut Exchange, origin: &mut Origin) {
 
 /// The response was received (or is not wanted further): books it, and pools the connection if it can be used again.
 pub fn finish(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) {
-    let now = cx.local.clock.mono();
     let status = origin.inbound.head.status;
-    end_attempt(ex, cx, &origin, status);
+    let now = end_attempt(ex, cx, &origin, status);
     if cx.location(ex.location).settings.proxy.proxy_pass_trailers
         && let Some(trailers) = origin.inbound.trailers()
     {
@@ -510,50 +514,42 @@ pub fn finish(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) {
         );
         log::error(ex, cx, LogLevel::Warn, text);
     }
-    let reusable = origin.is_reusable();
-    let location = ex.location;
-    let (conn, mut selection) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
-    selection.report(Outcome::Ok, now);
-    if reusable {
-        cx.generation.pool.put(conn, location, now);
-    }
+    give_back(ex, cx, origin, now);
 }
 
 /// Ends an exchange whose body is not wanted: the connection is only kept when the body is already over.
 fn finish_unread(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) {
     // A fault here spoils the connection, which is all that matters of it.
     let _ = origin.inbound.step();
-    finish_quietly(ex, cx, origin);
+    let now = end_attempt(ex, cx, &origin, origin.inbound.head.status);
+    give_back(ex, cx, origin, now);
 }
 
-/// [`finish`] without complaints about bytes that nobody asked for.
-fn finish_quietly(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) {
-    let now = cx.local.clock.mono();
-    end_attempt(ex, cx, &origin, origin.inbound.head.status);
+/// Lets go of an origin that did well; its connection is pooled if it can be used again.
+fn give_back(ex: &mut Exchange, cx: Cx<'_>, origin: Lease, now: Mono) {
     let reusable = origin.is_reusable();
-    let location = ex.location;
     let (conn, mut selection) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
     selection.report(Outcome::Ok, now);
     if reusable {
-        cx.generation.pool.put(conn, location, now);
+        cx.generation.pool.put(conn, ex.location, now);
     }
 }
 
 /// The client's side failed: the connection to the origin goes with it, and the origin is not to blame.
 pub fn abandon(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) {
     let status = origin.inbound.head.status;
-    end_attempt(ex, cx, &origin, status);
+    let now = end_attempt(ex, cx, &origin, status);
     let (_, mut selection) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
-    selection.report(Outcome::Ok, cx.local.clock.mono());
+    selection.report(Outcome::Ok, now);
 }
 
 /// The origin failed in the middle of its body.
 pub fn cut(ex: &mut Exchange, cx: Cx<'_>, origin: Lease, fault: &Fault) {
     let status = origin.inbound.head.status;
-    end_attempt(ex, cx, &origin, status);
+    let now = end_attempt(ex, cx, &origin, status);
     let (_, mut selection) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
     // As in nginx: a peer that sent a good head is not to blame for the rest.
-    selection.report(Outcome::Ok, cx.local.clock.mono());
+    selection.report(Outcome::Ok, now);
     let text = match fault {
         Fault::Closed => Trouble::Closed,
         Fault::TimedOut => Trouble::TimedOut,
@@ -577,7 +573,8 @@ pub fn cut(ex: &mut Exchange, cx: Cx<'_>, origin: Lease, fault: &Fault) {
     tell(ex, cx, &text, Action::ReadingBody);
 }
 
-fn end_attempt(ex: &mut Exchange, cx: Cx<'_>, origin: &Origin, status: u16) {
+/// Books the end of an attempt; returns when that was.
+fn end_attempt(ex: &mut Exchange, cx: Cx<'_>, origin: &Origin, status: u16) -> Mono {
     let now = cx.local.clock.mono();
     if let Some(attempt) = ex.attempts.last_mut() {
         attempt.status = status;
@@ -586,6 +583,7 @@ fn end_attempt(ex: &mut Exchange, cx: Cx<'_>, origin: &Origin, status: u16) {
         attempt.bytes_received = origin.inbound.received();
         attempt.bytes_sent = origin.sent();
     }
+    now
 }
 
 /// The sweep saw the client leave while its upstream was working: 499.

@@ -151,7 +151,7 @@ fn tries_max(ex: &Exchange, cx: Cx<'_>) -> u32 {
 
 fn in_group(ex: &mut Exchange, cx: Cx<'_>, id: GroupId) -> Selection {
     let tries = tries_max(ex, cx);
-    let now = cx.local.clock.mono();
+    let now = cx.local.deadlines.now();
     let groups = &cx.generation.groups;
     match &cx.plan.groups[id].method {
         Method::Hash(expr) | Method::Consistent(expr) => {
@@ -176,7 +176,7 @@ fn in_group(ex: &mut Exchange, cx: Cx<'_>, id: GroupId) -> Selection {
 
 /// A target that is only known now: an `upstream` of that name, an address, or a name to resolve.
 async fn by_name(ex: &mut Exchange, cx: Cx<'_>, dynamic: &Dynamic) -> Result<Selection, u16> {
-    let now = cx.local.clock.mono();
+    let now = cx.local.deadlines.now();
     let name = Bytes::copy_from_slice(dynamic.authority());
     let fixed = |group: Rc<Group>, ex: &Exchange| {
         Ok(Selection::new(group, Key::None, tries_max(ex, cx), now))

@@ -6,7 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -101,7 +101,8 @@ impl Site {
             Purpose::Serve(shards)
         };
         let bound = sockets::open(&wanted(&plan), held, purpose, journal)?;
-        let listeners = slots(&bound, shards);
+        let listeners = places(&bound, shards);
+        let listeners = listeners.into_iter().map(|(slot, _)| slot).collect();
         let bundle = Bundle {
             generation: 1,
             shards: u32::try_from(shards).unwrap_or(1),
@@ -189,13 +190,8 @@ impl Site {
     /// Hands everything to a worker.
     pub fn send_to(&self, worker: &Worker) -> io::Result<()> {
         let logs = self.logs.iter().map(|(_, file)| file.as_fd());
-        let sockets = self.bundle.listeners.iter().map(|slot| {
-            let bound = self.bound.get(slot.listener as usize);
-            let socket = bound.and_then(|bound| bound.for_shard(slot.shard as usize));
-            socket
-                .expect("invariant: slots are made from what is bound")
-                .as_fd()
-        });
+        let places = places(&self.bound, self.bundle.shards as usize);
+        let sockets = places.iter().map(|(_, socket)| socket.as_fd());
         let fds: Vec<BorrowedFd<'_>> = logs.chain(sockets).collect();
         worker.send(&Down::Bundle(Box::new(self.bundle.clone())), &fds)
     }
@@ -479,18 +475,16 @@ fn socket_options(said: &ListenOptions) -> Options {
 }
 
 /// Which shard listens where. `bound` is in the order of the plan's listeners.
-fn slots(bound: &[Bound], shards: usize) -> Vec<ListenerSlot> {
-    let mut slots = Vec::new();
+fn places(bound: &[Bound], shards: usize) -> Vec<(ListenerSlot, &Arc<OwnedFd>)> {
+    let mut places = Vec::new();
     for (listener, bound) in (0u32..).zip(bound) {
         for shard in 0..shards {
             // A test binds one socket and hands nothing on.
-            if bound.for_shard(shard).is_some() {
-                slots.push(ListenerSlot {
-                    listener,
-                    shard: u32::try_from(shard).unwrap_or(0),
-                });
+            for socket in bound.for_shard(shard, shards) {
+                let shard = u32::try_from(shard).unwrap_or(0);
+                places.push((ListenerSlot { listener, shard }, socket));
             }
         }
     }
-    slots
+    places
 }

@@ -58,13 +58,15 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// The socket from which a shard accepts.
-    #[must_use]
-    pub fn for_shard(&self, shard: usize) -> Option<&Arc<OwnedFd>> {
-        match self.address {
-            Address::Tcp(_) => self.sockets.get(shard),
-            Address::Unix(_) => self.sockets.first(),
-        }
+    /// The sockets from which a shard accepts. When there are fewer shards than before, some have several: closing one
+    /// would throw away the connections that the kernel has put into its queue.
+    pub fn for_shard(&self, shard: usize, shards: usize) -> impl Iterator<Item = &Arc<OwnedFd>> {
+        let all = matches!(self.address, Address::Unix(_));
+        self.sockets
+            .iter()
+            .enumerate()
+            .filter(move |(at, _)| all || at % shards == shard)
+            .map(|(_, socket)| socket)
     }
 }
 
@@ -89,10 +91,7 @@ pub fn open(
         (Address::Tcp(_), Purpose::Serve(shards)) => shards,
         _ => 1,
     };
-    let mut bound: Vec<Bound> = wanted
-        .iter()
-        .map(|want| take_over(want, held, count(&want.address)))
-        .collect();
+    let mut bound: Vec<Bound> = wanted.iter().map(|want| take_over(want, held)).collect();
     for _ in 0..TRIES {
         let mut busy = false;
         for (want, bound) in wanted.iter().zip(&mut bound) {
@@ -148,9 +147,9 @@ impl Fault {
     }
 }
 
-fn take_over(want: &Wanted, held: &[Bound], count: usize) -> Bound {
+fn take_over(want: &Wanted, held: &[Bound]) -> Bound {
     let same = held.iter().find(|held| held.address == want.address);
-    let sockets = same.map(|held| held.sockets.iter().take(count).cloned().collect());
+    let sockets = same.map(|held| held.sockets.clone());
     Bound {
         address: want.address.clone(),
         sockets: sockets.unwrap_or_default(),
@@ -321,14 +320,16 @@ mod tests {
     }
 
     #[test]
-    fn a_reload_keeps_sockets_and_adds_or_drops_shards() {
+    fn a_reload_keeps_sockets_whatever_the_number_of_shards() {
         let want = [free()];
         let first = open(&want, &[], Purpose::Serve(2), &quiet()).expect("bound");
         let more = open(&want, &first, Purpose::Serve(3), &quiet()).expect("bound");
         assert!(Arc::ptr_eq(&first[0].sockets[1], &more[0].sockets[1]));
         assert_eq!(more[0].sockets.len(), 3);
         let fewer = open(&want, &more, Purpose::Serve(1), &quiet()).expect("bound");
-        assert_eq!(fewer[0].sockets.len(), 1);
+        assert_eq!(fewer[0].sockets.len(), 3);
+        assert_eq!(fewer[0].for_shard(0, 1).count(), 3);
+        assert_eq!(fewer[0].for_shard(1, 2).count(), 1);
     }
 
     #[test]
@@ -343,7 +344,7 @@ mod tests {
         assert!(
             complete(
                 &want[0],
-                &mut take_over(&want[0], &[], 2),
+                &mut take_over(&want[0], &[]),
                 2,
                 Purpose::Serve(2)
             )
@@ -358,7 +359,7 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(&path).expect("bind"));
         let bound = open(&[unix(&path)], &[], Purpose::Serve(2), &quiet()).expect("bound");
         assert_eq!(bound[0].sockets.len(), 1);
-        assert!(bound[0].for_shard(1).is_some());
+        assert_eq!(bound[0].for_shard(1, 2).count(), 1);
         assert_eq!(
             std::fs::metadata(&path).expect("file").permissions().mode() & 0o777,
             0o666
@@ -366,7 +367,7 @@ mod tests {
         assert!(
             complete(
                 &unix(&path),
-                &mut take_over(&unix(&path), &[], 1),
+                &mut take_over(&unix(&path), &[]),
                 1,
                 Purpose::Serve(1)
             )

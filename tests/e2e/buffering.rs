@@ -232,13 +232,13 @@ fn read_timeouts_are_between_reads() {
         conn.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n");
         for _ in 0..10 {
             // The pace of the origin is what is tested here.
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(150));
             conn.send("x");
         }
     });
     let proxy = to(
         &origin,
-        "location / { proxy_pass http://%%origin%%; proxy_read_timeout 500ms; }",
+        "location / { proxy_pass http://%%origin%%; proxy_read_timeout 1s; }",
     );
     let got = proxy.get("/");
     assert_eq!((got.end, got.text()), (End::Whole, "xxxxxxxxxx"));

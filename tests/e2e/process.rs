@@ -162,6 +162,24 @@ fn reloads_under_load_lose_nothing() {
 }
 
 #[test]
+fn a_new_worker_takes_over_without_a_loss() {
+    let text = |n: usize| {
+        format!(
+            "daemon off; worker_processes {n}; pid %%DIR%%/ringx.pid; error_log %%DIR%%/error.log info;
+             events {{}} http {{ access_log off; server {{ listen %%ADDR_0%%; return 200 shards-{n}; }} }}"
+        )
+    };
+    let mut proxy = Config::main(&text(1)).start();
+    for n in [2, 1, 3, 1] {
+        proxy.rewrite(&text(n));
+        proxy.signal(HUP);
+        let wanted = format!("shards-{n}");
+        // Every single request on the way is answered, by the old worker or by the new one.
+        wait::until("the new worker", || proxy.get("/").text() == wanted);
+    }
+}
+
+#[test]
 fn a_killed_worker_is_replaced() {
     let mut proxy = Config::http(&version(1)).start();
     proxy.announce("exited on signal 9");

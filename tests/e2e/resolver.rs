@@ -9,7 +9,7 @@ const LOCAL: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 fn proxy(dns: &Dns, origin: &Origin, options: &str) -> Config {
     Config::server(&format!(
-        "resolver %%dns%% ipv6=off {options}; resolver_timeout 500ms;
+        "resolver %%dns%% ipv6=off {options}; resolver_timeout 2s;
          location / {{ set $name $arg_name; proxy_pass http://$name:%%port%%; }}"
     ))
     .set("dns", dns.addr())
@@ -71,7 +71,7 @@ fn a_silent_server_is_a_502_in_time() {
         .start();
     let from = Instant::now();
     assert_eq!(status(&proxy, "mute.test"), 502);
-    assert!(from.elapsed() < Duration::from_secs(3));
+    assert!(from.elapsed() < Duration::from_secs(4));
 }
 
 #[test]

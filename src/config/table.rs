@@ -394,6 +394,8 @@ fn distance(a: &[u8], b: &[u8], bound: usize) -> usize {
 /// Declares one family: the settings struct, its default, and the rows that set it. The default is given in the words
 /// of a configuration and goes through the same parser; an empty one is the type's own default.
 ///
+/// `accepted` behind a field says why its directive has no effect.
+///
 /// `value` fields are inherited unless set, `list` fields as a whole, `switch` fields are lists that an `off` empties
 /// for good, `mask` and `gather` fields collect words within a level, `never` fields are not inherited. The fields after `also`
 /// belong to directives that need a setter of their own.
@@ -401,7 +403,8 @@ macro_rules! family {
     (
         $(#[$meta:meta])*
         pub struct $name:ident in $slot:ident {
-            $($kind:ident $field:ident: $ty:ty = $default:tt, $parse:expr, $contexts:expr, $arity:expr, $doc:literal;)*
+            $($kind:ident $field:ident: $ty:ty = $default:tt, $parse:expr, $contexts:expr, $arity:expr, $doc:literal
+                $(accepted $because:literal)?;)*
         } also {
             $($plain:ident: $plain_ty:ty = $plain_default:expr, $plain_doc:literal;)*
         }
@@ -424,7 +427,10 @@ macro_rules! family {
 
         /// The rows of this family's own fields.
         pub(crate) const FIELD_ROWS: &[$crate::config::table::Row] =
-            &[$($crate::config::table::family!(@row $kind $slot $field $ty, $default, $parse, $contexts, $arity, $doc)),*];
+            &[$(
+                $crate::config::table::family!(@row $kind $slot $field $ty, $default, $parse, $contexts, $arity, $doc)
+                    $(.status($crate::config::table::Status::Accepted($because)))?
+            ),*];
     };
     (@type list $ty:ty) => { $crate::config::model::List<$ty> };
     (@type switch $ty:ty) => { $crate::config::model::List<$ty> };

@@ -47,7 +47,7 @@ pub(crate) const ROWS: &[Row] = &[
         HSL,
         args_to(1, 4),
         log_file_cache,
-        "a log file with variables in its name stays open while it is used",
+        "the writer opens such a file for the lines of a moment, off the shards",
         "Keeps log files open whose names have variables."
     ),
 ];

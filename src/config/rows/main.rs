@@ -175,7 +175,8 @@ pub(crate) const ROWS: &[Row] = &[
     checked!("ssl_object_cache_inheritable", M, args(1), flag, "certificates are read again on every reload", "Keeps certificates over a reload."),
     checked!("quic_bpf", M, args(1), flag, "HTTP/3 comes with a later version", "Routes QUIC packets by BPF."),
     main_row!("worker_connections", V, args(1), num32 => worker_connections, "Most connections of a worker.").default("512"),
-    main_row!("multi_accept", V, args(1), flag => multi_accept, "Accepts as many connections as there are at a time.").default("off"),
+    main_row!("multi_accept", V, args(1), flag => multi_accept, "Accepts as many connections as there are at a time.").default("off")
+        .status(Status::Accepted("a shard always takes all that wait, within a bound")),
     main_row!("use", V, args(1), event_method => event_method, "Which way of waiting for events is used."),
     checked!("accept_mutex", V, args(1), flag, "every shard has listeners of its own", "Lets workers accept in turn."),
     checked!("accept_mutex_delay", V, args(1), msec, "every shard has listeners of its own", "How long a worker waits for its turn."),

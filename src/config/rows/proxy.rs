@@ -44,7 +44,7 @@ family! {
         value proxy_limit_rate: Option<Amount> = "", some_amount, HSL, args(1), "Bytes per second from a backend; 0 is no limit.";
         value proxy_temp_path: TempPath = "proxy_temp", temp_path, HSL, args_to(1, 4), "Directory for answers that do not fit in the buffers.";
         value proxy_max_temp_file_size: Option<usize> = "", some_size, HSL, args(1), "Longest temporary file; 0 is none, 1024m by default.";
-        value proxy_temp_file_write_size: Option<usize> = "", some_size, HSL, args(1), "Bytes written to a temporary file at a time.";
+        value proxy_temp_file_write_size: Option<usize> = "", some_size, HSL, args(1), "Bytes written to a temporary file at a time." accepted "pieces are written as they come";
         mask  proxy_next_upstream: NextUpstream = "error timeout", next_upstream, HSL, args_min(1), "When a request goes to another server; off cancels everything else.";
         value proxy_next_upstream_tries: u64 = "0", num, HSL, args(1), "Most servers a request is tried on; 0 is all.";
         value proxy_next_upstream_timeout: Duration = "0", msec, HSL, args(1), "How long a request may be tried on further servers; 0 is no limit.";

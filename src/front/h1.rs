@@ -34,13 +34,6 @@ const BODY_DIRECT_BYTES: usize = 64 << 10;
 /// Room for one receive of a request body.
 const BODY_RECV_BYTES: usize = 16 << 10;
 
-/// Idle connections of one shard that wait with a buffer, because their next request is cheaper then: 1 MiB in all.
-/// Those beyond wait without.
-const WARM_MAX: usize = 1024;
-
-/// The buffer of one that does; `client_header_buffer_size` by default.
-const WARM_BYTES: usize = 1 << 10;
-
 /// How the response body is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Framing {
@@ -193,25 +186,6 @@ impl Conn {
         within: Duration,
     ) -> impl Future<Output = io::Result<Idle>> + use<'_> {
         self.socket.rx.wait_idle(Some(within))
-    }
-
-    /// Whether a wait may hold a buffer: pipelined bytes need none, and only so many connections of a shard may.
-    #[must_use]
-    pub fn may_wait_warm(&self) -> bool {
-        self.at == self.input.len() && self.socket.deadlines().idle_count() < WARM_MAX
-    }
-
-    /// [`Conn::wait`] with a receive under way, which makes the request that comes cheaper.
-    pub async fn wait_warm(&mut self, within: Duration, buffers: &BufPool) -> Waited {
-        self.info.pipelined.set(false);
-        let buf = buffers.take(WARM_BYTES);
-        let (idle, buf) = self.socket.rx.wait_idle_receiving(within, buf).await;
-        if matches!(idle, Ok(Idle::Ready)) {
-            self.input = buf;
-            return Waited::Ready;
-        }
-        buffers.give(buf);
-        Waited::Over
     }
 
     /// Reads one head, `within` in all. Pipelined bytes behind it stay for the body and the next request.

@@ -464,25 +464,6 @@ impl RecvHalf {
         }
     }
 
-    /// [`RecvHalf::wait_idle`] with a receive instead of a poll: one operation less for each request, at the price of a
-    /// buffer while it waits. For connections that are likely to speak again soon. Poll it to its end.
-    pub async fn wait_idle_receiving(
-        &mut self,
-        after: Duration,
-        buf: Vec<u8>,
-    ) -> (io::Result<Idle>, Vec<u8>) {
-        let socket = self.0.clone();
-        let waiting = Waiting::begin(&socket, Some(after), None);
-        let (result, buf) = self.recv(buf).await;
-        drop(waiting);
-        let idle = result.map(|n| match n {
-            0 if socket.deadlines.expired(socket.slot).is_some() => Idle::Expired,
-            0 => Idle::Drained,
-            _ => Idle::Ready,
-        });
-        (idle, buf)
-    }
-
     /// A request begins: from now on the connection belongs to the configuration that is in force.
     pub fn begin(&self) {
         self.0.deadlines.begin(self.0.slot);

@@ -134,13 +134,9 @@ impl Http {
         mut waited: Option<Waited>,
     ) -> After<Client> {
         let service = &shard.service;
-        let buffers = &service.local.buffers;
         loop {
             let waited = match waited.take() {
                 Some(waited) => waited,
-                None if client.conn.may_wait_warm() => {
-                    client.conn.wait_warm(client.within, buffers).await
-                }
                 None => client.conn.wait(client.within, Some(PATIENCE)).await,
             };
             match waited {

@@ -12,6 +12,7 @@ use super::tree::Span;
 pub use crate::base::cidr::Cidr;
 
 pub use super::choices::*;
+pub use super::rows::access::Access;
 pub use super::rows::core::Core;
 pub use super::rows::files::Files;
 pub use super::rows::headers::Headers;
@@ -108,6 +109,8 @@ pub struct Settings {
     pub files: Arc<Files>,
     /// `userid*`.
     pub userid: Arc<Userid>,
+    /// `allow`, `deny`.
+    pub access: Arc<Access>,
 }
 
 /// A `server` block.
@@ -692,6 +695,26 @@ pub struct SetHeader {
     pub name: Arc<[u8]>,
     /// Field value; an empty result removes the field.
     pub value: Text,
+}
+
+/// `allow` or `deny`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccessRule {
+    /// Whom it is about.
+    pub source: Source,
+    /// `deny`.
+    pub deny: bool,
+}
+
+/// Addresses that a rule is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// `all`.
+    All,
+    /// `unix:`: clients of unix sockets.
+    Unix,
+    /// An address or a network.
+    Range(Cidr),
 }
 
 /// `expires`.

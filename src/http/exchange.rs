@@ -11,6 +11,7 @@ use super::filter::userid;
 use crate::base::buf::BufPool;
 use crate::base::time::Mono;
 use crate::front::{ConnInfo, Stream};
+use crate::net::Addr;
 use crate::net::file::{self, File};
 use crate::plan::regex::Captures;
 use crate::plan::{GroupId, LocationId, PeerId, ServerId};
@@ -23,6 +24,8 @@ pub struct Exchange {
     pub conn: Rc<ConnInfo>,
     /// The handle on the client: request body in, response out.
     pub stream: Stream,
+    /// The client's address where `set_real_ip_from` trusts the peer's word for it; see [`Exchange::client`].
+    pub real_client: Option<Addr>,
     /// The request as received.
     pub head: RequestHead,
     /// Server chosen by address and name.
@@ -324,6 +327,7 @@ impl Exchange {
         Self {
             conn,
             stream: Stream::None,
+            real_client: None,
             head: RequestHead::default(),
             server: ServerId(0),
             location: LocationId(0),
@@ -363,6 +367,12 @@ impl Exchange {
         }
     }
 
+    /// Who asks: the peer of the connection, or whom a trusted peer named.
+    #[must_use]
+    pub fn client(&self) -> &Addr {
+        self.real_client.as_ref().unwrap_or(&self.conn.remote)
+    }
+
     /// What follows is fetched with GET, or HEAD if that was asked for: error pages and `X-Accel-Redirect`.
     pub fn become_get(&mut self) {
         if self.method != Method::Head {
@@ -397,6 +407,7 @@ impl Exchange {
             reset(text);
         }
         buffers.give(std::mem::take(&mut self.preread));
+        self.real_client = None;
         self.attempts.clear();
         reset_fields(&mut self.upstream_fields);
         reset_fields(&mut self.upstream_trailers);

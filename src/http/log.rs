@@ -94,7 +94,7 @@ impl fmt::Display for Context<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ex = self.ex;
         f.write_str(", client: ")?;
-        match &ex.conn.remote {
+        match ex.client() {
             crate::net::Addr::Ip(at) => write!(f, "{}", at.ip())?,
             crate::net::Addr::Unix(_) => f.write_str("unix:")?,
         }

@@ -107,7 +107,7 @@ impl Pace {
 }
 
 /// Waits, unless the client leaves first.
-async fn wait_for(wait: Duration, client: &Stream) -> Result<(), ClientFault> {
+pub(super) async fn wait_for(wait: Duration, client: &Stream) -> Result<(), ClientFault> {
     let rx = &client.h1().socket().rx;
     let mut asleep = pin!(runtime::sleep(wait));
     let mut spoken = pin!(rx.readable());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::access::AccessPlan;
 use super::expr::Expr;
 use super::locations::LocationTree;
 use super::regex::Regex;
@@ -46,6 +47,8 @@ pub struct LocationPlan {
     pub script: Script,
     /// `limit_except`: methods allowed here, and the settings for all others.
     pub limit_except: Option<LimitExcept>,
+    /// Limits, addresses, passwords; none where nothing is checked.
+    pub access: Option<Box<AccessPlan>>,
     /// What makes the answer.
     pub content: Content,
     /// `root` or `alias`.

@@ -5,6 +5,7 @@
 //! is empty here and costs a request one length test. Knows no sockets and no clock. Start at
 //! [`Plan`], then [`location::LocationPlan`]; [`compile`] builds both.
 
+pub mod access;
 pub mod compile;
 pub mod expr;
 pub mod groups;

@@ -47,8 +47,8 @@ family! {
         value keepalive_min_timeout: Duration = "0", msec, HSL, args(1), "How long an idle client connection is kept at least while shutting down." accepted "a worker that leaves ends idle connections at once";
         value keepalive_requests: u64 = "1000", num, HSL, args(1), "Most requests of one client connection.";
         mask  keepalive_disable: KeepaliveDisable = "msie6", keepalive_disable, HSL, args_to(1, 2), "Browsers that get no keep-alive.";
-        value satisfy: Satisfy = "all", |a| one_of(a, Satisfy::WORDS), HSL, args(1), "Whether every access check must allow a request, or any." accepted "there are no access checks to join yet";
-        value auth_delay: Duration = "0", msec, HSL, args(1), "Delays answers 401." accepted "nothing answers 401 on its own yet";
+        value satisfy: Satisfy = "all", |a| one_of(a, Satisfy::WORDS), HSL, args(1), "Whether every access check must allow a request, or any.";
+        value auth_delay: Duration = "0", msec, HSL, args(1), "Delays answers 401.";
         value internal: bool = "off", present, L, args(0), "Only internal redirects reach this location.";
         value lingering_close: LingeringClose = "on", |a| one_of(a, LingeringClose::WORDS), HSL, args(1), "Reads what a client still sends before closing.";
         value lingering_time: Duration = "30s", msec, HSL, args(1), "How long to read what a client still sends.";

@@ -1,6 +1,7 @@
 //! The directive table by family. A file here holds a family's settings, its rows, and the setters of its irregular
 //! directives; [`FAMILIES`] is the whole table.
 
+pub mod access;
 mod checks;
 pub mod core;
 pub mod files;
@@ -51,6 +52,7 @@ pub(crate) const FAMILIES: &[(&str, &[&[Row]])] = &[
     ("Logs", &[log::ROWS, log::FIELD_ROWS]),
     ("Files", &[files::ROWS, files::FIELD_ROWS]),
     ("User ids", &[userid::FIELD_ROWS]),
+    ("Access", &[access::ROWS]),
     ("Not yet", &[refused::ROWS]),
 ];
 

@@ -576,8 +576,12 @@ const LOCATION: &[(&str, &str)] = &[
         "[emerg] \"return\" directive is not allowed here @",
     ),
     (
-        "allow all;",
-        "[emerg] \"allow\" directive is not supported yet: access rules come with a later version @",
+        "allow 10.0.0/8;",
+        "[emerg] invalid parameter \"10.0.0/8\" @",
+    ),
+    (
+        "deny 10.0.0.1/8;",
+        "[warn] low address bits of 10.0.0.1/8 are meaningless @",
     ),
 ];
 

@@ -1,18 +1,122 @@
 //! Stage 5: may this request be served? Limits, addresses, passwords; in nginx's order.
 //!
-//! Nothing is checked yet: directives of this stage are refused when a configuration is loaded, so that
-//! no rule is ever ignored. Start at [`run`].
+//! Each check is a file of its own and asks its own part of the location's [`AccessPlan`]; a location without one
+//! costs a single test. Start at [`run`].
+
+mod rules;
 
 use super::exchange::Exchange;
 use super::flow::Flow;
 use super::local::Cx;
+use super::log;
+use super::pace;
+use crate::plan::access::AccessPlan;
+use crate::plan::model::{LogLevel, Satisfy};
+use crate::proto::tokens::Token;
+
+/// What one check says, for `satisfy` to join.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It has nothing to say here.
+    Silent,
+    /// The request may pass; with `satisfy any` no further check is asked.
+    Granted,
+    /// The request may not pass. `satisfy any` goes on after a 401 or 403; any other status is final.
+    Denied(u16),
+    /// The client has gone.
+    Close,
+}
 
 /// Runs the checks of the location that the exchange is in.
-#[expect(
-    clippy::unused_async,
-    reason = "limits delay requests and passwords are read from files"
-)]
 pub async fn run(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
-    let _ = (ex, cx);
+    match &cx.location(ex.location).access {
+        None => Flow::Next,
+        Some(plan) => checks(ex, cx, plan).await,
+    }
+}
+
+/// Limits first, which may delay, then who may pass.
+async fn checks(ex: &mut Exchange, cx: Cx<'_>, plan: &AccessPlan) -> Flow {
+    match limits(ex, cx, plan).await {
+        Flow::Next => {}
+        other => return other,
+    }
+    let mut joined = Joined::new(cx.location(ex.location).settings.core.satisfy);
+    let flow = joined.take(rules::check(ex, cx, &plan.rules), ex);
+    // Here follow the passwords, then `auth_request`, each only if the verdicts before it left the question open.
+    match flow {
+        Some(flow) => finish(flow, ex, cx).await,
+        None => finish(joined.end(ex, cx), ex, cx).await,
+    }
+}
+
+/// The client's real address again, by the settings of the location; then requests before connections.
+#[expect(clippy::unused_async, reason = "limits delay requests")]
+async fn limits(ex: &mut Exchange, cx: Cx<'_>, plan: &AccessPlan) -> Flow {
+    let _ = (ex, cx, plan);
+    // Here go `realip`, `limit_req` and `limit_conn`, in this order.
     Flow::Next
+}
+
+/// The verdicts so far.
+struct Joined {
+    satisfy: Satisfy,
+    /// What was denied under `satisfy any`; 0 is nothing. A 401 is kept before a 403.
+    denied: u16,
+}
+
+impl Joined {
+    fn new(satisfy: Satisfy) -> Self {
+        Self { satisfy, denied: 0 }
+    }
+
+    /// Takes one check's verdict; the flow when no other has to be asked.
+    fn take(&mut self, verdict: Verdict, ex: &mut Exchange) -> Option<Flow> {
+        match (verdict, self.satisfy) {
+            (Verdict::Silent, _) | (Verdict::Granted, Satisfy::All) => None,
+            (Verdict::Granted, Satisfy::Any) => {
+                ex.response.fields.remove(Token::WWW_AUTHENTICATE);
+                Some(Flow::Next)
+            }
+            (Verdict::Denied(status @ (401 | 403)), Satisfy::Any) => {
+                if self.denied != 401 {
+                    self.denied = status;
+                }
+                None
+            }
+            (Verdict::Denied(status), _) => Some(Flow::Error(status)),
+            (Verdict::Close, _) => Some(Flow::Close),
+        }
+    }
+
+    /// What all checks together say, when none of them ended it.
+    fn end(self, ex: &Exchange, cx: Cx<'_>) -> Flow {
+        match self.denied {
+            0 => Flow::Next,
+            status => {
+                if status == 403 {
+                    rules::tell_forbidden(ex, cx);
+                }
+                Flow::Error(status)
+            }
+        }
+    }
+}
+
+/// Delays a 401 by `auth_delay`, so that passwords cannot be tried fast.
+async fn finish(flow: Flow, ex: &mut Exchange, cx: Cx<'_>) -> Flow {
+    let delay = cx.location(ex.location).settings.core.auth_delay;
+    if flow != Flow::Error(401) || delay.is_zero() {
+        return flow;
+    }
+    let text = format_args!("delaying unauthorized request");
+    log::error(ex, cx, LogLevel::Info, text);
+    match pace::wait_for(delay, &ex.stream).await {
+        Ok(()) => flow,
+        Err(_) => {
+            let text = format_args!("client prematurely closed connection");
+            log::error(ex, cx, LogLevel::Info, text);
+            Flow::Error(499)
+        }
+    }
 }

@@ -237,11 +237,11 @@ fn connection(builtin: Builtin, ex: &Exchange, cx: Cx<'_>, out: &mut Vec<u8>) ->
     let conn = &ex.conn;
     let proxied = || conn.proxy.as_ref().and_then(|facts| facts.header.addresses);
     match builtin {
-        Builtin::RemoteAddr => host_address(&conn.remote, out),
-        Builtin::RemotePort => port(&conn.remote, out),
+        Builtin::RemoteAddr => host_address(ex.client(), out),
+        Builtin::RemotePort => port(ex.client(), out),
         Builtin::ServerAddr => host_address(&conn.local, out),
         Builtin::ServerPort => port(&conn.local, out),
-        Builtin::BinaryRemoteAddr => match &conn.remote {
+        Builtin::BinaryRemoteAddr => match ex.client() {
             Addr::Ip(at) => match at.ip() {
                 IpAddr::V4(ip) => out.extend_from_slice(&ip.octets()),
                 IpAddr::V6(ip) => out.extend_from_slice(&ip.octets()),
@@ -256,7 +256,7 @@ fn connection(builtin: Builtin, ex: &Exchange, cx: Cx<'_>, out: &mut Vec<u8>) ->
             if join(ex.head.fields.get_all(Token::X_FORWARDED_FOR), b", ", out) {
                 out.extend_from_slice(b", ");
             }
-            host_address(&conn.remote, out);
+            host_address(ex.client(), out);
         }
         Builtin::ProxyProtocolAddr => match proxied() {
             Some((from, _)) => address(from.ip(), out),

@@ -81,7 +81,7 @@ fn look_up(var: Var, ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool {
 fn geo(id: GeoId, ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) {
     let plan = &cx.plan.geos[id];
     let addr = match &plan.source {
-        None => ex.conn.remote.ip().map(|at| at.ip()),
+        None => ex.client().ip().map(|at| at.ip()),
         Some(source) => {
             let mut text = cx.local.buffers.take(64);
             eval(source, ex, cx, &mut text);

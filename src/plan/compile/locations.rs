@@ -105,6 +105,7 @@ impl Compiler<'_> {
             tree: LocationTree::default(),
             script: Script::default(),
             limit_except: None,
+            access: self.access(settings),
             content: self.content(settings, content),
             root: self.root(&core.root),
             index: settings

@@ -3,6 +3,7 @@
 //! Pure: names are resolved by whoever fills [`Env`]. Errors are collected, so that a configuration
 //! tells all of them at once. Start at [`compile`].
 
+mod access;
 mod edits;
 mod listeners;
 mod locations;

@@ -162,7 +162,7 @@ fn in_group(ex: &mut Exchange, cx: Cx<'_>, id: GroupId) -> Selection {
             selection
         }
         Method::IpHash => {
-            let client = match &ex.conn.remote {
+            let client = match ex.client() {
                 Addr::Ip(at) => Some(at.ip()),
                 Addr::Unix(_) => None,
             };

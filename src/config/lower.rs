@@ -267,29 +267,26 @@ impl Lowering<'_> {
 
     /// nginx checks buffer sizes when it merges a level, so once for each server, and again where one is set.
     fn check_buffers(&mut self, frame: &Frame) {
-        let names = [
-            "proxy_buffer_size",
-            "proxy_buffers",
-            "proxy_busy_buffers_size",
-            "proxy_temp_file_write_size",
-            "proxy_max_temp_file_size",
-        ];
-        let set = names.iter().find_map(|n| frame.seen.get(n)).copied();
-        match frame.context {
-            Contexts::HTTP => self.shared.buffers_set = set,
-            Contexts::SERVER | Contexts::LOCATION => {
-                let inherited = self
-                    .shared
-                    .buffers_set
-                    .filter(|_| frame.context == Contexts::SERVER);
-                if let Some(span) = set.or(inherited)
-                    && let Some(message) = frame.settings.proxy.check()
-                    && self.shared.buffers_told.insert((span.file, span.start))
-                {
-                    self.error(message, span);
+        for (prefix, pass) in frame.settings.passes() {
+            let set = Pass::size_names(prefix)
+                .find_map(|name| frame.seen.get(&name[..]))
+                .copied();
+            match (frame.context, set) {
+                (Contexts::HTTP, Some(span)) => {
+                    self.shared.buffers_set.insert(prefix, span);
                 }
+                (Contexts::SERVER | Contexts::LOCATION, set) => {
+                    let inherited = self.shared.buffers_set.get(prefix).copied();
+                    let inherited = inherited.filter(|_| frame.context == Contexts::SERVER);
+                    if let Some(span) = set.or(inherited)
+                        && let Some(message) = pass.check(prefix)
+                        && self.shared.buffers_told.insert((span.file, span.start))
+                    {
+                        self.error(message, span);
+                    }
+                }
+                _ => {}
             }
-            _ => {}
         }
     }
 }

@@ -18,6 +18,7 @@ pub use super::rows::files::Files;
 pub use super::rows::headers::Headers;
 pub use super::rows::log::Log;
 pub use super::rows::main::{CpuAffinity, Main};
+pub use super::rows::pass::Pass;
 pub use super::rows::proxy::Proxy;
 pub use super::rows::rewrite::Rewriting;
 pub use super::rows::userid::{Userid, UseridExpires};
@@ -97,8 +98,10 @@ pub struct Http {
 pub struct Settings {
     /// Connections, requests, redirects, error pages, files.
     pub core: Arc<Core>,
-    /// `proxy_*`.
+    /// `proxy_*` of HTTP alone.
     pub proxy: Arc<Proxy>,
+    /// `proxy_*` that other wires have too.
+    pub proxy_pass: Arc<Pass>,
     /// `add_header`, `expires` and their kin.
     pub headers: Arc<Headers>,
     /// Access logs.

@@ -428,7 +428,7 @@ macro_rules! family {
         /// The rows of this family's own fields.
         pub(crate) const FIELD_ROWS: &[$crate::config::table::Row] =
             &[$(
-                $crate::config::table::family!(@row $kind $slot $field $ty, $default, $parse, $contexts, $arity, $doc)
+                $crate::config::table::family!(@row $kind $slot $field (stringify!($field)) $ty, $default, $parse, $contexts, $arity, $doc)
                     $(.status($crate::config::table::Status::Accepted($because)))?
             ),*];
     };
@@ -443,9 +443,9 @@ macro_rules! family {
     (@default $kind:ident $ty:ty, $default:tt, $name:expr, $parse:expr) => {
         $crate::config::value::default::<$ty>($name, $default, $parse)
     };
-    (@row list $slot:ident $field:ident $ty:ty, $default:tt, $parse:expr, $contexts:expr, $arity:expr, $doc:literal) => {
+    (@row list $slot:ident $field:ident ($name:expr) $ty:ty, $default:tt, $parse:expr, $contexts:expr, $arity:expr, $doc:literal) => {
         $crate::config::table::row(
-            stringify!($field),
+            $name,
             $contexts,
             $arity,
             |load, frame, directive| {
@@ -463,9 +463,9 @@ macro_rules! family {
             std::sync::Arc::make_mut(&mut settings.$slot).$field = Default::default();
         })
     };
-    (@row gather $slot:ident $field:ident $ty:ty, $default:tt, $parse:expr, $contexts:expr, $arity:expr, $doc:literal) => {
+    (@row gather $slot:ident $field:ident ($name:expr) $ty:ty, $default:tt, $parse:expr, $contexts:expr, $arity:expr, $doc:literal) => {
         $crate::config::table::row(
-            stringify!($field),
+            $name,
             $contexts,
             $arity,
             |load, frame, directive| {
@@ -482,9 +482,9 @@ macro_rules! family {
             std::sync::Arc::make_mut(&mut settings.$slot).$field = Default::default();
         })
     };
-    (@row mask $slot:ident $field:ident $ty:ty, $default:tt, $parse:expr, $contexts:expr, $arity:expr, $doc:literal) => {
+    (@row mask $slot:ident $field:ident ($name:expr) $ty:ty, $default:tt, $parse:expr, $contexts:expr, $arity:expr, $doc:literal) => {
         $crate::config::table::row(
-            stringify!($field),
+            $name,
             $contexts,
             $arity,
             |load, frame, directive| {
@@ -502,9 +502,9 @@ macro_rules! family {
             std::sync::Arc::make_mut(&mut settings.$slot).$field = Default::default();
         })
     };
-    (@row switch $slot:ident $field:ident $ty:ty, $default:tt, $parse:expr, $contexts:expr, $arity:expr, $doc:literal) => {
+    (@row switch $slot:ident $field:ident ($name:expr) $ty:ty, $default:tt, $parse:expr, $contexts:expr, $arity:expr, $doc:literal) => {
         $crate::config::table::row(
-            stringify!($field),
+            $name,
             $contexts,
             $arity,
             |load, frame, directive| {
@@ -522,9 +522,9 @@ macro_rules! family {
             std::sync::Arc::make_mut(&mut settings.$slot).$field = Default::default();
         })
     };
-    (@row $kind:ident $slot:ident $field:ident $ty:ty, $default:tt, $parse:expr, $contexts:expr, $arity:expr, $doc:literal) => {
+    (@row $kind:ident $slot:ident $field:ident ($name:expr) $ty:ty, $default:tt, $parse:expr, $contexts:expr, $arity:expr, $doc:literal) => {
         $crate::config::table::family!(@inherit $kind $slot $field $ty, $crate::config::table::row(
-            stringify!($field),
+            $name,
             $contexts,
             $arity,
             |load, frame, directive| {

@@ -339,7 +339,7 @@ fn folders(plan: &Plan) -> Vec<PathBuf> {
         let settings = &location.settings;
         for folder in [
             &settings.core.client_body_temp_path.path,
-            &settings.proxy.proxy_temp_path.path,
+            &location.pass.temp_path.path,
         ] {
             if !folders.contains(folder) {
                 folders.push(folder.clone());

@@ -66,12 +66,12 @@ struct Bounds<'a> {
 /// Relays the rest of a body, the upstream side running ahead.
 pub async fn run(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) -> Result<(), ClientFault> {
     let settings = &cx.location(ex.location).settings;
-    let proxy = &settings.proxy;
+    let pass = &cx.location(ex.location).pass;
     let bounds = Bounds {
-        memory: proxy.proxy_buffers.count as usize * proxy.proxy_buffers.size,
-        file: proxy.temp_bytes_max() as u64,
-        folder: &proxy.proxy_temp_path,
-        within: proxy.proxy_read_timeout,
+        memory: pass.buffer_bytes(),
+        file: pass.temp_bytes_max() as u64,
+        folder: &pass.temp_path,
+        within: pass.read_timeout,
     };
     let spool = Spool {
         pieces: RefCell::default(),

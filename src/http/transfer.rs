@@ -270,7 +270,7 @@ async fn stream(
     within: Duration,
 ) -> Result<(), ClientFault> {
     let buffers = &cx.local.buffers;
-    let proxy = &cx.location(ex.location).settings.proxy;
+    let pass = &cx.location(ex.location).pass;
     // The client has stopped taking: what came meanwhile stands in its queue.
     let mut blocked = false;
     loop {
@@ -308,14 +308,8 @@ async fn stream(
                         }
                     }
                 }
-                let room = room(
-                    &origin,
-                    proxy.proxy_buffers.count as usize * proxy.proxy_buffers.size,
-                );
-                match origin
-                    .receive(room, proxy.proxy_read_timeout, buffers)
-                    .await
-                {
+                let room = room(&origin, pass.buffer_bytes());
+                match origin.receive(room, pass.read_timeout, buffers).await {
                     Ok(true) => {}
                     Ok(false) if origin.inbound.ends_at_close() => {}
                     Ok(false) => return cut(ex, cx, origin, &Fault::Closed).await,
@@ -413,7 +407,11 @@ async fn paced_stream(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) -> Resul
                 return end(ex, cx).await;
             }
             Ok(Step::More) => match origin
-                .receive(RECV_BYTES, settings.proxy.proxy_read_timeout, buffers)
+                .receive(
+                    RECV_BYTES,
+                    cx.location(ex.location).pass.read_timeout,
+                    buffers,
+                )
                 .await
             {
                 Ok(true) => {}

@@ -11,14 +11,14 @@ use crate::upstream::origin::Lease;
 /// Runs a tunnel between the exchange's client and an origin that switched protocols. The client's connection is
 /// not used for requests again.
 pub async fn run(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) {
-    let settings = &cx.location(ex.location).settings.proxy;
+    let pass = &cx.location(ex.location).pass;
     ex.close = true;
     ex.stream.set_close();
     let totals = Totals::default();
     let client = ex.stream.h1_mut();
     let ahead = (client.take_unread(), origin.inbound.take_surplus());
     let options = Options {
-        idle: settings.proxy_read_timeout,
+        idle: pass.read_timeout,
         half_close: false,
     };
     let end = tunnel::relay(

@@ -41,6 +41,8 @@ pub struct LocationPlan {
     pub escaped_name: Bytes,
     /// Simple values under their directives' names.
     pub settings: Arc<model::Settings>,
+    /// Of these, what concerns the backends of the wire that `content` speaks.
+    pub pass: Arc<model::Pass>,
     /// Nested locations.
     pub tree: LocationTree,
     /// `set`, `if`, `rewrite`, `return` of this block.

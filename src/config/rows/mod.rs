@@ -11,6 +11,7 @@ pub mod main;
 mod map;
 pub(crate) mod parse_core;
 pub(crate) mod parse_proxy;
+pub mod pass;
 pub mod proxy;
 mod refused;
 pub mod rewrite;
@@ -44,7 +45,10 @@ pub(crate) const FAMILIES: &[(&str, &[&[Row]])] = &[
     ("Process and events", &[main::ROWS, INCLUDE]),
     ("Servers and locations", &[server::ROWS]),
     ("HTTP core", &[core::FIELD_ROWS, core::ROWS]),
-    ("Proxying", &[proxy::ROWS, proxy::FIELD_ROWS]),
+    (
+        "Proxying",
+        &[proxy::ROWS, proxy::FIELD_ROWS, pass::PROXY_ROWS],
+    ),
     ("Upstream groups", &[upstream::ROWS]),
     ("Rewriting", &[rewrite::ROWS, rewrite::FIELD_ROWS]),
     ("Variables", &[map::ROWS]),
@@ -102,8 +106,8 @@ pub(crate) struct Shared {
     pub(crate) zones: HashMap<Arc<[u8]>, (usize, Span)>,
     /// Literal `proxy_pass` addresses, to be compared with the groups.
     pub(crate) targets: Vec<(Target, Span)>,
-    /// Where `http` sets a buffer size.
-    pub(crate) buffers_set: Option<Span>,
+    /// Where `http` sets a buffer size, by the prefix of its family.
+    pub(crate) buffers_set: HashMap<&'static str, Span>,
     /// Buffer sizes that have been complained about.
     pub(crate) buffers_told: Told,
 }
@@ -132,7 +136,7 @@ pub(crate) fn initial(prefix: &Path, settings: &mut Settings) {
         alias: false,
         replaces: None,
     });
-    Arc::make_mut(&mut settings.proxy).proxy_temp_path = temp("proxy_temp");
+    Arc::make_mut(&mut settings.proxy_pass).temp_path = temp("proxy_temp");
     let log = AccessLog {
         sink: LogSink::File(prefix.join("logs/access.log")),
         format: 0,

@@ -1,15 +1,14 @@
-//! Rows of the proxy family: requests to backends and what comes back.
+//! Rows of the proxy family alone: requests to backends over HTTP and what comes back. What it shares with the other
+//! families of its kind is in [`super::pass`].
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::main::checked;
-use super::parse_core::temp_path;
 use super::parse_proxy::*;
 use crate::config::lower::{Frame, Lowering};
 use crate::config::model::*;
 use crate::config::table::ctx::*;
-use crate::config::table::{Inherit, Row, Status, args, args_min, args_to, family, nothing, row};
+use crate::config::table::{Inherit, Row, Status, args, args_to, family, nothing, row};
 use crate::config::tree::Directive;
 use crate::config::url;
 use crate::config::value::*;
@@ -20,96 +19,13 @@ family! {
         switch proxy_cookie_domain: CookieRewrite = "", cookie_domain, HSL, args_to(1, 2), "Rewrites the domain of cookies of backends.";
         switch proxy_cookie_path: CookieRewrite = "", cookie_path, HSL, args_to(1, 2), "Rewrites the path of cookies of backends.";
         switch proxy_cookie_flags: CookieFlags = "", cookie_flags, HSL, args_to(1, 4), "Sets attributes of cookies of backends.";
-        value proxy_buffering: bool = "on", flag, HSL, args(1), "Reads answers ahead of the client.";
-        value proxy_request_buffering: bool = "on", flag, HSL, args(1), "Reads the whole request body before a backend is asked.";
-        value proxy_ignore_client_abort: bool = "off", flag, HSL, args(1), "Goes on when the client has left.";
-        value proxy_bind: Option<Bind> = "", bind, HSL, args_to(1, 2), "Local address of connections to backends.";
-        value proxy_socket_keepalive: bool = "off", flag, HSL, args(1), "TCP keep-alive towards backends.";
-        value proxy_socket_rcvbuf: Option<usize> = "", some_size, HSL, args(1), "Receive buffer of sockets towards backends.";
-        value proxy_socket_sndbuf: Option<usize> = "", some_size, HSL, args(1), "Send buffer of sockets towards backends.";
-        value proxy_connect_timeout: Duration = "60s", msec, HSL, args(1), "How long a connection to a backend may take.";
-        value proxy_send_timeout: Duration = "60s", msec, HSL, args(1), "Longest gap between two writes to a backend.";
-        value proxy_read_timeout: Duration = "60s", msec, HSL, args(1), "Longest gap between two reads from a backend.";
-        value proxy_intercept_errors: bool = "off", flag, HSL, args(1), "Lets error_page replace answers of backends from 300 on.";
         list  proxy_set_header: SetHeader = "", set_header, HSL, args(2), "Sets or removes a field of the request to a backend.";
         value proxy_set_body: Option<Text> = "", some_text, HSL, args(1), "Replaces the request body.";
         value proxy_method: Option<Text> = "", some_text, HSL, args(1), "Replaces the request method.";
-        value proxy_pass_request_headers: bool = "on", flag, HSL, args(1), "Passes the client's fields on.";
-        value proxy_pass_request_body: bool = "on", flag, HSL, args(1), "Passes the client's body on.";
         value proxy_pass_trailers: bool = "off", flag, HSL, args(1), "Passes trailer fields on.";
-        value proxy_buffer_size: usize = "4k", size, HSL, args(1), "Buffer for the head of an answer.";
-        value proxy_buffers: Buffers = "8 4k", buffers, HSL, args(2), "Buffers for the body of an answer.";
-        value proxy_busy_buffers_size: Option<usize> = "", some_size, HSL, args(1), "Bytes that may be on their way to the client while the answer is still read.";
-        value proxy_force_ranges: bool = "off", flag, HSL, args(1), "Answers range requests whatever the backend says.";
-        value proxy_limit_rate: Option<Amount> = "", some_amount, HSL, args(1), "Bytes per second from a backend; 0 is no limit.";
-        value proxy_temp_path: TempPath = "proxy_temp", temp_path, HSL, args_to(1, 4), "Directory for answers that do not fit in the buffers.";
-        value proxy_max_temp_file_size: Option<usize> = "", some_size, HSL, args(1), "Longest temporary file; 0 is none, 1024m by default.";
-        value proxy_temp_file_write_size: Option<usize> = "", some_size, HSL, args(1), "Bytes written to a temporary file at a time." accepted "pieces are written as they come";
-        mask  proxy_next_upstream: NextUpstream = "error timeout", next_upstream, HSL, args_min(1), "When a request goes to another server; off cancels everything else.";
-        value proxy_next_upstream_tries: u64 = "0", num, HSL, args(1), "Most servers a request is tried on; 0 is all.";
-        value proxy_next_upstream_timeout: Duration = "0", msec, HSL, args(1), "How long a request may be tried on further servers; 0 is no limit.";
-        list  proxy_pass_header: Arc<[u8]> = "", bytes, HSL, args(1), "Passes a field of a backend that is hidden otherwise.";
-        list  proxy_hide_header: Arc<[u8]> = "", bytes, HSL, args(1), "Hides a field of a backend.";
-        mask  proxy_ignore_headers: IgnoreHeaders = "", ignore_headers, HSL, args_min(1), "Fields of a backend that do not steer us.";
         value proxy_http_version: HttpVersion = "1.1", http_version, HSL, args(1), "Version of HTTP towards backends.";
     } also {
         proxy_redirect: List<Redirect> = List::default(), "`proxy_redirect`; an empty list is `default`, a lone `Off` does nothing.";
-    }
-}
-
-impl Proxy {
-    /// The larger of one body buffer and the head's buffer, which bounds the sizes below.
-    fn largest_buffer(&self) -> usize {
-        self.proxy_buffer_size.max(self.proxy_buffers.size)
-    }
-
-    /// `proxy_busy_buffers_size` or what stands for it.
-    pub fn busy_bytes(&self) -> usize {
-        self.proxy_busy_buffers_size
-            .unwrap_or_else(|| self.largest_buffer().saturating_mul(2))
-    }
-
-    /// `proxy_temp_file_write_size` or what stands for it.
-    pub fn temp_write_bytes(&self) -> usize {
-        self.proxy_temp_file_write_size
-            .unwrap_or_else(|| self.largest_buffer().saturating_mul(2))
-    }
-
-    /// `proxy_max_temp_file_size` or what stands for it.
-    pub fn temp_bytes_max(&self) -> usize {
-        self.proxy_max_temp_file_size.unwrap_or(1 << 30)
-    }
-
-    /// nginx's complaint about buffer sizes that do not fit together.
-    pub(crate) fn check(&self) -> Option<&'static str> {
-        let size = self.largest_buffer();
-        let rest = (self.proxy_buffers.count as usize)
-            .saturating_sub(1)
-            .saturating_mul(self.proxy_buffers.size);
-        if self.proxy_buffers.count < 2 {
-            Some("there must be at least 2 \"proxy_buffers\"")
-        } else if self.busy_bytes() < size {
-            Some(
-                "\"proxy_busy_buffers_size\" must be equal to or greater than the maximum of the value of \
-                 \"proxy_buffer_size\" and one of the \"proxy_buffers\"",
-            )
-        } else if self.busy_bytes() > rest {
-            Some(
-                "\"proxy_busy_buffers_size\" must be less than the size of all \"proxy_buffers\" minus one buffer",
-            )
-        } else if self.temp_write_bytes() < size {
-            Some(
-                "\"proxy_temp_file_write_size\" must be equal to or greater than the maximum of the value of \
-                 \"proxy_buffer_size\" and one of the \"proxy_buffers\"",
-            )
-        } else if self.temp_bytes_max() != 0 && self.temp_bytes_max() < size {
-            Some(
-                "\"proxy_max_temp_file_size\" must be equal to zero to disable temporary files usage or must be equal \
-                 to or greater than the maximum of the value of \"proxy_buffer_size\" and one of the \"proxy_buffers\"",
-            )
-        } else {
-            None
-        }
     }
 }
 

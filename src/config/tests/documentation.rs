@@ -138,5 +138,5 @@ fn every_row_is_whole() {
 fn defaults_parse() {
     let settings = crate::config::model::Settings::default();
     assert_eq!(settings.core.keepalive_requests, 1000);
-    assert_eq!(settings.proxy.proxy_buffers.count, 8);
+    assert_eq!(settings.proxy_pass.buffers.count, 8);
 }

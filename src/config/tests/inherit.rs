@@ -37,16 +37,16 @@ fn values_and_lists() {
     );
     let server = &http.servers[0];
     assert_eq!(
-        http.settings.proxy.proxy_read_timeout,
+        http.settings.proxy_pass.read_timeout,
         Duration::from_secs(1)
     );
     assert_eq!(
-        server.settings.proxy.proxy_read_timeout,
+        server.settings.proxy_pass.read_timeout,
         Duration::from_secs(2)
     );
     let a = location(server, "/a");
     let b = &a.locations[0];
-    assert_eq!(b.settings.proxy.proxy_read_timeout, Duration::from_secs(3));
+    assert_eq!(b.settings.proxy_pass.read_timeout, Duration::from_secs(3));
     assert_eq!(header_names(&a.settings), ["B"]);
     assert_eq!(header_names(&b.settings), ["C"]);
     assert_eq!(header_names(&location(server, "/c").settings), ["A", "D"]);

@@ -73,8 +73,7 @@ enum Failure {
 
 /// Serves a request by proxying it.
 pub async fn run(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Flow {
-    let settings = &cx.location(ex.location).settings.proxy;
-    ex.buffering = settings.proxy_buffering;
+    ex.buffering = cx.location(ex.location).pass.buffering;
     let streamed = match streams_body(ex, cx, plan) {
         true => match preread(ex, cx).await {
             Ok(streamed) => streamed,
@@ -120,9 +119,9 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Flow {
 
 /// Whether the body is handed on as it arrives.
 fn streams_body(ex: &Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> bool {
-    let settings = &cx.location(ex.location).settings.proxy;
-    if settings.proxy_request_buffering || !settings.proxy_pass_request_body || plan.body.is_some()
-    {
+    let location = cx.location(ex.location);
+    let pass = &location.pass;
+    if pass.request_buffering || !pass.pass_request_body || plan.body.is_some() {
         return false;
     }
     if !matches!(ex.body, RequestBody::Unread) {
@@ -132,7 +131,7 @@ fn streams_body(ex: &Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> bool {
         BodyLength::None => false,
         BodyLength::Known(_) => true,
         // HTTP/1.0 has no way to send a body of unknown length.
-        BodyLength::Chunked => settings.proxy_http_version != HttpVersion::Http10,
+        BodyLength::Chunked => location.settings.proxy.proxy_http_version != HttpVersion::Http10,
     }
 }
 
@@ -174,12 +173,12 @@ fn build(
     dynamic: Option<&target::Dynamic>,
     streamed: bool,
 ) -> Result<Request, Flow> {
-    let settings = &cx.location(ex.location).settings.proxy;
+    let pass = &cx.location(ex.location).pass;
     let chunked = streamed && ex.stream.body_length() == BodyLength::Chunked;
     ex.upstream_body = match (&ex.body, ex.stream.body_length()) {
         _ if chunked => UpstreamBody::Chunked,
         // Differs from nginx: a length is not announced for a body that is not passed on.
-        _ if !settings.proxy_pass_request_body && plan.body.is_none() => UpstreamBody::None,
+        _ if !pass.pass_request_body && plan.body.is_none() => UpstreamBody::None,
         (RequestBody::Memory(bytes), _) => UpstreamBody::Length(bytes.len() as u64),
         (RequestBody::File { length, .. }, _) => UpstreamBody::Length(*length),
         (_, BodyLength::Known(length)) if streamed => UpstreamBody::Length(length),
@@ -196,7 +195,7 @@ fn build(
         log::error(ex, cx, LogLevel::Error, format_args!("{text}"));
         return Err(Flow::Error(500));
     }
-    let passes_body = settings.proxy_pass_request_body && plan.body.is_none();
+    let passes_body = pass.pass_request_body && plan.body.is_none();
     if !ex.preread.is_empty() {
         // Goes out with the head, and again if another peer is asked: nothing of it is lost yet.
         let preread = std::mem::take(&mut ex.preread);
@@ -279,11 +278,7 @@ async fn attempts(
             });
         }
         let mut origin = Lease::new(conn, selection, &mut ex.upstream_spare, request.asked);
-        let watched = !cx
-            .location(ex.location)
-            .settings
-            .proxy
-            .proxy_ignore_client_abort;
+        let watched = !cx.location(ex.location).pass.ignore_client_abort;
         if watched {
             ex.stream.h1().socket().watch(Some(&origin.conn.stream));
         }
@@ -324,7 +319,7 @@ async fn attempts(
 }
 
 fn dial_options(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Options {
-    let settings = &cx.location(ex.location).settings.proxy;
+    let pass = &cx.location(ex.location).pass;
     let bind = plan.bind.as_ref().and_then(|bind| {
         let mut text = Vec::new();
         vars::eval(bind, ex, cx, &mut text);
@@ -334,13 +329,13 @@ fn dial_options(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Options {
             .or_else(|| text.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 0)))
     });
     Options {
-        within: Some(settings.proxy_connect_timeout),
+        within: Some(pass.connect_timeout),
         bind,
         transparent: plan.bind_transparent,
-        keepalive: settings.proxy_socket_keepalive.then(Keepalive::default),
+        keepalive: pass.socket_keepalive.then(Keepalive::default),
         nodelay: true,
-        sndbuf: settings.proxy_socket_sndbuf,
-        rcvbuf: settings.proxy_socket_rcvbuf,
+        sndbuf: pass.socket_sndbuf,
+        rcvbuf: pass.socket_rcvbuf,
     }
 }
 
@@ -388,10 +383,10 @@ fn facts(request: &Request, cause: Cause, reused: bool, untouched: bool) -> retr
 }
 
 fn policy(ex: &Exchange, cx: Cx<'_>) -> Policy {
-    let settings = &cx.location(ex.location).settings.proxy;
+    let pass = &cx.location(ex.location).pass;
     Policy {
-        conditions: settings.proxy_next_upstream,
-        timeout: settings.proxy_next_upstream_timeout,
+        conditions: pass.next_upstream,
+        timeout: pass.next_upstream_timeout,
     }
 }
 
@@ -438,7 +433,7 @@ fn judge(
         attempt.status = status;
         attempt.header_ms = Some(now.ms_since(attempt.started));
     }
-    let settings = &cx.location(ex.location).settings.proxy;
+    let location = cx.location(ex.location);
     if status >= 300 {
         let facts = facts(request, Cause::Status(status), origin.conn.reused, false);
         if retry::rejects(&facts, policy(ex, cx), &origin.selection, now) {
@@ -449,7 +444,7 @@ fn judge(
                 ControlFlow::Break(flow) => ControlFlow::Break(flow),
             };
         }
-        if settings.proxy_intercept_errors && error::has_page(ex, cx, status) {
+        if location.pass.intercept_errors && error::has_page(ex, cx, status) {
             if status == 401 {
                 for value in origin.inbound.head.fields.get_all(Token::WWW_AUTHENTICATE) {
                     let fields = &mut ex.response.fields;
@@ -476,7 +471,7 @@ fn judge(
         // The length of a body that is not sent is still the origin's to tell.
         ex.response.content_length = origin.inbound.head.content_length;
     }
-    if settings.proxy_pass_trailers && origin.inbound.head.chunked {
+    if location.settings.proxy.proxy_pass_trailers && origin.inbound.head.chunked {
         ex.response.expect_trailers = has_trailers;
     }
     ex.response.body = if status == 101 {

@@ -102,6 +102,7 @@ impl Compiler<'_> {
             kind: LocationKind::Anonymous,
             escaped_name: Bytes::new(),
             settings: Arc::new(settings.clone()),
+            pass: Arc::clone(&settings.proxy_pass),
             tree: LocationTree::default(),
             script: Script::default(),
             limit_except: None,
@@ -143,7 +144,7 @@ impl Compiler<'_> {
             model::Content::Files => Content::Files,
             model::Content::EmptyGif => Content::EmptyGif,
             model::Content::StubStatus => Content::StubStatus,
-            model::Content::Proxy(pass) => match self.proxy(&settings.proxy, pass) {
+            model::Content::Proxy(pass) => match self.proxy(settings, pass) {
                 Some(proxy) => Content::Proxy(Box::new(proxy)),
                 // The reason was reported; the plan is not going to be used.
                 None => Content::Files,

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{Compiler, bytes_of};
-use crate::config::model::{self, Bind, Proxy, ProxyPass, Redirect, Target, Text};
+use crate::config::model::{self, Bind, Pass, Proxy, ProxyPass, Redirect, Settings, Target, Text};
 use crate::plan::expr::{Expr, Var};
 use crate::plan::location::{
     CookieFlags, ProxyPlan, ProxyTarget, RedirectFrom, RedirectRule, SetHeader, UriRule,
@@ -39,7 +39,8 @@ const HIDDEN: &[&str] = &[
 
 impl Compiler<'_> {
     /// None when the target is wrong, which was reported.
-    pub(super) fn proxy(&mut self, proxy: &Proxy, pass: &ProxyPass) -> Option<ProxyPlan> {
+    pub(super) fn proxy(&mut self, settings: &Settings, pass: &ProxyPass) -> Option<ProxyPlan> {
+        let proxy = &settings.proxy;
         let (target, uri) = match &pass.target {
             Some(target) => (
                 ProxyTarget::Group(self.group_for(target, pass.url.span)?),
@@ -52,7 +53,7 @@ impl Compiler<'_> {
                 UriRule::Dynamic,
             ),
         };
-        let (bind, bind_transparent) = match &proxy.proxy_bind {
+        let (bind, bind_transparent) = match &settings.proxy_pass.bind {
             Some(Bind::Address {
                 address,
                 transparent,
@@ -68,14 +69,14 @@ impl Compiler<'_> {
             replaced: replaced(proxy),
             body: proxy.proxy_set_body.as_ref().map(|body| self.expr(body)),
             method: proxy.proxy_method.as_ref().map(|method| self.expr(method)),
-            hidden: hidden(proxy),
+            hidden: hidden(&settings.proxy_pass, HIDDEN),
             redirects: self.redirects(proxy, pass),
             cookie_domains: self.rules(&proxy.proxy_cookie_domain),
             cookie_paths: self.rules(&proxy.proxy_cookie_path),
             cookie_flags: self.cookie_flags(&proxy.proxy_cookie_flags),
             bind,
             bind_transparent,
-            limit_rate: self.amount(proxy.proxy_limit_rate.as_ref()),
+            limit_rate: self.amount(settings.proxy_pass.limit_rate.as_ref()),
         })
     }
 
@@ -222,15 +223,16 @@ fn replaced(proxy: &Proxy) -> FieldSet {
         .collect()
 }
 
-fn hidden(proxy: &Proxy) -> FieldSet {
-    let own = proxy.proxy_hide_header.iter().map(|name| &name[..]);
+/// `usual` fields and those of `hide_header`, less those of `pass_header`.
+fn hidden(pass: &Pass, usual: &[&str]) -> FieldSet {
+    let own = pass.hide_header.iter().map(|name| &name[..]);
     let passed = |name: &&[u8]| {
-        !proxy
-            .proxy_pass_header
+        !pass
+            .pass_header
             .iter()
             .any(|p| p.eq_ignore_ascii_case(name))
     };
-    HIDDEN
+    usual
         .iter()
         .map(|name| name.as_bytes())
         .chain(own)

@@ -76,12 +76,7 @@ fn head(
         UpstreamBody::Length(length) => encode::field_number(out, Token::CONTENT_LENGTH, length),
         UpstreamBody::Chunked => encode::field_token(out, Token::TRANSFER_ENCODING, b"chunked"),
     }
-    if cx
-        .location(ex.location)
-        .settings
-        .proxy
-        .proxy_pass_request_headers
-    {
+    if cx.location(ex.location).pass.pass_request_headers {
         client_fields(&ex.head, plan, out);
     }
     out.extend_from_slice(b"\r\n");

@@ -33,7 +33,7 @@ pub fn take_head(
     plan: &ProxyPlan,
     head: &ResponseHead,
 ) -> ControlFlow<Flow> {
-    let ignored = cx.location(ex.location).settings.proxy.proxy_ignore_headers;
+    let ignored = cx.location(ex.location).pass.ignore_headers;
     steer(ex, head, ignored);
     if !ignored.has(IgnoreHeaders::X_ACCEL_REDIRECT)
         && let Some(target) = head.fields.get(Token::X_ACCEL_REDIRECT)
@@ -113,7 +113,7 @@ fn take_field(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan, field: FieldRef<'
             let value = new.as_deref().unwrap_or(field.value);
             ex.response.fields.push_with(field.token, field.name, value);
         }
-        Token::ACCEPT_RANGES if cx.location(ex.location).settings.proxy.proxy_force_ranges => {}
+        Token::ACCEPT_RANGES if cx.location(ex.location).pass.force_ranges => {}
         token => ex.response.fields.push_with(token, field.name, field.value),
     }
 }

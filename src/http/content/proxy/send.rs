@@ -32,10 +32,10 @@ pub(super) async fn exchange(
     request: &mut Request,
     origin: &mut Origin,
 ) -> Result<(), Failure> {
-    let settings = &cx.location(ex.location).settings.proxy;
+    let pass = &cx.location(ex.location).pass;
     let steps = Steps {
-        send: settings.proxy_send_timeout,
-        read: settings.proxy_read_timeout,
+        send: pass.send_timeout,
+        read: pass.read_timeout,
     };
     request.sent = true;
     if request.rest == Rest::Held
@@ -102,7 +102,7 @@ async fn head(
     origin: &mut Origin,
     within: Duration,
 ) -> Result<(), Failure> {
-    let bytes_max = cx.location(ex.location).settings.proxy.proxy_buffer_size;
+    let bytes_max = cx.location(ex.location).pass.buffer_size;
     loop {
         match origin.read_head(bytes_max, within, &cx.local.buffers).await {
             Ok(HeadRead::Final) => return Ok(()),
@@ -145,11 +145,12 @@ async fn with_body(
     steps: Steps,
     chunked: bool,
 ) -> Result<(), Failure> {
-    let settings = &cx.location(ex.location).settings;
-    let bytes_max = settings.proxy.proxy_buffer_size;
+    let location = cx.location(ex.location);
+    let bytes_max = location.pass.buffer_size;
+    let core = &location.settings.core;
     let source = Source {
-        within: settings.core.client_body_timeout,
-        body_max: settings.core.client_max_body_size,
+        within: core.client_body_timeout,
+        body_max: core.client_max_body_size,
         chunked,
         step: steps.send,
         buffers: &cx.local.buffers,

@@ -141,11 +141,7 @@ pub async fn select(
 }
 
 fn tries_max(ex: &Exchange, cx: Cx<'_>) -> u32 {
-    let tries = cx
-        .location(ex.location)
-        .settings
-        .proxy
-        .proxy_next_upstream_tries;
+    let tries = cx.location(ex.location).pass.next_upstream_tries;
     u32::try_from(tries).unwrap_or(u32::MAX)
 }
 

@@ -115,7 +115,7 @@ fn special(ex: &mut Exchange, cx: Cx<'_>, status: u16) -> Flow {
     response.no_date = false;
     response.last_modified = None;
     response.etag.clear();
-    response.fields.remove(Token::ACCEPT_RANGES);
+    response.forbid_ranges();
     response.fields.remove(Token::CONTENT_LENGTH);
     if matches!(status, 494..=497) {
         ex.status_override = 400;

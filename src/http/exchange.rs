@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::filter::range::Parts;
 use super::filter::userid;
 use crate::base::buf::BufPool;
 use crate::base::time::Mono;
@@ -16,6 +17,7 @@ use crate::net::file::{self, File};
 use crate::plan::regex::Captures;
 use crate::plan::{GroupId, LocationId, PeerId, ServerId};
 use crate::proto::head::{Fields, Method, RequestHead};
+use crate::proto::tokens::Token;
 use crate::upstream::origin::{Lease, Spare};
 
 /// One request being served.
@@ -142,6 +144,10 @@ pub struct Response {
     pub no_server: bool,
     /// The same for `Date`.
     pub no_date: bool,
+    /// The range filter may narrow the body; set by who knows it whole. See [`Response::forbid_ranges`].
+    pub allow_ranges: bool,
+    /// One range at most: the body comes in pieces.
+    pub single_range: bool,
 }
 
 /// Where a response body comes from.
@@ -163,6 +169,8 @@ pub enum Body {
         /// Bytes to send.
         length: u64,
     },
+    /// Several stretches of one of the above.
+    Parts(Box<Parts>),
     /// An upstream response whose head was read; the body follows on its connection.
     Origin(Lease),
     /// The connection becomes a tunnel after the head (101).
@@ -295,6 +303,12 @@ impl VarCache {
 }
 
 impl Response {
+    /// The body will be other bytes than its source's: ranges of it cannot be told.
+    pub fn forbid_ranges(&mut self) {
+        self.allow_ranges = false;
+        self.fields.remove(Token::ACCEPT_RANGES);
+    }
+
     /// Forgets the answer and keeps the allocations. A pooled body must have been taken out.
     pub fn clear(&mut self) {
         let mut reason = std::mem::take(&mut self.reason);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::content::proxy;
 use super::exchange::{Body, Exchange};
+use super::filter::range::Parts;
 use super::local::Cx;
 use super::{filter, log, pace, spool, tunnel};
 use crate::base::time::HTTP_DATE_LEN;
@@ -117,36 +118,83 @@ async fn body(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), ClientFault> {
     let within = cx.location(ex.location).settings.core.send_timeout;
     match std::mem::take(&mut ex.response.body) {
         Body::Empty => {}
-        Body::Static(bytes) => memory(ex, cx, bytes).await?,
-        Body::Buffer(bytes) => {
-            let result = memory(ex, cx, &bytes).await;
-            buffers.give(bytes);
-            result?;
-        }
-        Body::File {
-            file,
-            offset,
-            length,
-        } => {
-            if ex.stream.wants_body() {
-                from_file(ex, cx, &file, offset, length).await?;
-            }
-        }
         Body::Origin(origin) => return relay(ex, cx, origin).await,
         Body::Tunnel(origin) => {
             ex.stream.flush(within, buffers).await?;
             tunnel::run(ex, cx, origin).await;
             return Ok(());
         }
+        Body::Buffer(bytes) if !ex.stream.wants_body() => buffers.give(bytes),
+        _ if !ex.stream.wants_body() => {}
+        Body::Parts(parts) => Box::pin(multipart(ex, cx, *parts)).await?,
+        Body::Buffer(bytes) => {
+            let mut pace = pace::Pace::of_client(ex, cx);
+            let result = memory(ex, cx, &bytes, &mut pace).await;
+            buffers.give(bytes);
+            result?;
+        }
+        Body::Static(bytes) => {
+            let mut pace = pace::Pace::of_client(ex, cx);
+            memory(ex, cx, bytes, &mut pace).await?;
+        }
+        Body::File {
+            file,
+            offset,
+            length,
+        } => {
+            let mut pace = pace::Pace::of_client(ex, cx);
+            from_file(ex, cx, &file, (offset, length), &mut pace).await?;
+        }
     }
     end(ex, cx).await
 }
 
+/// Sends several stretches of a body, each behind its head.
+async fn multipart(ex: &mut Exchange, cx: Cx<'_>, mut parts: Parts) -> Result<(), ClientFault> {
+    let buffers = &cx.local.buffers;
+    let mut pace = pace::Pace::of_client(ex, cx);
+    let whole = std::mem::take(&mut parts.whole);
+    let mut text = buffers.take(256);
+    let mut result = Ok(());
+    for (index, &(start, end)) in parts.ranges.iter().enumerate() {
+        text.clear();
+        parts.write_head(index, &mut text);
+        ex.stream.queue(&text, buffers);
+        // Ranges of a body in memory lie within it.
+        let stretch = start as usize..end as usize;
+        result = match &whole {
+            Body::File { file, offset, .. } => {
+                let place = (offset + start, end - start);
+                from_file(ex, cx, file, place, &mut pace).await
+            }
+            Body::Buffer(bytes) => memory(ex, cx, &bytes[stretch], &mut pace).await,
+            Body::Static(bytes) => memory(ex, cx, &bytes[stretch], &mut pace).await,
+            _ => Ok(()),
+        };
+        if result.is_err() {
+            break;
+        }
+    }
+    text.clear();
+    parts.write_tail(&mut text);
+    ex.stream.queue(&text, buffers);
+    buffers.give(text);
+    if let Body::Buffer(bytes) = whole {
+        buffers.give(bytes);
+    }
+    result
+}
+
 /// Sends a body that is in memory, at the client's rate.
-async fn memory(ex: &mut Exchange, cx: Cx<'_>, bytes: &[u8]) -> Result<(), ClientFault> {
+async fn memory(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    bytes: &[u8],
+    pace: &mut Option<pace::Pace>,
+) -> Result<(), ClientFault> {
     let within = cx.location(ex.location).settings.core.send_timeout;
     let buffers = &cx.local.buffers;
-    let Some(mut pace) = pace::Pace::of_client(ex, cx) else {
+    let Some(pace) = pace else {
         for piece in bytes.chunks(QUEUE_BYTES) {
             ex.stream.queue(piece, buffers);
             if ex.stream.queued() >= QUEUE_BYTES {
@@ -165,30 +213,39 @@ async fn memory(ex: &mut Exchange, cx: Cx<'_>, bytes: &[u8]) -> Result<(), Clien
     Ok(())
 }
 
-/// Sends a stretch of a file: straight from the page cache where `sendfile` is on and nothing stands between, else
-/// through a buffer.
+/// Sends a stretch of a file, given as offset and length: straight from the page cache where `sendfile` is on and
+/// nothing stands between, else through a buffer.
 async fn from_file(
     ex: &mut Exchange,
     cx: Cx<'_>,
     file: &File,
-    offset: u64,
-    length: u64,
+    (offset, length): (u64, u64),
+    pace: &mut Option<pace::Pace>,
 ) -> Result<(), ClientFault> {
     let core = &cx.location(ex.location).settings.core;
     let within = core.send_timeout;
-    let mut pace = pace::Pace::of_client(ex, cx);
     let buffers = &cx.local.buffers;
-    if core.sendfile && pace.is_none() && ex.stream.is_plain() && length > RECV_BYTES as u64 {
-        ex.stream.flush(within, buffers).await?;
-        return ex.stream.send_file(file, offset, length, within).await;
-    }
     let mut at = offset;
     let end = offset + length;
+    if core.sendfile && ex.stream.is_plain() && length > RECV_BYTES as u64 {
+        let Some(pace) = pace else {
+            ex.stream.flush(within, buffers).await?;
+            return ex.stream.send_file(file, offset, length, within).await;
+        };
+        while at < end {
+            let want = usize::try_from(end - at).unwrap_or(usize::MAX);
+            let n = pace.allow_to(want, &ex.stream, cx).await?;
+            ex.stream.flush(within, buffers).await?;
+            ex.stream.send_file(file, at, n as u64, within).await?;
+            at += n as u64;
+        }
+        return Ok(());
+    }
     while at < end {
         let want = usize::try_from(end - at)
             .unwrap_or(usize::MAX)
             .min(QUEUE_BYTES);
-        let want = match &mut pace {
+        let want = match pace {
             Some(pace) => pace.allow_to(want, &ex.stream, cx).await?,
             None => want,
         };

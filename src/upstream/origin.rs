@@ -150,6 +150,8 @@ pub struct Inbound {
     received: u64,
     /// Body bytes found.
     body_received: u64,
+    /// The stretch of the body that is wanted; what lies outside is received and dropped.
+    window: Option<(u64, u64)>,
     ended: bool,
     /// The connection must not be used again.
     spoiled: bool,
@@ -169,6 +171,7 @@ impl Origin {
             interim: 0,
             received: 0,
             body_received: 0,
+            window: None,
             ended: false,
             spoiled: false,
         };
@@ -363,6 +366,34 @@ impl Inbound {
         if self.ended {
             return Ok(Step::End);
         }
+        loop {
+            let step = self.next_step();
+            if let (Ok(Step::Data), Some(window)) = (&step, self.window)
+                && !self.clip(window)
+            {
+                continue;
+            }
+            return step;
+        }
+    }
+
+    /// Only the bytes of the body from `start` to before `end` are wanted.
+    pub fn narrow(&mut self, start: u64, end: u64) {
+        self.window = Some((start, end));
+    }
+
+    /// Cuts the current piece to the window; false when nothing is left of it.
+    fn clip(&mut self, (start, end): (u64, u64)) -> bool {
+        let (from, to) = self.data;
+        let begin = self.body_received - (to - from) as u64;
+        // Both are within the piece, which is in memory.
+        let skip = start.saturating_sub(begin).min((to - from) as u64) as usize;
+        let keep = end.saturating_sub(begin).min((to - from) as u64) as usize;
+        self.data = (from + skip, from + keep.max(skip));
+        keep > skip
+    }
+
+    fn next_step(&mut self) -> Result<Step, Fault> {
         match self.decoder.step(&self.input[self.at..]) {
             Ok(BodyStep::Data { from, to }) => {
                 self.data = (self.at + from, self.at + to);

@@ -15,6 +15,7 @@ mod peer;
 mod process;
 mod promises;
 mod proxy_pass;
+mod ranges;
 mod resolver;
 mod rest;
 mod rewrite;

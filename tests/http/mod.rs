@@ -261,6 +261,7 @@ fn take(ex: &Exchange, answered: bool) -> Answer {
         Body::Static(bytes) => text(bytes),
         Body::Buffer(bytes) => text(bytes),
         Body::File { length, .. } => format!("file of {length}"),
+        Body::Parts(parts) => format!("{} parts", parts.ranges.len()),
     };
     let fields = response.fields.iter();
     Answer {

@@ -63,7 +63,7 @@ family! {
         value msie_padding: bool = "on", flag, HSL, args(1), "Pads error pages for browsers that hide short ones.";
         value server_tokens: ServerTokens = "on", |a| one_of(a, ServerTokens::WORDS), HSL, args(1), "Tells the version in the Server field and on error pages.";
         value if_modified_since: IfModifiedSince = "exact", |a| one_of(a, IfModifiedSince::WORDS), HSL, args(1), "How the date of a conditional request is compared.";
-        value max_ranges: u32 = "2147483647", num32, HSL, args(1), "Most ranges of one request; 0 turns ranges off." accepted "ranges are not answered yet";
+        value max_ranges: u32 = "2147483647", num32, HSL, args(1), "Most ranges of one request; 0 turns ranges off.";
         value chunked_transfer_encoding: bool = "on", flag, HSL, args(1), "Allows chunked answers.";
         value etag: bool = "on", flag, HSL, args(1), "Adds an ETag to files.";
         gather early_hints: List<Text> = "", texts, HSL, args_min(1), "Relays 103 answers while one of the values is neither empty nor 0.";

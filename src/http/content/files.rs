@@ -246,6 +246,7 @@ fn found(ex: &mut Exchange, cx: Cx<'_>, file: File, stat: &Stat) -> Flow {
         offset: 0,
         length: stat.len,
     };
+    response.allow_ranges = true;
     set_content_type(ex, cx);
     ex.discard_body = true;
     Flow::Answer

@@ -474,6 +474,10 @@ fn judge(
     if location.settings.proxy.proxy_pass_trailers && origin.inbound.head.chunked {
         ex.response.expect_trailers = has_trailers;
     }
+    if location.pass.force_ranges {
+        ex.response.allow_ranges = true;
+        ex.response.single_range = true;
+    }
     ex.response.body = if status == 101 {
         Body::Tunnel(origin)
     } else {

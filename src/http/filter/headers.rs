@@ -195,7 +195,7 @@ fn set(ex: &mut Exchange, date: &[u8], age: Option<u64>) {
 }
 
 /// When the answer was last modified, if that is known.
-fn modified_at(ex: &Exchange) -> Option<i64> {
+pub(super) fn modified_at(ex: &Exchange) -> Option<i64> {
     let response = &ex.response;
     response
         .last_modified

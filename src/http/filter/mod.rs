@@ -1,10 +1,11 @@
 //! Stage 7: edits of the response head, once for each answer.
 //!
-//! Order as nginx's: conditions, then `expires` and `add_header`, then the user id cookie, then what the
-//! encoder needs. Start at [`head`].
+//! Order as nginx's: conditions, then `expires` and `add_header`, then the user id cookie, then ranges, then what
+//! the encoder needs. Start at [`head`].
 
 pub mod conditional;
 pub mod headers;
+pub mod range;
 pub mod userid;
 
 use super::exchange::{Body, Exchange, Response};
@@ -43,6 +44,9 @@ pub fn head(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
     if !response.etag.is_empty() {
         response.fields.set(Token::ETAG, &response.etag);
         response.etag.clear();
+    }
+    if let Some(flow) = range::apply(ex, cx) {
+        return flow;
     }
     make_absolute(ex, cx);
     Flow::Answer

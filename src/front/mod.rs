@@ -5,6 +5,7 @@
 
 pub mod accept;
 pub mod h1;
+pub mod inner;
 pub mod stream;
 
 use std::cell::Cell;

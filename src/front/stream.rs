@@ -3,11 +3,16 @@
 //! One enum and no trait, so that `http` is compiled once. Output is queued and leaves with
 //! [`Stream::flush`]: a small response costs one send, head and body together.
 
+use std::io;
 use std::time::Duration;
 
 use super::h1;
+use super::inner::Inner;
 use crate::base::buf::BufPool;
+use crate::net::Stream as Socket;
 use crate::net::file::File;
+use crate::net::stream::Line;
+use crate::net::sys::option::TcpInfo;
 use crate::proto::h1::body::BodyError;
 use crate::proto::head::Fields;
 
@@ -19,6 +24,8 @@ pub enum Stream {
     None,
     /// HTTP/1.
     H1(Box<h1::Conn>),
+    /// Another request, which made this one: a subrequest has no body to read, and its answer no socket to go to.
+    Inner(Box<Inner>),
 }
 
 /// What is known of a request body before it is read.
@@ -89,7 +96,7 @@ impl Stream {
     pub fn h1(&self) -> &h1::Conn {
         match self {
             Self::H1(conn) => conn,
-            Self::None => unreachable!("{NO_CLIENT}"),
+            Self::None | Self::Inner(_) => unreachable!("{NO_CLIENT}"),
         }
     }
 
@@ -97,14 +104,67 @@ impl Stream {
     pub fn h1_mut(&mut self) -> &mut h1::Conn {
         match self {
             Self::H1(conn) => conn,
-            Self::None => unreachable!("{NO_CLIENT}"),
+            Self::None | Self::Inner(_) => unreachable!("{NO_CLIENT}"),
+        }
+    }
+
+    /// The other end when it is a request of ours.
+    fn inner(&self) -> Option<&Inner> {
+        match self {
+            Self::Inner(inner) => Some(inner),
+            Self::None | Self::H1(_) => None,
+        }
+    }
+
+    /// Whether the other end is a request of ours.
+    #[must_use]
+    pub fn is_inner(&self) -> bool {
+        self.inner().is_some()
+    }
+
+    /// The client's socket, for somebody who does not own it.
+    #[must_use]
+    pub fn line(&self) -> Line {
+        match self {
+            Self::H1(conn) => conn.socket().line(),
+            Self::Inner(inner) => inner.line().clone(),
+            Self::None => Line::default(),
+        }
+    }
+
+    /// Shuts `link` down when the client hangs up, until [`Stream::unwatch`].
+    pub fn watch(&self, link: &Socket) {
+        match self {
+            Self::H1(conn) => conn.socket().watch(Some(link)),
+            Self::Inner(inner) => inner.line().watch(link),
+            Self::None => {}
+        }
+    }
+
+    /// Ends [`Stream::watch`].
+    pub fn unwatch(&self) {
+        match self {
+            Self::H1(conn) => conn.socket().unwatch(),
+            Self::Inner(inner) => inner.line().unwatch(),
+            Self::None => {}
+        }
+    }
+
+    /// Round trip and windows of the client's TCP connection.
+    pub fn tcp_info(&self) -> io::Result<TcpInfo> {
+        match self {
+            Self::H1(conn) => conn.socket().tcp_info(),
+            _ => self.line().tcp_info(),
         }
     }
 
     /// What is known of the request body.
     #[must_use]
     pub fn body_length(&self) -> BodyLength {
-        self.h1().body_length()
+        match self {
+            Self::Inner(_) => BodyLength::None,
+            _ => self.h1().body_length(),
+        }
     }
 
     /// Whether the whole request body was read; there is none without a client.
@@ -112,7 +172,7 @@ impl Stream {
     pub fn body_done(&self) -> bool {
         match self {
             Self::H1(conn) => conn.body_done(),
-            Self::None => true,
+            Self::None | Self::Inner(_) => true,
         }
     }
 
@@ -124,7 +184,10 @@ impl Stream {
         within: Duration,
         buffers: &BufPool,
     ) -> Result<BodyRead, ClientFault> {
-        self.h1_mut().read_body(out, within, buffers).await
+        match self {
+            Self::Inner(_) => Ok(BodyRead::End),
+            _ => self.h1_mut().read_body(out, within, buffers).await,
+        }
     }
 
     /// Appends what is already here of the request body, without waiting; stops when `out` holds `bytes_max`. True
@@ -135,12 +198,18 @@ impl Stream {
         bytes_max: usize,
         buffers: &BufPool,
     ) -> Result<bool, ClientFault> {
-        self.h1_mut().take_ready_body(out, bytes_max, buffers)
+        match self {
+            Self::Inner(_) => Ok(true),
+            _ => self.h1_mut().take_ready_body(out, bytes_max, buffers),
+        }
     }
 
     /// Appends what was received of the request body already, with no system call.
     pub fn take_here(&mut self, out: &mut Vec<u8>) -> Result<(), ClientFault> {
-        self.h1_mut().take_here(out)
+        match self {
+            Self::Inner(_) => Ok(()),
+            _ => self.h1_mut().take_here(out),
+        }
     }
 
     /// Answers a pending `Expect: 100-continue`, also where no body follows.
@@ -149,50 +218,83 @@ impl Stream {
         within: Duration,
         buffers: &BufPool,
     ) -> Result<(), ClientFault> {
-        self.h1_mut().send_continue(within, buffers).await
+        match self {
+            Self::Inner(_) => Ok(()),
+            _ => self.h1_mut().send_continue(within, buffers).await,
+        }
     }
 
     /// Trailer fields of a chunked request body that is done.
     #[must_use]
     pub fn body_trailers(&self) -> Option<&Fields> {
-        self.h1().body_trailers()
+        match self {
+            Self::Inner(_) => None,
+            _ => self.h1().body_trailers(),
+        }
     }
 
     /// Queues a response head and fixes the body's framing.
     pub fn queue_head(&mut self, head: &HeadView<'_>, buffers: &BufPool) {
-        self.h1_mut().queue_head(head, buffers);
+        match self {
+            Self::Inner(inner) => inner.queue_head(head),
+            _ => self.h1_mut().queue_head(head, buffers),
+        }
     }
 
     /// Queues an interim response (103) with these fields.
     pub fn queue_interim(&mut self, status: u16, fields: &Fields, buffers: &BufPool) {
-        self.h1_mut().queue_interim(status, fields, buffers);
+        match self {
+            Self::Inner(_) => {}
+            _ => self.h1_mut().queue_interim(status, fields, buffers),
+        }
     }
 
     /// Queues a piece of the body: framed, copied. Use it for small pieces.
     pub fn queue(&mut self, data: &[u8], buffers: &BufPool) {
-        self.h1_mut().queue(data, buffers);
+        match self {
+            Self::Inner(inner) => inner.queue(data, buffers),
+            _ => self.h1_mut().queue(data, buffers),
+        }
     }
 
     /// Bytes queued and not yet sent.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.h1().queued()
+        match self {
+            Self::Inner(inner) => inner.queued(),
+            _ => self.h1().queued(),
+        }
     }
 
     /// Sends what is queued. Each step must make progress `within` the time.
     pub async fn flush(&mut self, within: Duration, buffers: &BufPool) -> Result<(), ClientFault> {
-        self.h1_mut().flush(within, buffers).await
+        match self {
+            Self::Inner(inner) => {
+                inner.flush(buffers).await;
+                Ok(())
+            }
+            _ => self.h1_mut().flush(within, buffers).await,
+        }
     }
 
     /// Sends what the socket takes at once. False when something is left in the queue.
     pub fn try_flush(&mut self, buffers: &BufPool) -> Result<bool, ClientFault> {
-        self.h1_mut().try_flush(buffers)
+        match self {
+            Self::Inner(inner) => Ok(inner.try_flush(buffers)),
+            _ => self.h1_mut().try_flush(buffers),
+        }
     }
 
     /// Sends what is queued and then of this piece what the socket takes at once. False when something is left, which
     /// is queued.
     pub fn try_send(&mut self, data: &[u8], buffers: &BufPool) -> Result<bool, ClientFault> {
-        self.h1_mut().try_send(data, buffers)
+        match self {
+            Self::Inner(inner) => {
+                inner.queue(data, buffers);
+                Ok(inner.try_flush(buffers))
+            }
+            _ => self.h1_mut().try_send(data, buffers),
+        }
     }
 
     /// Sends what is queued and then this piece of the body, `data[from..]`, without copying it. Gives the buffer back.
@@ -203,7 +305,10 @@ impl Stream {
         within: Duration,
         buffers: &BufPool,
     ) -> (Result<(), ClientFault>, Vec<u8>) {
-        self.h1_mut().send(data, from, within, buffers).await
+        match self {
+            Self::Inner(inner) => (Ok(()), inner.send(data, from, buffers).await),
+            _ => self.h1_mut().send(data, from, within, buffers).await,
+        }
     }
 
     /// Sends a stretch of a file without copying it. Only for a plain body, with nothing queued.
@@ -219,35 +324,53 @@ impl Stream {
 
     /// Queues the end of the body, trailers included; nothing for a body of known length.
     pub fn queue_end(&mut self, trailers: &Fields, buffers: &BufPool) {
-        self.h1_mut().queue_end(trailers, buffers);
+        match self {
+            Self::Inner(_) => {}
+            _ => self.h1_mut().queue_end(trailers, buffers),
+        }
     }
 
     /// Whether the response may have a body at all (not for HEAD, 1xx, 204, 304).
     #[must_use]
     pub fn wants_body(&self) -> bool {
-        self.h1().wants_body()
+        match self {
+            Self::Inner(inner) => inner.wants_body(),
+            _ => self.h1().wants_body(),
+        }
     }
 
     /// Whether the body goes out as it is, without chunk framing: what `sendfile` and splicing need.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        !self.h1().is_chunked()
+        match self {
+            Self::Inner(_) => false,
+            _ => !self.h1().is_chunked(),
+        }
     }
 
     /// Bytes given to the kernel for this exchange, head and framing included.
     #[must_use]
     pub fn sent(&self) -> u64 {
-        self.h1().sent()
+        match self {
+            Self::Inner(inner) => inner.sent(),
+            _ => self.h1().sent(),
+        }
     }
 
     /// The connection must not be used again after this exchange.
     pub fn set_close(&mut self) {
-        self.h1_mut().set_close();
+        match self {
+            Self::Inner(_) => {}
+            _ => self.h1_mut().set_close(),
+        }
     }
 
     /// Whether the connection will be kept for another request, as far as is known now.
     #[must_use]
     pub fn keeps_alive(&self) -> bool {
-        self.h1().keeps_alive()
+        match self {
+            Self::Inner(_) => true,
+            _ => self.h1().keeps_alive(),
+        }
     }
 }

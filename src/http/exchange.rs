@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::filter::range::Parts;
 use super::filter::userid;
+use super::subrequest::Background;
 use crate::base::buf::BufPool;
 use crate::base::time::Mono;
 use crate::front::{ConnInfo, Stream};
@@ -100,6 +101,12 @@ pub struct Exchange {
     pub client_timed_out: bool,
     /// The `userid` cookie of this client.
     pub uids: userid::Ids,
+    /// How many requests this one is inside of: 0 for a client's own, 1 for a subrequest of it.
+    pub depth: u8,
+    /// The client's method, where this is a subrequest with one of its own.
+    pub main_method: Method,
+    /// Subrequests that nobody reads, still running.
+    pub background: Option<Rc<Background>>,
 }
 
 /// What the client will get: fields that are edited by filters, then a body.
@@ -290,6 +297,31 @@ impl VarCache {
         (start, self.arena.len() as u32)
     }
 
+    /// Begins with the values of another exchange; captures of patterns are its own.
+    pub fn inherit(&mut self, from: &Self) {
+        self.arena.clear();
+        self.arena.extend_from_slice(&from.arena);
+        self.slots.clone_from(&from.slots);
+        self.tables.clone_from(&from.tables);
+        self.request_id = from.request_id;
+    }
+
+    /// Goes on with the captures of another exchange.
+    pub fn take_captures(&mut self, from: &Self) {
+        self.subject.clear();
+        self.subject.extend_from_slice(&from.subject);
+        self.captures = from.captures;
+        self.captures_count = from.captures_count;
+    }
+
+    /// Gives the values to another exchange, which keeps its captures.
+    pub fn hand_over(&mut self, to: &mut Self) {
+        std::mem::swap(&mut self.arena, &mut to.arena);
+        std::mem::swap(&mut self.slots, &mut to.slots);
+        std::mem::swap(&mut self.tables, &mut to.tables);
+        to.request_id = self.request_id;
+    }
+
     /// Forgets all values and keeps the allocations.
     pub fn clear(&mut self) {
         reset(&mut self.arena);
@@ -378,7 +410,16 @@ impl Exchange {
             buffering: false,
             client_timed_out: false,
             uids: userid::Ids::default(),
+            depth: 0,
+            main_method: Method::Other,
+            background: None,
         }
+    }
+
+    /// Whether it was made by another request, not by a client.
+    #[must_use]
+    pub fn is_subrequest(&self) -> bool {
+        self.depth > 0
     }
 
     /// Who asks: the peer of the connection, or whom a trusted peer named.
@@ -442,6 +483,9 @@ impl Exchange {
         self.buffering = false;
         self.client_timed_out = false;
         self.uids = userid::Ids::default();
+        self.depth = 0;
+        self.main_method = Method::Other;
+        self.background = None;
         self.head.clear();
         reset_fields(&mut self.head.fields);
         let stream = std::mem::take(&mut self.stream);

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::exchange::Exchange;
 use super::local::{Cx, Generation, Local};
-use super::{access, body, content, error, filter, log, rewrite, route, transfer};
+use super::{access, body, content, error, filter, log, rewrite, route, subrequest, transfer};
 use crate::front::Refusal;
 use crate::plan::LocationId;
 
@@ -49,16 +49,24 @@ pub async fn serve(
     } else {
         ex.close = true;
     }
+    if ex.background.is_some() {
+        Box::pin(subrequest::outlast(ex)).await;
+    }
     log::line(ex, cx);
     exchange
 }
 
 /// Stages 3 to 7: `exchange.response` is what will be sent; false when the connection ends without an answer.
 pub async fn settle(ex: &mut Exchange, refused: Option<Refusal>, cx: Cx<'_>) -> bool {
-    let mut flow = match refused {
+    let flow = match refused {
         None => route::begin(ex, cx).await,
         Some(why) => route::refuse(ex, cx, why),
     };
+    go_on(ex, flow, cx).await
+}
+
+/// From any stage to an answer.
+pub(super) async fn go_on(ex: &mut Exchange, mut flow: Flow, cx: Cx<'_>) -> bool {
     loop {
         flow = match flow {
             Flow::Next => in_location(ex, cx).await,

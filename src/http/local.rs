@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::exchange::Exchange;
 use super::filter::userid::Sequence;
 use crate::base::buf::BufPool;
 use crate::base::rng::Rng;
@@ -48,6 +49,12 @@ pub struct Local {
     /// Connections should close after what they are doing: a drain has begun.
     pub draining: Cell<bool>,
     rng: RefCell<Rng>,
+    /// Exchanges of subrequests that are over, for the next ones.
+    #[expect(
+        clippy::vec_box,
+        reason = "an exchange is handed on as a box and must not move"
+    )]
+    pub subrequests: RefCell<Vec<Box<Exchange>>>,
     /// Numbers of `userid` cookies.
     pub uids: Sequence,
     /// The `Date` field's text, and the Unix second that it is for.
@@ -67,6 +74,7 @@ impl Local {
             counters,
             draining: Cell::new(false),
             rng: RefCell::new(rng),
+            subrequests: RefCell::default(),
             uids,
             date: Cell::new((i64::MIN, [0; HTTP_DATE_LEN])),
         }

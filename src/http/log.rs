@@ -100,8 +100,13 @@ impl fmt::Display for Context<'_> {
         }
         write!(f, ", server: {}", Text(self.server))?;
         let head = &ex.head;
+        let subrequest = match ex.is_subrequest() {
+            true => &ex.uri[..],
+            false => b"",
+        };
         let quoted = [
             ("request", head.bytes(head.line)),
+            ("subrequest", subrequest),
             ("upstream", &ex.upstream_url[..]),
             ("host", head.bytes(head.host)),
             (

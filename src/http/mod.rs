@@ -15,6 +15,7 @@ pub mod pace;
 pub mod rewrite;
 pub mod route;
 pub mod spool;
+pub mod subrequest;
 pub mod transfer;
 pub mod tunnel;
 pub mod vars;

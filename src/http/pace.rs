@@ -43,6 +43,10 @@ impl Pace {
     /// The cap towards the client, if there is one.
     #[must_use]
     pub fn of_client(ex: &mut Exchange, cx: Cx<'_>) -> Option<Self> {
+        if ex.is_subrequest() {
+            // What it says passes through the request that made it, at that one's rate.
+            return None;
+        }
         let rate = vars::limit_rate(ex, cx)?;
         let after = vars::limit_rate_after(ex, cx);
         Some(Self::new(rate, after, cx.local.clock.mono()))

@@ -49,6 +49,13 @@ pub async fn begin(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
     Flow::Error(405)
 }
 
+/// A subrequest, whose target and server were given: finds its location.
+pub async fn inside(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
+    ex.reroutes_left = REROUTES;
+    enter(ex, cx, cx.plan.servers[ex.server].root);
+    search(ex, cx).await
+}
+
 /// A request whose head broke a rule: the answer is an error, made with the settings of the server that it named, or
 /// of the address's default server.
 pub fn refuse(ex: &mut Exchange, cx: Cx<'_>, why: Refusal) -> Flow {

@@ -290,7 +290,8 @@ async fn relay(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) -> Result<(), Clien
         client_plain: ex.stream.is_plain(),
         origin_plain: true,
         origin_unframed: !origin.inbound.head.chunked,
-        buffering: ex.buffering,
+        // Nothing is read ahead of a request of ours: it takes a piece when it is ready for one.
+        buffering: ex.buffering && !ex.stream.is_inner(),
         filtered: false,
         stored: false,
         paced: ex.limit_rate.is_some(),

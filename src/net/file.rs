@@ -39,6 +39,8 @@ pub struct File {
     written: Cell<u64>,
     /// Operations that were begun and not seen to end: the kernel may still be at work.
     pending: Cell<u32>,
+    /// Somebody else has it too.
+    shared: Cell<bool>,
 }
 
 /// An empty, unnamed file and the folder that it is in.
@@ -54,7 +56,7 @@ impl Drop for File {
         let (Some(disk), Some(folder)) = (self.disk.take(), self.folder.take()) else {
             return;
         };
-        if self.pending.get() > 0 || self.written.get() > SPARE_BYTES_MAX {
+        if self.shared.get() || self.pending.get() > 0 || self.written.get() > SPARE_BYTES_MAX {
             return;
         }
         SPARES.with(|spares| {
@@ -247,6 +249,7 @@ impl File {
             folder: None,
             written: Cell::new(0),
             pending: Cell::new(0),
+            shared: Cell::new(false),
         }
     }
 
@@ -267,6 +270,12 @@ impl File {
         Ok(Self::over(Disk(monoio::fs::File::from_std(
             std::fs::File::from(fd),
         )?)))
+    }
+
+    /// The same file once more, for somebody who reads it at the same time. It will not be used again for anything else.
+    pub fn share(&self) -> io::Result<Self> {
+        self.shared.set(true);
+        Self::from_fd(self.as_fd().try_clone_to_owned()?)
     }
 
     /// What is known of it.

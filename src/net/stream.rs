@@ -6,7 +6,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -66,6 +66,35 @@ pub struct Stream {
     pub rx: RecvHalf,
     /// Sends.
     pub tx: SendHalf,
+}
+
+/// The socket of a stream that somebody else owns: can be watched and asked about, and is not kept open.
+#[derive(Clone, Debug, Default)]
+pub struct Line(Weak<Socket>);
+
+impl Line {
+    /// As [`Stream::watch`]; nothing where the stream is gone.
+    pub fn watch(&self, link: &Stream) {
+        if let Some(socket) = self.0.upgrade() {
+            let link = link.socket().slot;
+            socket.deadlines.watch(socket.slot, Some(link));
+        }
+    }
+
+    /// As [`Stream::unwatch`].
+    pub fn unwatch(&self) {
+        if let Some(socket) = self.0.upgrade() {
+            socket.deadlines.unwatch(socket.slot);
+        }
+    }
+
+    /// As [`Stream::tcp_info`].
+    pub fn tcp_info(&self) -> io::Result<TcpInfo> {
+        match self.0.upgrade() {
+            Some(socket) => option::tcp_info(socket.io.as_fd()),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
 }
 
 /// The receiving half. One receive at a time.
@@ -260,6 +289,11 @@ impl Stream {
     /// The error that the socket holds, if any; asking takes it.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         SockRef::from(self).take_error()
+    }
+
+    /// A look at this socket for somebody who does not own it.
+    pub fn line(&self) -> Line {
+        Line(Rc::downgrade(&self.tx.socket))
     }
 
     /// The table that this stream's deadlines are in.

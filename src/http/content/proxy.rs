@@ -280,11 +280,11 @@ async fn attempts(
         let mut origin = Lease::new(conn, selection, &mut ex.upstream_spare, request.asked);
         let watched = !cx.location(ex.location).pass.ignore_client_abort;
         if watched {
-            ex.stream.h1().socket().watch(Some(&origin.conn.stream));
+            ex.stream.watch(&origin.conn.stream);
         }
         let result = send::exchange(ex, cx, request, &mut origin).await;
         if watched {
-            ex.stream.h1().socket().unwatch();
+            ex.stream.unwatch();
         }
         match result {
             Ok(()) => match judge(ex, cx, plan, request, origin) {

@@ -23,11 +23,13 @@ pub fn head(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
     if ex.response.status == 101 {
         return Flow::Answer;
     }
-    if let Some(flow) = conditional::apply(ex, cx) {
-        return flow;
+    if !ex.is_subrequest() {
+        if let Some(flow) = conditional::apply(ex, cx) {
+            return flow;
+        }
+        headers::apply(ex, cx);
+        userid::apply(ex, cx);
     }
-    headers::apply(ex, cx);
-    userid::apply(ex, cx);
     let response = &mut ex.response;
     match response.status {
         204 => {

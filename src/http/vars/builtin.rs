@@ -107,10 +107,15 @@ fn bytes(text: &[u8], out: &mut Vec<u8>) -> bool {
 /// The method's name; an internal redirect may have changed it.
 #[must_use]
 pub fn method_name(ex: &Exchange) -> &[u8] {
-    if ex.method == ex.head.method || ex.method == Method::Other {
+    name_of(ex.method, ex)
+}
+
+/// The name of a method that a request has, or that it had when it came.
+fn name_of(method: Method, ex: &Exchange) -> &[u8] {
+    if method == ex.head.method || method == Method::Other {
         ex.head.method_bytes()
     } else {
-        ex.method.name().as_bytes()
+        method.name().as_bytes()
     }
 }
 
@@ -138,6 +143,7 @@ fn request(builtin: Builtin, ex: &Exchange, out: &mut Vec<u8>) -> bool {
     let head = &ex.head;
     match builtin {
         Builtin::Request => bytes(head.bytes(head.line), out),
+        Builtin::RequestMethod if ex.is_subrequest() => bytes(name_of(ex.main_method, ex), out),
         Builtin::RequestMethod => bytes(method_name(ex), out),
         Builtin::RequestUri => bytes(head.bytes(head.uri), out),
         Builtin::ServerProtocol => bytes(head.bytes(head.protocol), out),
@@ -284,7 +290,7 @@ fn tcp(builtin: Builtin, ex: &Exchange, out: &mut Vec<u8>) -> bool {
     if ex.conn.remote.is_unix() {
         return false;
     }
-    let Ok(info) = ex.stream.h1().socket().tcp_info() else {
+    let Ok(info) = ex.stream.tcp_info() else {
         return false;
     };
     let value = match builtin {

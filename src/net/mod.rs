@@ -13,6 +13,7 @@ pub mod file;
 pub mod join;
 pub mod listener;
 pub mod notify;
+pub mod offload;
 pub mod runtime;
 pub mod stream;
 pub mod sys;

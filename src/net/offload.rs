@@ -9,26 +9,50 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use super::bell::{self, Bell};
 
-/// Helper threads of the process; they start with the first work and stay.
+/// Helper threads of each kind; they start with the first work and stay.
 const THREADS: usize = 4;
 
 /// Pieces of work that may wait for a helper; more are refused, so that a flood ends as errors and not as memory.
 const WAITING_MAX: usize = 1024;
 
+/// How much those that compute stand back behind the shards.
+const NICE: i32 = 10;
+
 type Job = Box<dyn FnOnce() + Send>;
 
-static HELPERS: LazyLock<io::Result<SyncSender<Job>>> = LazyLock::new(start);
+/// Those that wait for a disk.
+static HELPERS: LazyLock<io::Result<SyncSender<Job>>> = LazyLock::new(|| start(THREADS, 0));
 
-fn start() -> io::Result<SyncSender<Job>> {
+/// Those that compute: on half the cores at most, and after the shards.
+static COMPUTERS: LazyLock<io::Result<SyncSender<Job>>> = LazyLock::new(|| {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    start((cores / 2).clamp(1, THREADS), NICE)
+});
+
+fn start(threads: usize, nice: i32) -> io::Result<SyncSender<Job>> {
     let (jobs, queue) = sync_channel::<Job>(WAITING_MAX);
     let queue = Arc::new(Mutex::new(queue));
-    for _ in 0..THREADS {
+    for _ in 0..threads {
         let queue = queue.clone();
         std::thread::Builder::new()
             .name("ringx-helper".to_owned())
-            .spawn(move || help(&queue))?;
+            .spawn(move || {
+                stand_back(nice);
+                help(&queue);
+            })?;
     }
     Ok(jobs)
+}
+
+/// Leaves the core of the shard that started this thread, and its place in the queue for one. Neither is worth an error.
+fn stand_back(nice: i32) {
+    let main = rustix::process::getpid();
+    if let Ok(cores) = rustix::thread::sched_getaffinity(Some(main)) {
+        let _ = rustix::thread::sched_setaffinity(None, &cores);
+    }
+    if nice != 0 {
+        let _ = rustix::process::nice(nice);
+    }
 }
 
 fn help(queue: &Mutex<Receiver<Job>>) {
@@ -59,6 +83,23 @@ where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
+    on(&HELPERS, work).await
+}
+
+/// As [`run`], for work that keeps a core busy: shards go first, and what only waits for a disk is not behind it.
+pub async fn compute<T, F>(work: F) -> io::Result<T>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    on(&COMPUTERS, work).await
+}
+
+async fn on<T, F>(helpers: &io::Result<SyncSender<Job>>, work: F) -> io::Result<T>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
     let event = bell::event()?;
     let ring = Ring(event.try_clone()?);
     let bell = Bell::new(event)?;
@@ -70,7 +111,7 @@ where
         let value = work();
         *result.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
     });
-    let helpers = HELPERS
+    let helpers = helpers
         .as_ref()
         .map_err(|error| io::Error::new(error.kind(), "no helper threads"))?;
     helpers.try_send(job).map_err(|error| match error {
@@ -113,6 +154,7 @@ mod tests {
                 assert!(run(|| -> u8 { panic!("on purpose") }).await.is_err());
             }
             assert_eq!(run(|| 7).await.unwrap(), 7);
+            assert_eq!(compute(|| 8).await.unwrap(), 8);
         });
     }
 }

@@ -2,7 +2,6 @@
 //! One file for each family of directives.
 
 mod body;
-mod body_filters;
 mod buffering;
 mod cli;
 mod connection;

@@ -5,7 +5,6 @@
 
 mod access;
 mod edits;
-mod filters;
 mod listeners;
 mod locations;
 mod logs;

@@ -81,7 +81,7 @@ pub struct Stat {
 }
 
 impl Stat {
-    fn of(stat: &rustix::fs::Stat) -> Self {
+    pub(super) fn of(stat: &rustix::fs::Stat) -> Self {
         Self {
             len: stat.st_size as u64,
             modified: stat.st_mtime,

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod connect;
 pub mod deadline;
 pub mod file;
+pub mod folder;
 pub mod join;
 pub mod listener;
 pub mod notify;

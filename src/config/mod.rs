@@ -5,6 +5,7 @@ mod choices;
 pub mod diag;
 mod lint;
 mod lower;
+pub mod mime;
 pub mod model;
 pub mod nginx;
 pub mod rows;

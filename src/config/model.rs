@@ -12,7 +12,9 @@ use super::tree::Span;
 pub use crate::base::cidr::Cidr;
 
 pub use super::choices::*;
+pub use super::mime::MimeTypes;
 pub use super::rows::access::Access;
+pub use super::rows::addition::Addition;
 pub use super::rows::core::Core;
 pub use super::rows::files::Files;
 pub use super::rows::headers::Headers;
@@ -112,6 +114,8 @@ pub struct Settings {
     pub files: Arc<Files>,
     /// `userid*`.
     pub userid: Arc<Userid>,
+    /// `add_before_body`, `add_after_body`.
+    pub addition: Arc<Addition>,
     /// `allow`, `deny`.
     pub access: Arc<Access>,
 }

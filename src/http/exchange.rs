@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::filter::chain::Chain;
 use super::filter::range::Parts;
 use super::filter::userid;
 use super::subrequest::Background;
@@ -137,6 +138,8 @@ pub struct Response {
     pub expect_trailers: bool,
     /// Where the body comes from.
     pub body: Body,
+    /// Filters that the body passes on its way out; empty for most.
+    pub chain: Chain,
     /// The head went out.
     pub head_sent: bool,
     /// Bytes sent, head included: `$bytes_sent`.
@@ -341,6 +344,40 @@ impl Response {
         self.fields.remove(Token::ACCEPT_RANGES);
     }
 
+    /// Forgets the length: a filter will change it.
+    pub fn clear_length(&mut self) {
+        self.content_length = None;
+        self.fields.remove(Token::CONTENT_LENGTH);
+    }
+
+    /// Forgets when the answer was last modified.
+    pub fn clear_modified(&mut self) {
+        self.last_modified = None;
+        self.fields.remove(Token::LAST_MODIFIED);
+    }
+
+    /// Forgets the tag, ours or an origin's.
+    pub fn clear_etag(&mut self) {
+        self.etag.clear();
+        self.fields.remove(Token::ETAG);
+    }
+
+    /// The tag stays, but no longer promises the same bytes. One that is no tag at all goes.
+    pub fn weaken_etag(&mut self) {
+        if self.etag.is_empty()
+            && let Some(value) = self.fields.get(Token::ETAG)
+        {
+            self.etag.extend_from_slice(value);
+        }
+        match self.etag.first() {
+            Some(b'W') if self.etag.starts_with(b"W/") => {}
+            Some(b'"') => {
+                self.etag.splice(..0, *b"W/");
+            }
+            _ => self.clear_etag(),
+        }
+    }
+
     /// Forgets the answer and keeps the allocations. A pooled body must have been taken out.
     pub fn clear(&mut self) {
         let mut reason = std::mem::take(&mut self.reason);
@@ -349,6 +386,7 @@ impl Response {
         let mut etag = std::mem::take(&mut self.etag);
         let mut fields = std::mem::take(&mut self.fields);
         let mut trailers = std::mem::take(&mut self.trailers);
+        let chain = std::mem::take(&mut self.chain);
         for text in [&mut reason, &mut content_type, &mut location, &mut etag] {
             reset(text);
         }
@@ -361,6 +399,7 @@ impl Response {
             etag,
             fields,
             trailers,
+            chain,
             ..Self::default()
         };
     }
@@ -449,6 +488,7 @@ impl Exchange {
         if let Body::Buffer(body) = std::mem::take(&mut self.response.body) {
             buffers.give(body);
         }
+        self.response.chain.clear(buffers);
         self.response.clear();
         self.vars.clear();
         for text in [

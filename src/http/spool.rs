@@ -13,6 +13,7 @@ use super::exchange::Exchange;
 use super::local::{Cx, Local};
 use super::pace::Pace;
 use super::transfer;
+use crate::base::buf::BufPool;
 use crate::front::{ClientFault, Stream};
 use crate::net::file::{self, File};
 use crate::net::join::join2;
@@ -23,6 +24,21 @@ use crate::upstream::origin::{Fault, Lease, Origin, Step};
 /// Bytes read back from the temporary file at a time.
 const READ_BACK_BYTES: usize = 32 << 10;
 
+/// A piece of body that is on its way to the client.
+pub struct Taken {
+    buf: Vec<u8>,
+    from: usize,
+    /// Bytes of it that count as memory of the spool.
+    held: usize,
+}
+
+impl Taken {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.buf[self.from..]
+    }
+}
+
 /// A piece of body that waits for the client.
 enum Piece {
     /// In memory, from an offset on.
@@ -32,7 +48,7 @@ enum Piece {
 }
 
 /// The queue between the two loops.
-struct Spool {
+pub struct Spool {
     pieces: RefCell<VecDeque<Piece>>,
     /// Body bytes in memory.
     memory: Cell<usize>,
@@ -41,6 +57,8 @@ struct Spool {
     file: RefCell<Option<std::rc::Rc<File>>>,
     /// The origin has nothing more.
     ended: Cell<bool>,
+    /// Its body came to its proper end.
+    whole: Cell<bool>,
     /// The client is gone.
     stopped: Cell<bool>,
     filled: Notify,
@@ -48,7 +66,7 @@ struct Spool {
 }
 
 /// How the origin's side ended.
-enum Filled {
+pub enum Filled {
     /// The body is whole, and was handed back.
     Done(Lease),
     /// It broke.
@@ -56,33 +74,100 @@ enum Filled {
 }
 
 /// What the filling loop needs of the configuration.
-struct Bounds<'a> {
+pub struct Bounds<'a> {
     memory: usize,
     file: u64,
     folder: &'a model::TempPath,
     within: Duration,
 }
 
+impl<'a> Bounds<'a> {
+    /// Those of the exchange's location.
+    pub fn of(ex: &Exchange, cx: Cx<'a>) -> Self {
+        let pass = &cx.location(ex.location).pass;
+        Self {
+            memory: pass.buffer_bytes(),
+            file: pass.temp_bytes_max() as u64,
+            folder: &pass.temp_path,
+            within: pass.read_timeout,
+        }
+    }
+}
+
+impl Spool {
+    /// Starts empty, and without a file.
+    pub fn new() -> Self {
+        Self {
+            pieces: RefCell::default(),
+            memory: Cell::new(0),
+            file_len: Cell::new(0),
+            file: RefCell::new(None),
+            ended: Cell::new(false),
+            whole: Cell::new(false),
+            stopped: Cell::new(false),
+            filled: Notify::new(),
+            drained: Notify::new(),
+        }
+    }
+
+    /// Nobody takes anything any more: the filling loop ends.
+    pub fn stop(&self) {
+        self.stopped.set(true);
+        self.drained.notify();
+    }
+
+    /// Whether the origin's body came to its proper end.
+    pub fn is_whole(&self) -> bool {
+        self.whole.get()
+    }
+
+    /// Waits for the next piece; none when the origin has ended and everything was taken.
+    pub async fn next(&self, buffers: &BufPool) -> Result<Option<Taken>, ClientFault> {
+        loop {
+            let piece = self.pieces.borrow_mut().pop_front();
+            match piece {
+                None if self.ended.get() => return Ok(None),
+                None => self.filled.wait().await,
+                Some(Piece::Memory(buf, from)) => {
+                    let held = buf.len() - from;
+                    return Ok(Some(Taken { buf, from, held }));
+                }
+                Some(Piece::File(at, len)) => {
+                    let file = self.file.borrow().clone();
+                    let Some(file) = file else {
+                        return Err(ClientFault::Gone);
+                    };
+                    let want = len.min(READ_BACK_BYTES as u64) as usize;
+                    let (result, buf) = file.read_at(buffers.take(want), at, want).await;
+                    let Ok(n @ 1..) = result else {
+                        buffers.give(buf);
+                        return Err(ClientFault::Gone);
+                    };
+                    let n = n as u64;
+                    if n < len {
+                        let rest = Piece::File(at + n, len - n);
+                        self.pieces.borrow_mut().push_front(rest);
+                    }
+                    let (from, held) = (0, 0);
+                    return Ok(Some(Taken { buf, from, held }));
+                }
+            }
+        }
+    }
+
+    /// A piece has gone: there is room for another one.
+    pub fn sent(&self, piece: Taken, buffers: &BufPool) {
+        self.memory.set(self.memory.get() - piece.held);
+        buffers.give(piece.buf);
+        self.drained.notify();
+    }
+}
+
 /// Relays the rest of a body, the upstream side running ahead.
 pub async fn run(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) -> Result<(), ClientFault> {
     let settings = &cx.location(ex.location).settings;
-    let pass = &cx.location(ex.location).pass;
-    let bounds = Bounds {
-        memory: pass.buffer_bytes(),
-        file: pass.temp_bytes_max() as u64,
-        folder: &pass.temp_path,
-        within: pass.read_timeout,
-    };
-    let spool = Spool {
-        pieces: RefCell::default(),
-        memory: Cell::new(0),
-        file_len: Cell::new(0),
-        file: RefCell::new(None),
-        ended: Cell::new(false),
-        stopped: Cell::new(false),
-        filled: Notify::new(),
-        drained: Notify::new(),
-    };
+    let bounds = Bounds::of(ex, cx);
+    let spool = Spool::new();
     let client_pace = Pace::of_client(ex, cx);
     let origin_pace = Pace::of_origin(ex, cx);
     let stream = &mut ex.stream;
@@ -109,7 +194,7 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) -> Result<(), Cli
 }
 
 /// Reads the origin until its end, or until the client is gone.
-async fn fill(
+pub async fn fill(
     spool: &Spool,
     mut origin: Lease,
     bounds: &Bounds<'_>,
@@ -147,6 +232,7 @@ async fn fill(
             Err(fault) => break Some(fault),
         }
     };
+    spool.whole.set(end.is_none());
     spool.ended.set(true);
     spool.filled.notify();
     match end {
@@ -219,8 +305,7 @@ async fn drain(
 ) -> Result<(), ClientFault> {
     let result = drain_loop(spool, stream, &mut pace, within, cx).await;
     if result.is_err() {
-        spool.stopped.set(true);
-        spool.drained.notify();
+        spool.stop();
     }
     result
 }
@@ -234,41 +319,14 @@ async fn drain_loop(
 ) -> Result<(), ClientFault> {
     let buffers = &cx.local.buffers;
     stream.flush(within, buffers).await?;
-    loop {
-        let piece = spool.pieces.borrow_mut().pop_front();
-        match piece {
-            None if spool.ended.get() => return Ok(()),
-            None => spool.filled.wait().await,
-            Some(Piece::Memory(buf, from)) => {
-                let len = buf.len() - from;
-                let (result, buf) = send_piece(stream, buf, from, pace, within, cx).await;
-                buffers.give(buf);
-                result?;
-                spool.memory.set(spool.memory.get() - len);
-                spool.drained.notify();
-            }
-            Some(Piece::File(mut at, mut len)) => {
-                let file = spool.file.borrow().clone();
-                let Some(file) = file else {
-                    return Err(ClientFault::Gone);
-                };
-                while len > 0 {
-                    let want = len.min(READ_BACK_BYTES as u64) as usize;
-                    let (result, buf) = file.read_at(buffers.take(want), at, want).await;
-                    let Ok(n @ 1..) = result else {
-                        buffers.give(buf);
-                        return Err(ClientFault::Gone);
-                    };
-                    at += n as u64;
-                    len -= n as u64;
-                    let (result, buf) = send_piece(stream, buf, 0, pace, within, cx).await;
-                    buffers.give(buf);
-                    result?;
-                }
-                spool.drained.notify();
-            }
-        }
+    while let Some(mut piece) = spool.next(buffers).await? {
+        let buf = std::mem::take(&mut piece.buf);
+        let (result, buf) = send_piece(stream, buf, piece.from, pace, within, cx).await;
+        piece.buf = buf;
+        spool.sent(piece, buffers);
+        result?;
     }
+    Ok(())
 }
 
 async fn send_piece(

@@ -1,7 +1,10 @@
 //! Stage 8: how a response crosses to the client.
 //!
 //! [`decide`] is a pure function from facts to splice, stream or buffer; [`send`] carries it out. Small responses
-//! leave in one send, head and body together. Knows no routing and no retry: a body that breaks here is cut visibly.
+//! leave in one send, head and body together. A body that filters touch goes through [`filtered`]. Knows no routing and
+//! no retry: a body that breaks here is cut visibly.
+
+mod filtered;
 
 use std::time::Duration;
 
@@ -116,6 +119,10 @@ fn queue_head(ex: &mut Exchange, cx: Cx<'_>) {
 async fn body(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), ClientFault> {
     let buffers = &cx.local.buffers;
     let within = cx.location(ex.location).settings.core.send_timeout;
+    if !ex.response.chain.is_empty() && ex.stream.wants_body() {
+        let body = std::mem::take(&mut ex.response.body);
+        return filtered::run(ex, cx, body).await;
+    }
     match std::mem::take(&mut ex.response.body) {
         Body::Empty => {}
         Body::Origin(origin) => return relay(ex, cx, origin).await,

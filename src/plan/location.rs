@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::access::AccessPlan;
 use super::expr::Expr;
+use super::filters::Filters;
 use super::locations::LocationTree;
 use super::regex::Regex;
 use super::rules::{FieldSet, HeaderRules};
@@ -63,6 +64,8 @@ pub struct LocationPlan {
     pub error_pages: Box<[ErrorPage]>,
     /// `add_header`, `add_trailer`, `expires`.
     pub headers: HeaderRules,
+    /// Filters of bodies; none where nothing touches them.
+    pub filters: Option<Box<Filters>>,
     /// `types` and `default_type`.
     pub types: Arc<TypesPlan>,
     /// `access_log` lines; empty when off.

@@ -8,6 +8,7 @@
 pub mod access;
 pub mod compile;
 pub mod expr;
+pub mod filters;
 pub mod groups;
 pub mod location;
 pub mod locations;

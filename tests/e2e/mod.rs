@@ -2,6 +2,7 @@
 //! One file for each family of directives.
 
 mod body;
+mod body_filters;
 mod buffering;
 mod cli;
 mod connection;

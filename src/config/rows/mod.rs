@@ -2,6 +2,7 @@
 //! directives; [`FAMILIES`] is the whole table.
 
 pub mod access;
+pub mod addition;
 mod checks;
 pub mod core;
 pub mod files;
@@ -56,6 +57,7 @@ pub(crate) const FAMILIES: &[(&str, &[&[Row]])] = &[
     ("Logs", &[log::ROWS, log::FIELD_ROWS]),
     ("Files", &[files::ROWS, files::FIELD_ROWS]),
     ("User ids", &[userid::FIELD_ROWS]),
+    ("Additions to bodies", &[addition::FIELD_ROWS]),
     ("Access", &[access::ROWS]),
     ("Not yet", &[refused::ROWS]),
 ];

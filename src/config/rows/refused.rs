@@ -44,9 +44,6 @@ const XSLT: &str = "XSLT is not supported";
 
 /// The rows, by name.
 pub(crate) const ROWS: &[Row] = &[
-    refused("add_after_body", HSL, args(1), SUBREQUESTS),
-    refused("add_before_body", HSL, args(1), SUBREQUESTS),
-    refused("addition_types", HSL, args_min(1), SUBREQUESTS),
     refused("ancient_browser", HSL, args_min(1), BROWSER),
     refused("ancient_browser_value", HSL, args(1), BROWSER),
     off_only("auth_basic", HSLE, ACCESS),

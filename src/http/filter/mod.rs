@@ -1,8 +1,10 @@
 //! Stage 7: edits of the response head, once for each answer.
 //!
-//! Order as nginx's: conditions, then `expires` and `add_header`, then the user id cookie, then ranges, then what
-//! the encoder needs. Start at [`head`].
+//! Order as nginx's: conditions, then `expires` and `add_header`, then the user id cookie, then the filters that change
+//! the body and arm themselves in [`chain`], then ranges, then what the encoder needs. Start at [`head`].
 
+pub mod addition;
+pub mod chain;
 pub mod conditional;
 pub mod headers;
 pub mod range;
@@ -23,6 +25,10 @@ pub fn head(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
     if ex.response.status == 101 {
         return Flow::Answer;
     }
+    if !ex.response.chain.is_empty() {
+        // An answer that became an error one after its filters were armed.
+        ex.response.chain.clear(&cx.local.buffers);
+    }
     if !ex.is_subrequest() {
         if let Some(flow) = conditional::apply(ex, cx) {
             return flow;
@@ -30,6 +36,7 @@ pub fn head(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
         headers::apply(ex, cx);
         userid::apply(ex, cx);
     }
+    arm(ex, cx);
     let response = &mut ex.response;
     match response.status {
         204 => {
@@ -52,6 +59,16 @@ pub fn head(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
     }
     make_absolute(ex, cx);
     Flow::Answer
+}
+
+/// Header filters of those that change bodies, in nginx's order: gunzip, addition, sub, charset, ssi, compress, range.
+fn arm(ex: &mut Exchange, cx: Cx<'_>) {
+    let Some(filters) = &cx.location(ex.location).filters else {
+        return;
+    };
+    if let Some(plan) = &filters.addition {
+        addition::arm(plan, ex);
+    }
 }
 
 /// Takes the body off a response that has none. An origin's exchange is ended where its body would be relayed, so

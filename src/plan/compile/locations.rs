@@ -122,6 +122,7 @@ impl Compiler<'_> {
                 .map(|files| Box::new(self.try_files(files))),
             error_pages: self.error_pages(&core.error_page),
             headers: self.header_rules(&settings.headers),
+            filters: self.filters(settings),
             types: self.types(core),
             access_logs: self.access_logs(&settings.log),
             error_logs: self.error_logs(&core.error_log),

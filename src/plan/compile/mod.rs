@@ -5,6 +5,7 @@
 
 mod access;
 mod edits;
+mod filters;
 mod listeners;
 mod locations;
 mod logs;

@@ -23,6 +23,7 @@ pub use super::rows::main::{CpuAffinity, Main};
 pub use super::rows::pass::Pass;
 pub use super::rows::proxy::Proxy;
 pub use super::rows::rewrite::Rewriting;
+pub use super::rows::subrequest::{AuthRequestSet, MirrorTo, Subrequests};
 pub use super::rows::userid::{Userid, UseridExpires};
 
 /// A list of settings: cheap to inherit, copied only by a level that changes it.
@@ -118,6 +119,8 @@ pub struct Settings {
     pub addition: Arc<Addition>,
     /// `allow`, `deny`.
     pub access: Arc<Access>,
+    /// `auth_request`, `mirror`, `slice`, `post_action`.
+    pub subrequests: Arc<Subrequests>,
 }
 
 /// A `server` block.

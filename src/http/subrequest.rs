@@ -349,7 +349,7 @@ async fn run(
     if flow::go_on(ex, flow, cx).await {
         transfer::send(ex, cx).await;
     }
-    if cx.location(ex.location).settings.core.log_subrequest {
+    if cx.location(ex.location).settings.subrequests.log_subrequest {
         log::line(ex, cx);
     }
     exchange

@@ -4,6 +4,10 @@
 
 use std::net::IpAddr;
 
+use bytes::Bytes;
+
+use super::expr::Expr;
+use super::script::SetTarget;
 use crate::base::cidr::{Cidr, canonical};
 
 /// Everything that is checked before the content of a location. Members in the order of the checks.
@@ -11,13 +15,23 @@ use crate::base::cidr::{Cidr, canonical};
 pub struct AccessPlan {
     /// `allow` and `deny`.
     pub rules: Rules,
+    /// `auth_request`.
+    pub auth_request: Option<Box<AuthRequest>>,
+}
+
+/// `auth_request`: who is asked, and what is kept of the answer.
+pub struct AuthRequest {
+    /// The URI of the subrequest.
+    pub uri: Bytes,
+    /// `auth_request_set`.
+    pub sets: Box<[(SetTarget, Expr)]>,
 }
 
 impl AccessPlan {
     /// Nothing is checked.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+        self.rules.is_empty() && self.auth_request.is_none()
     }
 }
 

@@ -80,6 +80,10 @@ pub struct LocationPlan {
     pub limit_rate_after: Expr,
     /// `early_hints`: 103 answers are relayed while one of these is neither empty nor `0`.
     pub early_hints: Box<[Expr]>,
+    /// `mirror`: where copies of the request go.
+    pub mirrors: Box<[Bytes]>,
+    /// `post_action`: where the request goes when it is answered.
+    pub post_action: Option<Bytes>,
 }
 
 /// `limit_except`.

@@ -58,7 +58,6 @@ family! {
         value server_name_in_redirect: bool = "off", flag, HSL, args(1), "Uses the first server name in absolute redirects.";
         value port_in_redirect: bool = "on", flag, HSL, args(1), "Names the port in absolute redirects.";
         value log_not_found: bool = "on", flag, HSL, args(1), "Logs files that are not there.";
-        value log_subrequest: bool = "off", flag, HSL, args(1), "Writes subrequests to the access log." accepted "there are no subrequests yet";
         value recursive_error_pages: bool = "off", flag, HSL, args(1), "Lets an error page have an error page.";
         value msie_padding: bool = "on", flag, HSL, args(1), "Pads error pages for browsers that hide short ones.";
         value server_tokens: ServerTokens = "on", |a| one_of(a, ServerTokens::WORDS), HSL, args(1), "Tells the version in the Server field and on error pages.";
@@ -181,14 +180,6 @@ pub(crate) const ROWS: &[Row] = &[
         size,
         "memory is pooled by shard",
         "Memory taken for a request at a time."
-    ),
-    checked!(
-        "subrequest_output_buffer_size",
-        HSL,
-        args(1),
-        size,
-        "subrequests come with a later version",
-        "Buffer for a subrequest's answer."
     ),
     checked!(
         "aio",

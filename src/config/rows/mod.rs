@@ -17,6 +17,7 @@ pub mod proxy;
 mod refused;
 pub mod rewrite;
 mod server;
+pub mod subrequest;
 pub(crate) mod syslog;
 mod upstream;
 pub mod userid;
@@ -59,6 +60,7 @@ pub(crate) const FAMILIES: &[(&str, &[&[Row]])] = &[
     ("User ids", &[userid::FIELD_ROWS]),
     ("Additions to bodies", &[addition::FIELD_ROWS]),
     ("Access", &[access::ROWS]),
+    ("Subrequests", &[subrequest::FIELD_ROWS]),
     ("Not yet", &[refused::ROWS]),
 ];
 

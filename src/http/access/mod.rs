@@ -3,6 +3,7 @@
 //! Each check is a file of its own and asks its own part of the location's [`AccessPlan`]; a location without one
 //! costs a single test. Start at [`run`].
 
+mod auth_request;
 mod rules;
 
 use super::exchange::Exchange;
@@ -41,9 +42,17 @@ async fn checks(ex: &mut Exchange, cx: Cx<'_>, plan: &AccessPlan) -> Flow {
         Flow::Next => {}
         other => return other,
     }
+    if ex.is_subrequest() {
+        // As in nginx: who asked was judged before it was made.
+        return Flow::Next;
+    }
     let mut joined = Joined::new(cx.location(ex.location).settings.core.satisfy);
-    let flow = joined.take(rules::check(ex, cx, &plan.rules), ex);
-    // Here follow the passwords, then `auth_request`, each only if the verdicts before it left the question open.
+    let mut flow = joined.take(rules::check(ex, cx, &plan.rules), ex);
+    // Here follow the passwords, each only if the verdicts before it left the question open.
+    if let (None, Some(plan)) = (&flow, &plan.auth_request) {
+        let verdict = Box::pin(auth_request::check(ex, cx, plan)).await;
+        flow = joined.take(verdict, ex);
+    }
     match flow {
         Some(flow) => finish(flow, ex, cx).await,
         None => finish(joined.end(ex, cx), ex, cx).await,

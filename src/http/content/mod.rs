@@ -4,6 +4,7 @@
 
 pub mod files;
 pub mod fixed;
+pub mod mirror;
 pub mod proxy;
 pub mod status;
 
@@ -20,6 +21,13 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
     let location = cx.location(ex.location);
     if let Some(rule) = &location.try_files {
         match files::try_files(rule, ex, cx).await {
+            Flow::Next => {}
+            other => return other,
+        }
+    }
+    if !location.mirrors.is_empty() {
+        // Boxed, so that requests that are not copied carry nothing of it.
+        match Box::pin(mirror::run(ex, cx, location)).await {
             Flow::Next => {}
             other => return other,
         }

@@ -54,7 +54,9 @@ pub fn head(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
         response.fields.set(Token::ETAG, &response.etag);
         response.etag.clear();
     }
-    if let Some(flow) = range::apply(ex, cx) {
+    if !ex.is_subrequest()
+        && let Some(flow) = range::apply(ex, cx)
+    {
         return flow;
     }
     make_absolute(ex, cx);

@@ -137,6 +137,14 @@ impl Compiler<'_> {
                 .iter()
                 .map(|text| self.expr(text))
                 .collect(),
+            mirrors: {
+                let mirrors = settings.subrequests.mirror.iter();
+                let uris = mirrors.filter_map(|to| to.0.as_ref());
+                uris.map(|uri| bytes_of(uri)).collect()
+            },
+            post_action: Some(&settings.subrequests.post_action)
+                .filter(|uri| !uri.is_empty())
+                .map(|uri| bytes_of(uri)),
         }
     }
 

@@ -65,6 +65,10 @@ impl Compiler<'_> {
                 Op::If { .. } | Op::Return(_) | Op::Break => {}
             }
         }
+        for set in settings.subrequests.auth_request_set.iter() {
+            let defined = self.registry.define_slot(&set.variable.bytes).map(drop);
+            self.report(defined, &set.variable);
+        }
         let proxy = &settings.proxy;
         for list in [
             &proxy.proxy_redirect,

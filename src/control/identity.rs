@@ -149,6 +149,7 @@ impl Identity {
             paths.error_log, paths.pid
         ));
         text.push_str(" --with-threads --with-http_stub_status_module");
+        text.push_str(" --with-http_auth_request_module");
         for module in ABSENT {
             text.push_str(&format!(" --without-http_{module}_module"));
         }

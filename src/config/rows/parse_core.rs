@@ -281,7 +281,11 @@ pub(crate) fn log_sink(args: &Args<'_>, word: &Word, variables: bool) -> Parsed<
             .hint("a cyclic memory log is not supported; log to a file or to stderr"));
     }
     if variables && word.bytes.contains(&b'$') {
-        return Ok(LogSink::Variable(text_of(word)));
+        let path = full_path(args.prefix, &word.bytes);
+        return Ok(LogSink::Variable(Text {
+            bytes: Arc::from(path.as_os_str().as_encoded_bytes()),
+            span: word.span,
+        }));
     }
     Ok(LogSink::File(full_path(args.prefix, &word.bytes)))
 }

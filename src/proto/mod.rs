@@ -2,6 +2,7 @@
 //! Start at [`head`] for what a message is, and at [`h1`] for how it is read and written.
 
 pub mod dns;
+pub mod fastcgi;
 pub mod h1;
 pub mod h2;
 pub mod head;

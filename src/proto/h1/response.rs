@@ -85,14 +85,46 @@ impl ResponseParser {
         head: &mut ResponseHead,
     ) -> Result<Parsed, ResponseError> {
         let visible = &buf[..buf.len().min(bytes_max)];
-        let parsed = match self.advance(visible, head) {
-            Ok(Parsed::Incomplete) if visible.len() == bytes_max => Err(ResponseError::TooBig),
+        let parsed = self.advance(visible, head);
+        self.keep(buf, visible.len(), bytes_max, parsed, head)
+    }
+
+    /// As [`parse`](Self::parse), for a head without a status line (CGI, RFC 3875 6): `head`, which must be clear before the
+    /// first call, gets the fields and nothing else.
+    pub fn parse_fields(
+        &mut self,
+        buf: &[u8],
+        bytes_max: usize,
+        head: &mut ResponseHead,
+    ) -> Result<Parsed, ResponseError> {
+        // What is no interim response has framing fields.
+        head.status = 200;
+        let visible = &buf[..buf.len().min(bytes_max)];
+        let parsed = match self.waits(visible) {
+            true => Ok(Parsed::Incomplete),
+            false => self.lines(visible, head),
+        };
+        self.keep(buf, visible.len(), bytes_max, parsed, head)
+    }
+
+    /// Copies the bytes of a head that is over into it.
+    #[inline(always)]
+    fn keep(
+        &self,
+        buf: &[u8],
+        visible: usize,
+        bytes_max: usize,
+        parsed: Result<Parsed, ResponseError>,
+        head: &mut ResponseHead,
+    ) -> Result<Parsed, ResponseError> {
+        let parsed = match parsed {
+            Ok(Parsed::Incomplete) if visible == bytes_max => Err(ResponseError::TooBig),
             parsed => parsed,
         };
         let keep = match parsed {
             Ok(Parsed::Incomplete) => return parsed,
             Ok(Parsed::Complete(consumed)) => consumed,
-            Err(_) => self.at.max(self.culprit.end()).min(visible.len()),
+            Err(_) => self.at.max(self.culprit.end()).min(visible),
         };
         head.wire_len = keep as u32;
         head.fields.buf.clear();
@@ -126,11 +158,9 @@ impl ResponseParser {
         }
     }
 
+    #[inline(always)]
     fn advance(&mut self, buf: &[u8], head: &mut ResponseHead) -> Result<Parsed, ResponseError> {
-        // Looking again is pointless until another line end has come.
-        if self.seen > self.at && memchr::memchr(b'\n', &buf[self.seen.min(buf.len())..]).is_none()
-        {
-            self.seen = buf.len();
+        if self.waits(buf) {
             return Ok(Parsed::Incomplete);
         }
         if self.at == 0 {
@@ -141,6 +171,23 @@ impl ResponseParser {
             };
             self.at = next;
         }
+        self.lines(buf, head)
+    }
+
+    /// Whether looking again is pointless, because no further line end has come.
+    #[inline(always)]
+    fn waits(&mut self, buf: &[u8]) -> bool {
+        let waits = self.seen > self.at
+            && memchr::memchr(b'\n', &buf[self.seen.min(buf.len())..]).is_none();
+        if waits {
+            self.seen = buf.len();
+        }
+        waits
+    }
+
+    /// Reads the lines behind the status line.
+    #[inline(always)]
+    fn lines(&mut self, buf: &[u8], head: &mut ResponseHead) -> Result<Parsed, ResponseError> {
         loop {
             let line = line::field_line(buf, self.at, true).map_err(|broken| {
                 self.culprit = Span::new(self.at, broken.0 + 1);

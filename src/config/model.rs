@@ -16,6 +16,7 @@ pub use super::mime::MimeTypes;
 pub use super::rows::access::Access;
 pub use super::rows::addition::Addition;
 pub use super::rows::core::Core;
+pub use super::rows::fastcgi::Fastcgi;
 pub use super::rows::files::Files;
 pub use super::rows::headers::Headers;
 pub use super::rows::log::Log;
@@ -105,6 +106,10 @@ pub struct Settings {
     pub proxy: Arc<Proxy>,
     /// `proxy_*` that other wires have too.
     pub proxy_pass: Arc<Pass>,
+    /// `fastcgi_*` of FastCGI alone.
+    pub fastcgi: Arc<Fastcgi>,
+    /// `fastcgi_*` that other wires have too.
+    pub fastcgi_pass: Arc<Pass>,
     /// `add_header`, `expires` and their kin.
     pub headers: Arc<Headers>,
     /// Access logs.
@@ -189,7 +194,7 @@ pub enum Content {
     /// Files under `root` or `alias`.
     #[default]
     Files,
-    /// `proxy_pass`.
+    /// `proxy_pass` and its kin.
     Proxy(Arc<ProxyPass>),
     /// `empty_gif`.
     EmptyGif,
@@ -197,9 +202,20 @@ pub enum Content {
     StubStatus,
 }
 
-/// `proxy_pass`.
+/// A protocol towards backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WireKind {
+    /// `proxy_pass`.
+    Http,
+    /// `fastcgi_pass`.
+    FastCgi,
+}
+
+/// `proxy_pass`, `fastcgi_pass`.
 #[derive(Clone, Debug)]
 pub struct ProxyPass {
+    /// What the backend speaks.
+    pub wire: WireKind,
     /// The whole parameter.
     pub url: Text,
     /// Its parts, when it has no variables.
@@ -208,7 +224,7 @@ pub struct ProxyPass {
     pub location: Text,
 }
 
-/// A `proxy_pass` address without variables.
+/// The address of a backend without variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// `https://`.
@@ -725,6 +741,17 @@ pub enum Source {
     Unix,
     /// An address or a network.
     Range(Cidr),
+}
+
+/// `fastcgi_param`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FastcgiParam {
+    /// The parameter's name.
+    pub name: Arc<[u8]>,
+    /// Its value.
+    pub value: Text,
+    /// It is left out where the value comes out empty.
+    pub if_not_empty: bool,
 }
 
 /// `expires`.

@@ -296,7 +296,7 @@ async fn relay(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) -> Result<(), Clien
     let facts = Facts {
         client_plain: ex.stream.is_plain(),
         origin_plain: true,
-        origin_unframed: !origin.inbound.head.chunked,
+        origin_unframed: origin.inbound.is_unframed(),
         // Nothing is read ahead of a request of ours: it takes a piece when it is ready for one.
         buffering: ex.buffering && !ex.stream.is_inner(),
         filtered: false,

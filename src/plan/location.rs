@@ -54,6 +54,8 @@ pub struct LocationPlan {
     pub access: Option<Box<AccessPlan>>,
     /// What makes the answer.
     pub content: Content,
+    /// `fastcgi_split_path_info`.
+    pub split_path_info: Option<Regex>,
     /// `root` or `alias`.
     pub root: RootPlan,
     /// `index`: file names or one absolute URI.
@@ -113,7 +115,7 @@ pub enum LocationKind {
 pub enum Content {
     /// Files under `root` or `alias`.
     Files,
-    /// `proxy_pass`.
+    /// `proxy_pass` and its kin.
     Proxy(Box<ProxyPlan>),
     /// `empty_gif`.
     EmptyGif,
@@ -197,8 +199,10 @@ pub struct TypesPlan {
     pub default: Bytes,
 }
 
-/// `proxy_pass` and what belongs to it.
+/// `proxy_pass` or `fastcgi_pass` and what belongs to it.
 pub struct ProxyPlan {
+    /// What the backend speaks, and what that alone needs.
+    pub wire: WirePlan,
     /// Whom to ask.
     pub target: ProxyTarget,
     /// How the upstream's request target is made.
@@ -233,6 +237,71 @@ pub struct ProxyPlan {
     pub bind_transparent: bool,
     /// `proxy_limit_rate`.
     pub limit_rate: Expr,
+}
+
+/// A protocol towards backends.
+pub enum WirePlan {
+    /// HTTP/1.
+    Http,
+    /// FastCGI.
+    FastCgi(Box<FastCgiPlan>),
+}
+
+/// What a request over FastCGI needs.
+pub struct FastCgiPlan {
+    /// `fastcgi_param` in order, and `HTTP_HOST` where it is not among them.
+    pub params: Box<[Param]>,
+    /// Client fields that a parameter takes the place of.
+    pub replaced: ParamNames,
+    /// `fastcgi_keep_conn`.
+    pub keep: bool,
+    /// `fastcgi_catch_stderr`.
+    pub catch_stderr: Box<[Bytes]>,
+}
+
+/// One `fastcgi_param`.
+pub struct Param {
+    /// Its name.
+    pub name: Bytes,
+    /// Its value.
+    pub value: Expr,
+    /// It is left out where the value comes out empty.
+    pub if_not_empty: bool,
+}
+
+/// Names of client fields as they stand in parameters, behind `HTTP_`.
+#[derive(Default)]
+pub struct ParamNames {
+    /// In upper case, with underscores, sorted.
+    names: Box<[Bytes]>,
+}
+
+impl ParamNames {
+    /// Whether a field of this name, already in upper case and with underscores, is among them.
+    pub fn contains(&self, name: &[u8]) -> bool {
+        self.names
+            .binary_search_by(|known| known[..].cmp(name))
+            .is_ok()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+}
+
+impl FromIterator<Bytes> for ParamNames {
+    fn from_iter<I: IntoIterator<Item = Bytes>>(names: I) -> Self {
+        let mut names: Vec<Bytes> = names
+            .into_iter()
+            .map(|name| Bytes::from(name.to_ascii_uppercase()))
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        Self {
+            names: names.into(),
+        }
+    }
 }
 
 /// Whom a proxied request goes to.

@@ -29,6 +29,7 @@ pub struct Regex {
     /// As configured, without `~`.
     pattern: Bytes,
     engines: Engines,
+    groups: usize,
     named: Box<[(Bytes, u8)]>,
     slots: Box<[(SlotId, u8)]>,
     /// Tells this pattern from an earlier one in the same seat.
@@ -58,6 +59,7 @@ impl Regex {
     pub fn compile(pattern: &[u8], caseless: bool) -> Result<Self, String> {
         let text = as_utf8(pattern);
         let checked = pcre(&text, caseless).map_err(|e| refused(&e, &text))?;
+        let groups = checked.captures_len() - 1;
         let named = checked
             .capture_names()
             .iter()
@@ -80,6 +82,7 @@ impl Regex {
         Ok(Self {
             pattern: Bytes::copy_from_slice(pattern),
             engines,
+            groups,
             named,
             slots: Box::default(),
             serial: SERIAL.fetch_add(1, Ordering::Relaxed) + 1,
@@ -90,6 +93,11 @@ impl Regex {
     /// The pattern as configured.
     pub fn pattern(&self) -> &Bytes {
         &self.pattern
+    }
+
+    /// Groups that capture, named or not.
+    pub fn groups(&self) -> usize {
+        self.groups
     }
 
     /// Named groups with their numbers.

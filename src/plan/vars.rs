@@ -48,6 +48,8 @@ builtins! {
     ContentType = "content_type";
     DocumentRoot = "document_root";
     DocumentUri = "document_uri";
+    FastcgiPathInfo = "fastcgi_path_info";
+    FastcgiScriptName = "fastcgi_script_name";
     Host = "host";
     Hostname = "hostname";
     Https = "https";
@@ -120,8 +122,6 @@ const ABSENT: &[&str] = &[
     "ancient_browser",
     "date_gmt",
     "date_local",
-    "fastcgi_path_info",
-    "fastcgi_script_name",
     "gzip_ratio",
     "http2",
     "http3",

@@ -468,18 +468,8 @@ impl Answer {
         }
         loop {
             match self.records.next(input, &mut at)? {
-                // Without keep_conn the end of stdout is enough, and END_REQUEST need not come.
-                Found::More if self.stdout_closed && !self.keep => {
-                    return Ok(BodyStep::Done(input.len()));
-                }
                 Found::More => return Ok(BodyStep::More),
-                Found::Header => {
-                    self.record_begins()?;
-                    // What it says is of no use, and nothing else is going to come.
-                    if self.records.kind == Kind::End && !self.keep {
-                        return Ok(BodyStep::Done(at));
-                    }
-                }
+                Found::Header => self.record_begins()?,
                 Found::Over(len) if self.records.kind == Kind::End => {
                     self.ended = true;
                     return Ok(BodyStep::Done(len));

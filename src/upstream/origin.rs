@@ -1,4 +1,4 @@
-//! One HTTP/1 exchange on an upstream connection: request out, response head and body in.
+//! One exchange on an upstream connection, in HTTP/1 or FastCGI: request out, response head and body in.
 //!
 //! The origin is not trusted: whatever it sends is either a whole, well-framed response or a [`Fault`]. Body bytes
 //! are found where they lie and handed on without a copy. Knows no retry policy and no client. Start at
@@ -12,6 +12,7 @@ use super::group::Selection;
 use super::pool::Conn;
 use crate::base::buf::BufPool;
 use crate::net::stream::RecvHalf;
+use crate::proto::fastcgi::{self, Answer, HeadStep, Notes};
 use crate::proto::h1::body::{BodyDecoder, BodyError, BodyStep, ChunkedDecoder, LengthBody};
 use crate::proto::h1::parse::{Parsed, ResponseError, ResponseParser};
 use crate::proto::head::{Fields, ResponseHead, Version};
@@ -37,6 +38,10 @@ pub enum Fault {
     Unsolicited,
     /// The body's framing breaks a rule.
     Body(BodyError),
+    /// A FastCGI answer breaks a rule.
+    FastCgi(fastcgi::Error),
+    /// The answer was whole, and is refused by what the application said on stderr.
+    Refused,
     /// The client is gone: the sweep cut this connection.
     Cut,
     /// A file of our own failed while the body was spooled.
@@ -50,6 +55,8 @@ pub enum HeadRead {
     Interim,
     /// The response's head.
     Final,
+    /// No head yet, but [`Inbound::take_notes`] has something to tell: call it again.
+    Notes,
 }
 
 /// What [`Inbound::step`] found in what was received.
@@ -70,6 +77,27 @@ pub struct Asked {
     pub head: bool,
     /// An upgrade was asked for: 101 is an answer.
     pub upgrade: bool,
+    /// What the connection speaks.
+    pub wire: Wire,
+}
+
+/// A protocol towards origins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wire {
+    /// HTTP/1.
+    #[default]
+    Http,
+    /// FastCGI.
+    FastCgi {
+        /// The connection was asked to stay open.
+        keep: bool,
+    },
+}
+
+/// Finds the body in what comes.
+enum Decoder {
+    Http(BodyDecoder),
+    FastCgi(Box<Answer>),
 }
 
 /// An upstream connection in the middle of an exchange.
@@ -91,6 +119,7 @@ pub struct Origin {
 pub struct Spare {
     origin: Option<Box<Option<Origin>>>,
     head: ResponseHead,
+    answer: Option<Box<Answer>>,
 }
 
 /// An [`Origin`] in its box, which is kept for the next one.
@@ -104,17 +133,37 @@ impl Lease {
     #[must_use]
     pub fn new(conn: Conn, selection: Selection, spare: &mut Spare, asked: Asked) -> Self {
         let mut place = spare.origin.take().unwrap_or_default();
-        let head = std::mem::take(&mut spare.head);
-        *place = Some(Origin::new(conn, selection, head, asked));
+        let mut head = std::mem::take(&mut spare.head);
+        head.clear();
+        let decoder = match asked.wire {
+            Wire::Http => Decoder::Http(BodyDecoder::Empty),
+            Wire::FastCgi { keep } => {
+                let mut answer = spare.answer.take().unwrap_or_default();
+                answer.reset(keep);
+                Decoder::FastCgi(answer)
+            }
+        };
+        *place = Some(Origin::new(conn, selection, head, (asked, decoder)));
         Self(place)
     }
 
     /// Ends the exchange: gives buffer and storage back and returns the connection and the way through the group.
     #[must_use]
     pub fn finish(mut self, spare: &mut Spare, buffers: &BufPool) -> (Conn, Selection) {
-        let origin = self.0.take().expect(LEASED);
-        let (conn, selection, head) = origin.finish(buffers);
-        spare.head = head;
+        let mut origin = self.0.take().expect(LEASED);
+        if origin.inbound.input.capacity() > 0 {
+            buffers.give(std::mem::take(&mut origin.inbound.input));
+        }
+        let Origin {
+            conn,
+            selection,
+            inbound,
+            ..
+        } = origin;
+        spare.head = inbound.head;
+        if let Decoder::FastCgi(answer) = inbound.decoder {
+            spare.answer = Some(answer);
+        }
         spare.origin = Some(self.0);
         (conn, selection)
     }
@@ -139,7 +188,7 @@ pub struct Inbound {
     /// The response's head, once read.
     pub head: ResponseHead,
     parser: ResponseParser,
-    decoder: BodyDecoder,
+    decoder: Decoder,
     asked: Asked,
     /// Bytes received; those before `at` are consumed.
     input: Vec<u8>,
@@ -158,12 +207,16 @@ pub struct Inbound {
 }
 
 impl Origin {
-    fn new(conn: Conn, selection: Selection, mut head: ResponseHead, asked: Asked) -> Self {
-        head.clear();
+    fn new(
+        conn: Conn,
+        selection: Selection,
+        head: ResponseHead,
+        (asked, decoder): (Asked, Decoder),
+    ) -> Self {
         let inbound = Inbound {
             head,
             parser: ResponseParser::new(),
-            decoder: BodyDecoder::Empty,
+            decoder,
             asked,
             input: Vec::new(),
             at: 0,
@@ -273,13 +326,6 @@ impl Origin {
     pub fn is_reusable(&self) -> bool {
         self.request_done && self.inbound.is_clean()
     }
-
-    fn finish(mut self, buffers: &BufPool) -> (Conn, Selection, ResponseHead) {
-        if self.inbound.input.capacity() > 0 {
-            buffers.give(std::mem::take(&mut self.inbound.input));
-        }
-        (self.conn, self.selection, self.inbound.head)
-    }
 }
 
 impl Inbound {
@@ -304,6 +350,9 @@ impl Inbound {
         within: Duration,
         buffers: &BufPool,
     ) -> Result<HeadRead, Fault> {
+        if matches!(self.decoder, Decoder::FastCgi(_)) {
+            return self.read_answer(rx, bytes_max, within, buffers).await;
+        }
         loop {
             if self.at < self.input.len() {
                 match self
@@ -326,6 +375,70 @@ impl Inbound {
         }
     }
 
+    /// The same where the head is in records.
+    async fn read_answer(
+        &mut self,
+        rx: &mut RecvHalf,
+        bytes_max: usize,
+        within: Duration,
+        buffers: &BufPool,
+    ) -> Result<HeadRead, Fault> {
+        loop {
+            if let Decoder::FastCgi(answer) = &mut self.decoder
+                && self.at < self.input.len()
+            {
+                match answer.head(&self.input[self.at..], bytes_max, &mut self.head) {
+                    Ok(HeadStep::Done(len)) => {
+                        self.at += len;
+                        if self.asked.head || matches!(self.head.status, 204 | 304) {
+                            answer.expect_nothing();
+                        } else {
+                            answer.expect(self.head.content_length);
+                        }
+                        return Ok(HeadRead::Final);
+                    }
+                    Ok(HeadStep::More) => {
+                        self.at = self.input.len();
+                        if answer.has_notes() {
+                            return Ok(HeadRead::Notes);
+                        }
+                    }
+                    Err(error) => return Err(self.spoil(Fault::FastCgi(error))),
+                }
+            }
+            if !self.receive(rx, bytes_max, within, buffers).await? {
+                self.ends_at_close();
+                return Err(self.spoil(Fault::Closed));
+            }
+        }
+    }
+
+    /// Takes what the application has said on stderr; nothing in HTTP.
+    pub fn take_notes(&mut self) -> Option<Notes> {
+        match &mut self.decoder {
+            Decoder::FastCgi(answer) if answer.has_notes() => Some(answer.take_notes()),
+            Decoder::FastCgi(_) | Decoder::Http(_) => None,
+        }
+    }
+
+    /// Whether body bytes come as they are, without framing between them.
+    #[must_use]
+    pub fn is_unframed(&self) -> bool {
+        matches!(
+            self.decoder,
+            Decoder::Http(BodyDecoder::Empty | BodyDecoder::Length(_) | BodyDecoder::UntilClose)
+        )
+    }
+
+    /// Whether more came than the response's head announced.
+    #[must_use]
+    pub fn has_excess(&self) -> bool {
+        match &self.decoder {
+            Decoder::Http(_) => self.at < self.input.len() && self.head.status != 101,
+            Decoder::FastCgi(answer) => answer.has_excess(),
+        }
+    }
+
     fn accept_head(&mut self) -> Result<HeadRead, Fault> {
         let head = &self.head;
         if head.is_interim() {
@@ -338,7 +451,7 @@ impl Inbound {
         if head.status == 101 && !self.asked.upgrade {
             return Err(self.spoil(Fault::Unsolicited));
         }
-        self.decoder = if self.asked.head || matches!(head.status, 101 | 204 | 304) {
+        let decoder = if self.asked.head || matches!(head.status, 101 | 204 | 304) {
             BodyDecoder::Empty
         } else if head.chunked {
             BodyDecoder::Chunked(Box::new(ChunkedDecoder::new()))
@@ -347,6 +460,7 @@ impl Inbound {
         } else {
             BodyDecoder::UntilClose
         };
+        self.decoder = Decoder::Http(decoder);
         Ok(HeadRead::Final)
     }
 
@@ -354,10 +468,12 @@ impl Inbound {
     #[must_use]
     pub fn content_length(&self) -> Option<u64> {
         match &self.decoder {
-            BodyDecoder::Empty if self.asked.head => self.head.content_length,
-            BodyDecoder::Empty => Some(0),
-            BodyDecoder::Length(body) => Some(body.remaining() + self.body_received),
-            BodyDecoder::Chunked(_) | BodyDecoder::UntilClose => None,
+            Decoder::FastCgi(_) if matches!(self.head.status, 204 | 304) => Some(0),
+            Decoder::FastCgi(_) => self.head.content_length,
+            Decoder::Http(BodyDecoder::Empty) if self.asked.head => self.head.content_length,
+            Decoder::Http(BodyDecoder::Empty) => Some(0),
+            Decoder::Http(BodyDecoder::Length(body)) => Some(body.remaining() + self.body_received),
+            Decoder::Http(BodyDecoder::Chunked(_) | BodyDecoder::UntilClose) => None,
         }
     }
 
@@ -394,7 +510,12 @@ impl Inbound {
     }
 
     fn next_step(&mut self) -> Result<Step, Fault> {
-        match self.decoder.step(&self.input[self.at..]) {
+        let input = &self.input[self.at..];
+        let step = match &mut self.decoder {
+            Decoder::Http(decoder) => decoder.step(input).map_err(Fault::Body),
+            Decoder::FastCgi(answer) => answer.step(input).map_err(Fault::FastCgi),
+        };
+        match step {
             Ok(BodyStep::Data { from, to }) => {
                 self.data = (self.at + from, self.at + to);
                 self.at += to;
@@ -410,7 +531,7 @@ impl Inbound {
                 self.ended = true;
                 Ok(Step::End)
             }
-            Err(error) => Err(self.spoil(Fault::Body(error))),
+            Err(fault) => Err(self.spoil(fault)),
         }
     }
 
@@ -470,7 +591,10 @@ impl Inbound {
 
     /// The origin closed: whether that is the proper end of this body.
     pub fn ends_at_close(&mut self) -> bool {
-        self.ended |= self.decoder.at_close();
+        self.ended |= match &mut self.decoder {
+            Decoder::Http(decoder) => decoder.at_close(),
+            Decoder::FastCgi(answer) => answer.at_close(),
+        };
         self.ended
     }
 
@@ -483,7 +607,10 @@ impl Inbound {
     /// Trailer fields of a chunked body that ended.
     #[must_use]
     pub fn trailers(&self) -> Option<&Fields> {
-        self.decoder.trailers()
+        match &self.decoder {
+            Decoder::Http(decoder) => decoder.trailers(),
+            Decoder::FastCgi(_) => None,
+        }
     }
 
     /// Bytes behind the response (or, after 101, the tunnel's first bytes).
@@ -512,10 +639,15 @@ impl Inbound {
     fn is_clean(&self) -> bool {
         self.ended
             && !self.spoiled
-            && self.head.status != 101
             && self.at == self.input.len()
-            && self.head.wants_keep_alive()
-            && self.head.version >= Version::Http10
+            && match &self.decoder {
+                Decoder::Http(_) => {
+                    self.head.status != 101
+                        && self.head.wants_keep_alive()
+                        && self.head.version >= Version::Http10
+                }
+                Decoder::FastCgi(answer) => answer.is_reusable(),
+            }
     }
 
     fn spoil(&mut self, fault: Fault) -> Fault {

@@ -66,6 +66,8 @@ pub enum Trouble {
     InvalidBody,
     /// 101 without an Upgrade that was asked for.
     UnexpectedUpgrade,
+    /// Another protocol than HTTP was broken, in these words.
+    Protocol(Vec<u8>),
     /// Failed `max_fails` times.
     Disabled,
 }
@@ -109,6 +111,7 @@ impl Trouble {
                     b"upstream switched protocols, which the client did not ask for",
                 );
             }
+            Self::Protocol(text) => out.extend_from_slice(text),
             Self::Disabled => out.extend_from_slice(b"upstream server temporarily disabled"),
         }
         out.extend_from_slice(b" while ");

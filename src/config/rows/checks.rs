@@ -228,16 +228,26 @@ fn take(taken: &mut HashSet<(u8, Arc<[u8]>)>, name: &Name) -> bool {
 
 fn groups(load: &mut Lowering<'_>, http: &Http) {
     let groups: HashSet<&[u8]> = http.upstreams.iter().map(|g| &g.name[..]).collect();
-    let targets: Vec<(Target, Span)> = std::mem::take(&mut load.shared.targets);
-    for (target, span) in targets {
+    let targets: Vec<(Target, WireKind, Span)> = std::mem::take(&mut load.shared.targets);
+    for (target, wire, span) in targets {
+        let known = groups.contains(&target.host.to_ascii_lowercase()[..]);
+        let scheme = match wire {
+            WireKind::Http => "http://",
+            WireKind::FastCgi => "",
+        };
+        // FastCGI has no port of its own.
+        if wire == WireKind::FastCgi && target.port.is_none() && !target.unix && !known {
+            let host = String::from_utf8_lossy(&target.host).into_owned();
+            load.error(format!("no port in upstream \"{host}\""), span);
+        }
         if let Some(port) = target.port
             && !target.unix
-            && groups.contains(&target.host.to_ascii_lowercase()[..])
+            && known
         {
             let host = String::from_utf8_lossy(&target.host).into_owned();
             load.error_hint(
                 format!("upstream \"{host}\" may not have port {port}"),
-                format!("the ports are in the \"upstream\" block; write http://{host}"),
+                format!("the ports are in the \"upstream\" block; write {scheme}{host}"),
                 span,
             );
         }

@@ -5,6 +5,7 @@ pub mod access;
 pub mod addition;
 mod checks;
 pub mod core;
+pub mod fastcgi;
 pub mod files;
 pub mod headers;
 pub mod log;
@@ -50,6 +51,10 @@ pub(crate) const FAMILIES: &[(&str, &[&[Row]])] = &[
     (
         "Proxying",
         &[proxy::ROWS, proxy::FIELD_ROWS, pass::PROXY_ROWS],
+    ),
+    (
+        "FastCGI",
+        &[fastcgi::ROWS, fastcgi::FIELD_ROWS, pass::FASTCGI_ROWS],
     ),
     ("Upstream groups", &[upstream::ROWS]),
     ("Rewriting", &[rewrite::ROWS, rewrite::FIELD_ROWS]),
@@ -108,8 +113,8 @@ pub(crate) struct Shared {
     pub(crate) groups: HashSet<Vec<u8>>,
     /// Zones with their size, 0 while unknown, and the first place.
     pub(crate) zones: HashMap<Arc<[u8]>, (usize, Span)>,
-    /// Literal `proxy_pass` addresses, to be compared with the groups.
-    pub(crate) targets: Vec<(Target, Span)>,
+    /// Literal addresses of backends, to be compared with the groups.
+    pub(crate) targets: Vec<(Target, WireKind, Span)>,
     /// Where `http` sets a buffer size, by the prefix of its family.
     pub(crate) buffers_set: HashMap<&'static str, Span>,
     /// Buffer sizes that have been complained about.
@@ -141,6 +146,7 @@ pub(crate) fn initial(prefix: &Path, settings: &mut Settings) {
         replaces: None,
     });
     Arc::make_mut(&mut settings.proxy_pass).temp_path = temp("proxy_temp");
+    Arc::make_mut(&mut settings.fastcgi_pass).temp_path = temp("fastcgi_temp");
     let log = AccessLog {
         sink: LogSink::File(prefix.join("logs/access.log")),
         format: 0,

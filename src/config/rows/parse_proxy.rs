@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::model::*;
 use crate::config::table::{Args, Fault};
+use crate::config::tree::Word;
 use crate::config::url;
 use crate::config::value::*;
 
@@ -142,8 +143,15 @@ pub(crate) fn set_header(args: &mut Args<'_>) -> Parsed<SetHeader> {
     })
 }
 
-/// `proxy_next_upstream`.
+/// `proxy_next_upstream`, `fastcgi_next_upstream`.
 pub(crate) fn next_upstream(args: &mut Args<'_>) -> Parsed<NextUpstream> {
+    // A FastCGI backend is no gateway: nginx does not know these words there.
+    let unknown = |word: &&Word| matches!(&*word.bytes, b"http_502" | b"http_504");
+    if args.name.starts_with("fastcgi")
+        && let Some(word) = args.words.iter().find(unknown)
+    {
+        return Err(Fault::new(format!("invalid value \"{}\"", word.lossy())));
+    }
     any_of(
         args,
         NextUpstream::WORDS,

@@ -102,6 +102,9 @@ macro_rules! rows {
 /// `proxy_*`.
 pub(crate) const PROXY_ROWS: &[Row] = settings!(rows!("proxy_" proxy_pass));
 
+/// `fastcgi_*`.
+pub(crate) const FASTCGI_ROWS: &[Row] = settings!(rows!("fastcgi_" fastcgi_pass));
+
 /// The sizes that [`Pass::check`] compares; their names follow the prefix.
 const SIZES: [&str; 5] = [
     "buffer_size",
@@ -113,8 +116,8 @@ const SIZES: [&str; 5] = [
 
 impl Settings {
     /// The families of this kind, with the prefix of their directives.
-    pub(crate) fn passes(&self) -> [(&'static str, &Pass); 1] {
-        [("proxy", &self.proxy_pass)]
+    pub(crate) fn passes(&self) -> [(&'static str, &Pass); 2] {
+        [("proxy", &self.proxy_pass), ("fastcgi", &self.fastcgi_pass)]
     }
 }
 

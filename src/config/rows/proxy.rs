@@ -116,11 +116,13 @@ fn proxy_redirect(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Direct
     };
     // The default is made of the address above it, so there must be one.
     match (&value, &frame.content) {
-        (Redirect::Default, Content::Proxy(pass)) if pass.target.is_none() => {
+        (Redirect::Default, Content::Proxy(pass))
+            if pass.wire == WireKind::Http && pass.target.is_none() =>
+        {
             let message = "\"proxy_redirect default\" cannot be used with \"proxy_pass\" directive with variables";
             return load.error(message, directive.span);
         }
-        (Redirect::Default, content) if !matches!(content, Content::Proxy(_)) => {
+        (Redirect::Default, content) if !speaks_http(content) => {
             let message =
                 "\"proxy_redirect default\" should be placed after the \"proxy_pass\" directive";
             return load.error(message, directive.span);
@@ -129,6 +131,10 @@ fn proxy_redirect(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Direct
     }
     let list = Arc::make_mut(&mut Arc::make_mut(&mut frame.settings.proxy).proxy_redirect);
     push_switch(load, directive, list, value);
+}
+
+fn speaks_http(content: &Content) -> bool {
+    matches!(content, Content::Proxy(pass) if pass.wire == WireKind::Http)
 }
 
 impl Switch for Redirect {
@@ -150,6 +156,7 @@ fn proxy_pass(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive)
     let no_uri = here.is_none_or(|h| h.named || h.regex || h.noname);
     if url.has_variables() {
         let pass = ProxyPass {
+            wire: WireKind::Http,
             url,
             target: None,
             location: place,
@@ -175,7 +182,8 @@ fn proxy_pass(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive)
             directive.span,
         );
     }
-    load.shared.targets.push((target.clone(), url.span));
+    let named = (target.clone(), WireKind::Http, url.span);
+    load.shared.targets.push(named);
     let location = if no_uri {
         Text {
             span: place.span,
@@ -185,6 +193,7 @@ fn proxy_pass(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive)
         place
     };
     frame.content = Content::Proxy(Arc::new(ProxyPass {
+        wire: WireKind::Http,
         url,
         target: Some(target),
         location,

@@ -3,6 +3,8 @@
 //! The request is built once and sent as often as the retry policy allows. Knows no wire format (`upstream::origin`)
 //! and no balancing (`upstream::group`). Start at [`run`].
 
+mod fastcgi;
+mod notes;
 mod redirect;
 mod request;
 mod response;
@@ -21,7 +23,7 @@ use crate::base::time::Mono;
 use crate::front::BodyLength;
 use crate::net::connect::Options;
 use crate::net::stream::Keepalive;
-use crate::plan::location::{ProxyPlan, ProxyTarget};
+use crate::plan::location::{ProxyPlan, ProxyTarget, WirePlan};
 use crate::plan::model::{HttpVersion, LogLevel};
 use crate::proto::h1::encode;
 use crate::proto::h1::parse::ResponseError;
@@ -29,7 +31,7 @@ use crate::proto::head::Method;
 use crate::proto::tokens::Token;
 use crate::upstream::connect::{Dial, acquire};
 use crate::upstream::group::{Outcome, Selection};
-use crate::upstream::origin::{Asked, Fault, Lease, Origin};
+use crate::upstream::origin::{Asked, Fault, Lease, Origin, Wire};
 use crate::upstream::retry::{self, Cause, Policy, Verdict};
 use crate::upstream::trouble::{Action, Trouble};
 
@@ -41,6 +43,7 @@ struct Request {
     target: (usize, usize),
     /// The body follows `bytes` from elsewhere.
     rest: Rest,
+    framing: Framing,
     asked: Asked,
     idempotent: bool,
     /// A byte was handed to a connection.
@@ -56,11 +59,19 @@ enum Rest {
     None,
     /// In `ex.body`.
     Held,
-    /// Still to be read from the client; framed in chunks or not.
-    Streamed {
-        /// `Transfer-Encoding: chunked` towards the origin.
-        chunked: bool,
-    },
+    /// Still to be read from the client.
+    Streamed,
+}
+
+/// How body bytes stand on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Framing {
+    /// As they are.
+    Plain,
+    /// In chunks.
+    Chunks,
+    /// In FastCGI records.
+    Records,
 }
 
 /// Why an attempt failed.
@@ -89,14 +100,16 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Flow {
     }
     let dynamic = match &plan.target {
         ProxyTarget::Group(_) => None,
-        ProxyTarget::Dynamic { url } => match target::evaluate(ex, cx, url) {
+        ProxyTarget::Dynamic { url } => match target::evaluate(ex, cx, plan, url) {
             Ok(dynamic) => Some(dynamic),
             Err(status) => return Flow::Error(status),
         },
     };
     ex.proxy_host.clear();
     ex.proxy_port.clear();
-    if let Some(dynamic) = &dynamic {
+    if let Some(dynamic) = &dynamic
+        && matches!(plan.wire, WirePlan::Http)
+    {
         ex.proxy_host.extend_from_slice(if dynamic.is_unix() {
             b"localhost"
         } else {
@@ -107,7 +120,7 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Flow {
         Ok(request) => request,
         Err(flow) => return flow,
     };
-    let selection = target::select(ex, cx, &plan.target, dynamic.as_ref()).await;
+    let selection = target::select(ex, cx, plan, dynamic.as_ref()).await;
     let flow = match selection {
         Ok(selection) => attempts(ex, cx, plan, &mut request, selection).await,
         // As in nginx: no peer was asked, so that `$upstream_addr` stays empty.
@@ -131,6 +144,7 @@ fn streams_body(ex: &Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> bool {
         BodyLength::None => false,
         BodyLength::Known(_) => true,
         // HTTP/1.0 has no way to send a body of unknown length.
+        BodyLength::Chunked if !matches!(plan.wire, WirePlan::Http) => true,
         BodyLength::Chunked => location.settings.proxy.proxy_http_version != HttpVersion::Http10,
     }
 }
@@ -186,31 +200,40 @@ fn build(
         _ => UpstreamBody::None,
     };
     let mut bytes = cx.local.buffers.take(2048);
-    if let Err(why) = request::build(ex, cx, plan, dynamic, &mut bytes) {
+    let built = match &plan.wire {
+        WirePlan::Http => request::build(ex, cx, plan, dynamic, &mut bytes).map(drop),
+        WirePlan::FastCgi(wire) => fastcgi::build(ex, cx, wire, &mut bytes),
+    };
+    if let Err(why) = built {
         cx.local.buffers.give(bytes);
-        let text = match why {
-            request::Unbuildable::EmptyUri => "zero length URI to proxy",
-            request::Unbuildable::Method => "invalid method in \"proxy_method\"",
-        };
-        log::error(ex, cx, LogLevel::Error, format_args!("{text}"));
-        return Err(Flow::Error(500));
+        return Err(unbuildable(ex, cx, why));
     }
     let passes_body = pass.pass_request_body && plan.body.is_none();
+    let framing = match (&plan.wire, chunked) {
+        (WirePlan::FastCgi(_), _) => Framing::Records,
+        (WirePlan::Http, true) => Framing::Chunks,
+        (WirePlan::Http, false) => Framing::Plain,
+    };
     if !ex.preread.is_empty() {
         // Goes out with the head, and again if another peer is asked: nothing of it is lost yet.
         let preread = std::mem::take(&mut ex.preread);
-        if chunked {
-            encode::chunk_head(&mut bytes, preread.len());
-        }
-        bytes.extend_from_slice(&preread);
-        if chunked {
-            bytes.extend_from_slice(b"\r\n");
-        }
+        framing.append(&preread, &mut bytes);
         ex.request_length += preread.len() as u64;
         cx.local.buffers.give(preread);
     }
     let rest = match &ex.body {
-        _ if streamed => Rest::Streamed { chunked },
+        _ if streamed => Rest::Streamed,
+        // Records cannot go out in one vectored send: what would, is copied.
+        RequestBody::Memory(body)
+            if framing == Framing::Records
+                && passes_body
+                && body.len() <= send::VECTOR_BYTES_MAX =>
+        {
+            let need = bytes.len() + crate::proto::fastcgi::stdin_room(body.len());
+            cx.local.buffers.grow(&mut bytes, need);
+            framing.append(body, &mut bytes);
+            Rest::None
+        }
         RequestBody::Memory(body) if passes_body && body.len() <= send::JOIN_BYTES_MAX => {
             let need = bytes.len() + body.len();
             cx.local.buffers.grow(&mut bytes, need);
@@ -220,21 +243,91 @@ fn build(
         RequestBody::Memory(_) | RequestBody::File { .. } if passes_body => Rest::Held,
         _ => Rest::None,
     };
-    let method_len = memchr::memchr(b' ', &bytes).unwrap_or(0);
-    let target_len = memchr::memchr(b' ', &bytes[method_len + 1..]).unwrap_or(0);
-    let method = &bytes[..method_len];
+    if rest == Rest::None {
+        framing.end(&mut bytes);
+    }
+    let (asked, target) = match &plan.wire {
+        WirePlan::Http => asked_of(ex, &bytes),
+        WirePlan::FastCgi(wire) => {
+            let asked = Asked {
+                head: ex.method == Method::Head,
+                upgrade: false,
+                wire: Wire::FastCgi { keep: wire.keep },
+            };
+            // Nothing of it is a target for the error log.
+            (asked, (0, 0))
+        }
+    };
     Ok(Request {
-        target: (method_len + 1, method_len + 1 + target_len),
-        asked: Asked {
-            head: method.eq_ignore_ascii_case(b"HEAD"),
-            upgrade: ex.head.upgrade,
-        },
+        target,
+        asked,
         idempotent: !ex.method.is_non_idempotent(),
         sent: false,
         body_taken: false,
         rest,
+        framing,
         bytes,
     })
+}
+
+/// What a request over HTTP asks for, and where its target is.
+fn asked_of(ex: &Exchange, bytes: &[u8]) -> (Asked, (usize, usize)) {
+    let method_len = memchr::memchr(b' ', bytes).unwrap_or(0);
+    let target_len = memchr::memchr(b' ', &bytes[method_len + 1..]).unwrap_or(0);
+    let asked = Asked {
+        head: bytes[..method_len].eq_ignore_ascii_case(b"HEAD"),
+        upgrade: ex.head.upgrade,
+        wire: Wire::Http,
+    };
+    (asked, (method_len + 1, method_len + 1 + target_len))
+}
+
+/// No request can be made.
+fn unbuildable(ex: &mut Exchange, cx: Cx<'_>, why: request::Unbuildable) -> Flow {
+    use request::Unbuildable as U;
+    let level = match why {
+        U::TooBig(_) => LogLevel::Alert,
+        U::EmptyUri | U::Method => LogLevel::Error,
+    };
+    match why {
+        U::EmptyUri => log::error(ex, cx, level, format_args!("zero length URI to proxy")),
+        U::Method => {
+            let text = format_args!("invalid method in \"proxy_method\"");
+            log::error(ex, cx, level, text);
+        }
+        U::TooBig(size) => {
+            let text = format_args!("fastcgi request record is too big: {size}");
+            log::error(ex, cx, level, text);
+        }
+    }
+    Flow::Error(500)
+}
+
+impl Framing {
+    /// Appends body bytes.
+    fn append(self, data: &[u8], out: &mut Vec<u8>) {
+        if data.is_empty() {
+            return;
+        }
+        match self {
+            Self::Plain => out.extend_from_slice(data),
+            Self::Chunks => {
+                encode::chunk_head(out, data.len());
+                out.extend_from_slice(data);
+                out.extend_from_slice(b"\r\n");
+            }
+            Self::Records => crate::proto::fastcgi::stdin(data, out),
+        }
+    }
+
+    /// Appends the end of a body.
+    fn end(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Plain => {}
+            Self::Chunks => out.extend_from_slice(encode::LAST_CHUNK),
+            Self::Records => crate::proto::fastcgi::stdin_end(out),
+        }
+    }
 }
 
 /// Asks one peer after the other.
@@ -256,7 +349,7 @@ async fn attempts(
             random: cx.local.random(),
         };
         let acquired = acquire(&mut selection, &cx.generation.pool, &dial).await;
-        begin_attempt(ex, cx, &selection, request, now);
+        begin_attempt(ex, plan, &selection, request, now);
         let conn = match acquired {
             Ok(conn) => conn,
             Err(unreached) => {
@@ -282,7 +375,7 @@ async fn attempts(
         if watched {
             ex.stream.watch(&origin.conn.stream);
         }
-        let result = send::exchange(ex, cx, request, &mut origin).await;
+        let result = send::exchange(ex, cx, plan, request, &mut origin).await;
         if watched {
             ex.stream.unwatch();
         }
@@ -303,10 +396,11 @@ async fn attempts(
                 let untouched =
                     reused && origin.inbound.received() == 0 && origin.conn.untouched(reset);
                 let facts = facts(request, cause(&fault), reused, untouched);
-                end_attempt(ex, cx, &origin, facts.cause.status());
+                end_attempt(ex, cx, &mut origin, facts.cause.status());
                 let (_, back) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
                 selection = back;
-                if !(untouched && facts.cause == Cause::Error && !request.body_taken) {
+                let known = matches!(fault, Fault::Refused);
+                if !(known || untouched && facts.cause == Cause::Error && !request.body_taken) {
                     tell(ex, cx, &trouble(fault, action), action);
                 }
                 match give_up_or_next(ex, cx, &facts, &mut selection) {
@@ -341,7 +435,7 @@ fn dial_options(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Options {
 
 fn begin_attempt(
     ex: &mut Exchange,
-    cx: Cx<'_>,
+    plan: &ProxyPlan,
     selection: &Selection,
     request: &Request,
     now: Mono,
@@ -352,14 +446,16 @@ fn begin_attempt(
         None => group.name.clone(),
     };
     ex.upstream_url.clear();
-    ex.upstream_url.extend_from_slice(b"http://");
+    ex.upstream_url.extend_from_slice(match &plan.wire {
+        WirePlan::Http => b"http://",
+        WirePlan::FastCgi(_) => b"fastcgi://",
+    });
     ex.upstream_url.extend_from_slice(&addr);
     if addr.starts_with(b"unix:") {
         ex.upstream_url.push(b':');
     }
     ex.upstream_url
         .extend_from_slice(&request.bytes[request.target.0..request.target.1]);
-    let _ = cx;
     ex.attempts.push(Attempt {
         group: group.id,
         peer: selection.current(),
@@ -375,7 +471,7 @@ fn facts(request: &Request, cause: Cause, reused: bool, untouched: bool) -> retr
         cause,
         idempotent: request.idempotent,
         sent: request.sent,
-        streamed: matches!(request.rest, Rest::Streamed { .. }),
+        streamed: request.rest == Rest::Streamed,
         body_taken: request.body_taken,
         reused,
         untouched,
@@ -437,7 +533,7 @@ fn judge(
     if status >= 300 {
         let facts = facts(request, Cause::Status(status), origin.conn.reused, false);
         if retry::rejects(&facts, policy(ex, cx), &origin.selection, now) {
-            end_attempt(ex, cx, &origin, status);
+            end_attempt(ex, cx, &mut origin, status);
             let (_, mut selection) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
             return match give_up_or_next(ex, cx, &facts, &mut selection) {
                 ControlFlow::Continue(()) => ControlFlow::Continue(selection),
@@ -492,9 +588,9 @@ fn keep_fields(ex: &mut Exchange, origin: &mut Origin) {
 }
 
 /// The response was received (or is not wanted further): books it, and pools the connection if it can be used again.
-pub fn finish(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) {
+pub fn finish(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) {
     let status = origin.inbound.head.status;
-    let now = end_attempt(ex, cx, &origin, status);
+    let now = end_attempt(ex, cx, &mut origin, status);
     if cx.location(ex.location).settings.proxy.proxy_pass_trailers
         && let Some(trailers) = origin.inbound.trailers()
     {
@@ -507,7 +603,7 @@ pub fn finish(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) {
     if let Some(trailers) = origin.inbound.trailers() {
         ex.upstream_trailers.clone_from(trailers);
     }
-    if !origin.inbound.surplus().is_empty() && status != 101 {
+    if origin.inbound.has_excess() {
         let text = format_args!(
             "upstream sent more data than specified in \"Content-Length\" header while reading upstream"
         );
@@ -520,7 +616,8 @@ pub fn finish(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) {
 fn finish_unread(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) {
     // A fault here spoils the connection, which is all that matters of it.
     let _ = origin.inbound.step();
-    let now = end_attempt(ex, cx, &origin, origin.inbound.head.status);
+    let status = origin.inbound.head.status;
+    let now = end_attempt(ex, cx, &mut origin, status);
     give_back(ex, cx, origin, now);
 }
 
@@ -535,17 +632,17 @@ fn give_back(ex: &mut Exchange, cx: Cx<'_>, origin: Lease, now: Mono) {
 }
 
 /// The client's side failed: the connection to the origin goes with it, and the origin is not to blame.
-pub fn abandon(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) {
+pub fn abandon(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) {
     let status = origin.inbound.head.status;
-    let now = end_attempt(ex, cx, &origin, status);
+    let now = end_attempt(ex, cx, &mut origin, status);
     let (_, mut selection) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
     selection.report(Outcome::Ok, now);
 }
 
 /// The origin failed in the middle of its body.
-pub fn cut(ex: &mut Exchange, cx: Cx<'_>, origin: Lease, fault: &Fault) {
+pub fn cut(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease, fault: &Fault) {
     let status = origin.inbound.head.status;
-    let now = end_attempt(ex, cx, &origin, status);
+    let now = end_attempt(ex, cx, &mut origin, status);
     let (_, mut selection) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
     // As in nginx: a peer that sent a good head is not to blame for the rest.
     selection.report(Outcome::Ok, now);
@@ -567,13 +664,15 @@ pub fn cut(ex: &mut Exchange, cx: Cx<'_>, origin: Lease, fault: &Fault) {
             );
             return;
         }
-        Fault::Head(_) | Fault::Unsolicited => Trouble::InvalidHeader,
+        Fault::FastCgi(error) => protocol(error),
+        Fault::Head(_) | Fault::Unsolicited | Fault::Refused => Trouble::InvalidHeader,
     };
     tell(ex, cx, &text, Action::ReadingBody);
 }
 
 /// Books the end of an attempt; returns when that was.
-fn end_attempt(ex: &mut Exchange, cx: Cx<'_>, origin: &Origin, status: u16) -> Mono {
+fn end_attempt(ex: &mut Exchange, cx: Cx<'_>, origin: &mut Origin, status: u16) -> Mono {
+    notes::tell(ex, cx, origin);
     let now = cx.local.clock.mono();
     if let Some(attempt) = ex.attempts.last_mut() {
         attempt.status = status;
@@ -586,12 +685,12 @@ fn end_attempt(ex: &mut Exchange, cx: Cx<'_>, origin: &Origin, status: u16) -> M
 }
 
 /// The sweep saw the client leave while its upstream was working: 499.
-fn client_gone(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) -> Flow {
+fn client_gone(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) -> Flow {
     let text = format_args!(
         "client prematurely closed connection, so upstream connection is closed too while sending request to upstream"
     );
     log::error(ex, cx, LogLevel::Info, text);
-    end_attempt(ex, cx, &origin, 0);
+    end_attempt(ex, cx, &mut origin, 0);
     let (_, mut selection) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
     selection.report(Outcome::Ok, cx.local.clock.mono());
     ex.close = true;
@@ -601,7 +700,11 @@ fn client_gone(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) -> Flow {
 fn cause(fault: &Fault) -> Cause {
     match fault {
         Fault::TimedOut => Cause::Timeout,
-        Fault::Head(_) | Fault::Unsolicited | Fault::Body(_) => Cause::InvalidHeader,
+        Fault::Head(_)
+        | Fault::Unsolicited
+        | Fault::Body(_)
+        | Fault::FastCgi(_)
+        | Fault::Refused => Cause::InvalidHeader,
         Fault::Closed | Fault::Io(_) | Fault::Cut | Fault::Local(_) => Cause::Error,
     }
 }
@@ -613,10 +716,18 @@ fn trouble(fault: Fault, action: Action) -> Trouble {
         Fault::Io(error) | Fault::Local(error) => Trouble::Recv(error),
         Fault::TimedOut => Trouble::TimedOut,
         Fault::Head(ResponseError::TooBig) => Trouble::BigHeader,
-        Fault::Head(_) => Trouble::InvalidHeader,
+        Fault::Head(_) | Fault::Refused => Trouble::InvalidHeader,
+        Fault::FastCgi(error) => protocol(&error),
         Fault::Unsolicited => Trouble::UnexpectedUpgrade,
         Fault::Body(_) => Trouble::InvalidBody,
     }
+}
+
+/// How a FastCGI answer went wrong.
+fn protocol(error: &crate::proto::fastcgi::Error) -> Trouble {
+    let mut text = Vec::new();
+    error.write(&mut text);
+    Trouble::Protocol(text)
 }
 
 /// Logs what went wrong with an upstream.

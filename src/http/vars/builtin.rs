@@ -12,7 +12,8 @@ use crate::http::filter::userid;
 use crate::http::local::Cx;
 use crate::net::Addr;
 use crate::plan::expr::Expr;
-use crate::plan::location::Content;
+use crate::plan::location::{Content, WirePlan};
+use crate::plan::regex::Captures;
 use crate::plan::vars::Builtin;
 use crate::proto::head::Method;
 use crate::proto::tokens::Token;
@@ -66,6 +67,7 @@ pub(super) fn value(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut V
             number(limit_rate(ex, cx).unwrap_or(0), out);
             true
         }
+        B::FastcgiPathInfo | B::FastcgiScriptName => script(builtin, ex, cx, out),
         B::UidGot => userid::got(ex, cx, out),
         B::UidSet => userid::set(ex, cx, out),
         B::ConnectionsActive
@@ -405,10 +407,35 @@ fn moment(builtin: Builtin, ex: &Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> boo
     true
 }
 
+/// The two parts of `$uri` by `fastcgi_split_path_info`; what it does not match is all script. Captures stay as they are.
+fn script(builtin: Builtin, ex: &Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool {
+    let location = cx.location(ex.location);
+    let mut captures = Captures::default();
+    let parts = location.split_path_info.as_ref().filter(|regex| {
+        // The whole and the two that its pattern has.
+        regex.captures(&ex.uri, &mut captures) > 0
+    });
+    let part = |(start, end): (u32, u32)| &ex.uri[start as usize..end as usize];
+    let (name, info) = match parts {
+        Some(_) => (part(captures[1]), part(captures[2])),
+        None => (&ex.uri[..], &b""[..]),
+    };
+    if builtin == Builtin::FastcgiPathInfo {
+        out.extend_from_slice(info);
+    } else {
+        out.extend_from_slice(name);
+        if name.ends_with(b"/") {
+            out.extend_from_slice(&location.settings.fastcgi.fastcgi_index);
+        }
+    }
+    true
+}
+
 /// Whom the location's `proxy_pass` names.
 fn proxy(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool {
-    let Content::Proxy(plan) = &cx.location(ex.location).content else {
-        return false;
+    let plan = match &cx.location(ex.location).content {
+        Content::Proxy(plan) if matches!(plan.wire, WirePlan::Http) => plan,
+        _ => return false,
     };
     if builtin == Builtin::ProxyHost {
         if ex.proxy_host.is_empty() {

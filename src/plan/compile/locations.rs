@@ -102,12 +102,13 @@ impl Compiler<'_> {
             kind: LocationKind::Anonymous,
             escaped_name: Bytes::new(),
             settings: Arc::new(settings.clone()),
-            pass: Arc::clone(&settings.proxy_pass),
+            pass: Arc::clone(pass_of(settings, content)),
             tree: LocationTree::default(),
             script: Script::default(),
             limit_except: None,
             access: self.access(settings),
             content: self.content(settings, content),
+            split_path_info: self.split_path_info(&settings.fastcgi),
             root: self.root(&core.root),
             index: settings
                 .files
@@ -230,6 +231,16 @@ impl Compiler<'_> {
             Some(Amount::Fixed(bytes)) => Expr::literal(Bytes::from(bytes.to_string())),
             Some(Amount::Text(text)) => self.expr(text),
         }
+    }
+}
+
+/// The settings of the family that passes requests on here.
+fn pass_of<'a>(settings: &'a Settings, content: &model::Content) -> &'a Arc<model::Pass> {
+    match content {
+        model::Content::Proxy(pass) if pass.wire == model::WireKind::FastCgi => {
+            &settings.fastcgi_pass
+        }
+        _ => &settings.proxy_pass,
     }
 }
 

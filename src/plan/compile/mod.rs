@@ -5,6 +5,7 @@
 
 mod access;
 mod edits;
+mod fastcgi;
 mod filters;
 mod listeners;
 mod locations;

@@ -69,6 +69,9 @@ impl Compiler<'_> {
             let defined = self.registry.define_slot(&set.variable.bytes).map(drop);
             self.report(defined, &set.variable);
         }
+        if let Some(pattern) = &settings.fastcgi.fastcgi_split_path_info {
+            self.captures_of(pattern);
+        }
         let proxy = &settings.proxy;
         for list in [
             &proxy.proxy_redirect,

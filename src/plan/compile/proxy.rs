@@ -3,10 +3,12 @@
 use bytes::Bytes;
 
 use super::{Compiler, bytes_of};
-use crate::config::model::{self, Bind, Pass, Proxy, ProxyPass, Redirect, Settings, Target, Text};
+use crate::config::model::{
+    self, Bind, Pass, Proxy, ProxyPass, Redirect, Settings, Target, Text, WireKind,
+};
 use crate::plan::expr::{Expr, Var};
 use crate::plan::location::{
-    CookieFlags, ProxyPlan, ProxyTarget, RedirectFrom, RedirectRule, SetHeader, UriRule,
+    CookieFlags, ProxyPlan, ProxyTarget, RedirectFrom, RedirectRule, SetHeader, UriRule, WirePlan,
 };
 use crate::plan::rules::FieldSet;
 use crate::plan::vars::Builtin;
@@ -40,6 +42,9 @@ const HIDDEN: &[&str] = &[
 impl Compiler<'_> {
     /// None when the target is wrong, which was reported.
     pub(super) fn proxy(&mut self, settings: &Settings, pass: &ProxyPass) -> Option<ProxyPlan> {
+        if pass.wire == WireKind::FastCgi {
+            return self.fastcgi(settings, pass);
+        }
         let proxy = &settings.proxy;
         let (target, uri) = match &pass.target {
             Some(target) => (
@@ -53,14 +58,9 @@ impl Compiler<'_> {
                 UriRule::Dynamic,
             ),
         };
-        let (bind, bind_transparent) = match &settings.proxy_pass.bind {
-            Some(Bind::Address {
-                address,
-                transparent,
-            }) => (Some(self.expr(address)), *transparent),
-            Some(Bind::Off) | None => (None, false),
-        };
+        let (bind, bind_transparent) = self.bind(&settings.proxy_pass);
         Some(ProxyPlan {
+            wire: WirePlan::Http,
             target,
             uri,
             host: proxy_host(pass.target.as_ref()),
@@ -78,6 +78,17 @@ impl Compiler<'_> {
             bind_transparent,
             limit_rate: self.amount(settings.proxy_pass.limit_rate.as_ref()),
         })
+    }
+
+    /// `…_bind`, and whether it is transparent.
+    pub(super) fn bind(&mut self, pass: &Pass) -> (Option<Expr>, bool) {
+        match &pass.bind {
+            Some(Bind::Address {
+                address,
+                transparent,
+            }) => (Some(self.expr(address)), *transparent),
+            Some(Bind::Off) | None => (None, false),
+        }
     }
 
     /// `Host` first, then the others in file order. Framing fields are left out: they follow from
@@ -224,7 +235,7 @@ fn replaced(proxy: &Proxy) -> FieldSet {
 }
 
 /// `usual` fields and those of `hide_header`, less those of `pass_header`.
-fn hidden(pass: &Pass, usual: &[&str]) -> FieldSet {
+pub(super) fn hidden(pass: &Pass, usual: &[&str]) -> FieldSet {
     let own = pass.hide_header.iter().map(|name| &name[..]);
     let passed = |name: &&[u8]| {
         !pass

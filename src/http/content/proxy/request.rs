@@ -21,6 +21,8 @@ pub enum Unbuildable {
     EmptyUri,
     /// `proxy_method` is no token.
     Method,
+    /// A FastCGI parameter of so many bytes.
+    TooBig(usize),
 }
 
 /// Appends the request head, and the body of `proxy_set_body`, to `out`. Returns the length of the head.

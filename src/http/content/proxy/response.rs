@@ -9,7 +9,7 @@ use super::super::super::local::Cx;
 use super::super::super::log::{self, Text};
 use super::redirect;
 use crate::base::size;
-use crate::plan::location::ProxyPlan;
+use crate::plan::location::{ProxyPlan, WirePlan};
 use crate::plan::model::{IgnoreHeaders, LogLevel};
 use crate::proto::head::{FieldRef, Method, ResponseHead};
 use crate::proto::tokens::Token;
@@ -46,8 +46,12 @@ pub fn take_head(
         .reason
         .extend_from_slice(head.bytes(head.status_line));
     ex.response.upstream = true;
-    ex.response.no_server = !plan.hidden.contains(Token::SERVER, b"server");
-    ex.response.no_date = !plan.hidden.contains(Token::DATE, b"date");
+    // Over HTTP an origin that says nothing of itself is left alone; an application behind FastCGI is part of us.
+    let silent = matches!(plan.wire, WirePlan::Http);
+    let own =
+        |token, name| !plan.hidden.contains(token, name) && (silent || head.fields.has(token));
+    ex.response.no_server = own(Token::SERVER, b"server");
+    ex.response.no_date = own(Token::DATE, b"date");
     let named = head.fields.has(Token::CONNECTION);
     for field in head.fields.iter() {
         if is_connection_field(field, head.status) || plan.hidden.contains(field.token, field.name)

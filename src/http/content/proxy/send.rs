@@ -7,12 +7,13 @@ use std::time::Duration;
 use super::super::super::exchange::{Exchange, RequestBody};
 use super::super::super::local::Cx;
 use super::super::super::{body, vars};
-use super::{Failure, Request, Rest, Steps};
+use super::{Failure, Framing, Request, Rest, Steps, notes};
 use crate::base::buf::BufPool;
 use crate::front::{BodyRead, Stream};
 use crate::net::join::{First, race};
 use crate::net::stream::SendHalf;
-use crate::proto::h1::encode;
+use crate::plan::location::{ProxyPlan, WirePlan};
+use crate::proto::fastcgi;
 use crate::upstream::origin::{Fault, HeadRead, Origin};
 use crate::upstream::trouble::Action;
 
@@ -29,6 +30,22 @@ const PIECE_BYTES: usize = 32 << 10;
 pub(super) async fn exchange(
     ex: &mut Exchange,
     cx: Cx<'_>,
+    plan: &ProxyPlan,
+    request: &mut Request,
+    origin: &mut Origin,
+) -> Result<(), Failure> {
+    let result = both_ways(ex, cx, plan, request, origin).await;
+    match (&plan.wire, result) {
+        (WirePlan::FastCgi(wire), Ok(())) => notes::judge(ex, cx, wire, origin),
+        (_, result) => result,
+    }
+}
+
+/// Sends the request and reads the response's head.
+async fn both_ways(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    plan: &ProxyPlan,
     request: &mut Request,
     origin: &mut Origin,
 ) -> Result<(), Failure> {
@@ -39,6 +56,7 @@ pub(super) async fn exchange(
     };
     request.sent = true;
     if request.rest == Rest::Held
+        && request.framing == Framing::Plain
         && let Some(body) = small_body(ex, cx).await
     {
         let head = std::mem::take(&mut request.bytes);
@@ -52,7 +70,7 @@ pub(super) async fn exchange(
             return Err(Failure::Peer(fault, Action::Sending));
         }
         origin.request_sent();
-        return self::head(ex, cx, origin, steps.read).await;
+        return self::head(ex, cx, plan, origin, steps.read).await;
     }
     let (result, bytes) = origin
         .send(std::mem::take(&mut request.bytes), steps.send)
@@ -64,10 +82,9 @@ pub(super) async fn exchange(
     match request.rest {
         Rest::None => {
             origin.request_sent();
-            head(ex, cx, origin, steps.read).await
+            head(ex, cx, plan, origin, steps.read).await
         }
-        Rest::Held => with_body(ex, cx, request, origin, steps, false).await,
-        Rest::Streamed { chunked } => with_body(ex, cx, request, origin, steps, chunked).await,
+        Rest::Held | Rest::Streamed => with_body(ex, cx, request, origin, steps).await,
     }
 }
 
@@ -99,6 +116,7 @@ async fn small_body(ex: &mut Exchange, cx: Cx<'_>) -> Option<Vec<u8>> {
 async fn head(
     ex: &mut Exchange,
     cx: Cx<'_>,
+    plan: &ProxyPlan,
     origin: &mut Origin,
     within: Duration,
 ) -> Result<(), Failure> {
@@ -107,6 +125,11 @@ async fn head(
         match origin.read_head(bytes_max, within, &cx.local.buffers).await {
             Ok(HeadRead::Final) => return Ok(()),
             Ok(HeadRead::Interim) => interim(ex, cx, origin).await?,
+            Ok(HeadRead::Notes) => {
+                if let WirePlan::FastCgi(wire) = &plan.wire {
+                    notes::judge(ex, cx, wire, origin)?;
+                }
+            }
             Err(fault) => return Err(Failure::Peer(fault, Action::ReadingHead)),
         }
     }
@@ -143,7 +166,6 @@ async fn with_body(
     request: &mut Request,
     origin: &mut Origin,
     steps: Steps,
-    chunked: bool,
 ) -> Result<(), Failure> {
     let location = cx.location(ex.location);
     let bytes_max = location.pass.buffer_size;
@@ -151,7 +173,7 @@ async fn with_body(
     let source = Source {
         within: core.client_body_timeout,
         body_max: core.client_max_body_size,
-        chunked,
+        framing: request.framing,
         step: steps.send,
         buffers: &cx.local.buffers,
     };
@@ -178,6 +200,8 @@ async fn with_body(
                     .await
                 {
                     Ok(HeadRead::Interim) => inbound.head.clear(),
+                    // Told once the client's side is free again.
+                    Ok(HeadRead::Notes) => {}
                     other => return other.map(|_| ()),
                 }
             }
@@ -227,7 +251,7 @@ struct Source<'a> {
     within: Duration,
     /// `client_max_body_size`, for bodies of unknown length.
     body_max: u64,
-    chunked: bool,
+    framing: Framing,
     /// Longest gap between two writes to the origin.
     step: Duration,
     buffers: &'a BufPool,
@@ -265,9 +289,7 @@ impl Source<'_> {
                 self.buffers.give(piece);
                 return Err(Stopped::TooLarge);
             }
-            if self.chunked {
-                piece = self.in_chunk(piece, end);
-            }
+            piece = self.framed(piece, end);
             self.send(piece, tx, sent).await?;
             if end {
                 return Ok(());
@@ -275,16 +297,15 @@ impl Source<'_> {
         }
     }
 
-    /// Wraps a piece in chunk framing; the last one gets the final chunk.
-    fn in_chunk(&self, piece: Vec<u8>, end: bool) -> Vec<u8> {
-        let mut framed = self.buffers.take(piece.len() + 32);
-        if !piece.is_empty() {
-            encode::chunk_head(&mut framed, piece.len());
-            framed.extend_from_slice(&piece);
-            framed.extend_from_slice(b"\r\n");
+    /// Wraps a piece in the framing of the wire; the last one gets the end.
+    fn framed(&self, piece: Vec<u8>, end: bool) -> Vec<u8> {
+        if self.framing == Framing::Plain {
+            return piece;
         }
+        let mut framed = self.buffers.take(fastcgi::stdin_room(piece.len()));
+        self.framing.append(&piece, &mut framed);
         if end {
-            framed.extend_from_slice(encode::LAST_CHUNK);
+            self.framing.end(&mut framed);
         }
         self.buffers.give(piece);
         framed
@@ -302,7 +323,7 @@ impl Source<'_> {
                 for part in bytes.chunks(PIECE_BYTES) {
                     let mut piece = self.buffers.take(part.len());
                     piece.extend_from_slice(part);
-                    self.send(piece, tx, sent).await?;
+                    self.send(self.framed(piece, false), tx, sent).await?;
                 }
             }
             RequestBody::File { file, length, .. } => {
@@ -319,12 +340,12 @@ impl Source<'_> {
                         }
                         Err(error) => return Err(Stopped::Origin(Fault::Local(error))),
                     }
-                    self.send(piece, tx, sent).await?;
+                    self.send(self.framed(piece, false), tx, sent).await?;
                 }
             }
             RequestBody::Unread | RequestBody::Gone => {}
         }
-        Ok(())
+        self.send(self.framed(Vec::new(), true), tx, sent).await
     }
 
     async fn send(&self, piece: Vec<u8>, tx: &mut SendHalf, sent: &mut u64) -> Result<(), Stopped> {

@@ -12,7 +12,7 @@ use super::super::super::log::{self, Text};
 use super::super::super::vars;
 use crate::net::Addr;
 use crate::plan::expr::Expr;
-use crate::plan::location::ProxyTarget;
+use crate::plan::location::{ProxyPlan, ProxyTarget, WirePlan};
 use crate::plan::model::LogLevel;
 use crate::plan::{GroupId, Method, PeerAddr};
 use crate::upstream::balance::Key;
@@ -81,6 +81,26 @@ impl Dynamic {
         })
     }
 
+    /// Takes `host:port` or `unix:/path` as it is. The error is nginx's word for it.
+    pub fn parse_address(address: Vec<u8>) -> Result<Self, &'static str> {
+        let unix = address.len() >= 5 && address[..5].eq_ignore_ascii_case(b"unix:");
+        let from = if unix { 5 } else { 0 };
+        match &address[from..] {
+            [] if unix => return Err("no path in the unix domain socket"),
+            [] | [b':', ..] => return Err("no host"),
+            rest if !unix && rest.iter().any(|b| matches!(b, b'/' | b'?')) => {
+                return Err("invalid host");
+            }
+            _ => {}
+        }
+        Ok(Self {
+            authority: (from, address.len()),
+            uri_at: address.len(),
+            unix,
+            url: address,
+        })
+    }
+
     /// Host and port, taken apart; the port is 80 when none is written.
     fn host_port(&self) -> Option<(&[u8], Option<u16>)> {
         let text = self.authority();
@@ -105,10 +125,22 @@ impl Dynamic {
 }
 
 /// Evaluates the URL of a dynamic target.
-pub fn evaluate(ex: &mut Exchange, cx: Cx<'_>, url: &Expr) -> Result<Dynamic, u16> {
+pub fn evaluate(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    plan: &ProxyPlan,
+    url: &Expr,
+) -> Result<Dynamic, u16> {
     let mut text = Vec::new();
     vars::eval(url, ex, cx, &mut text);
     let shown = text.clone();
+    if let WirePlan::FastCgi(_) = plan.wire {
+        return Dynamic::parse_address(text).map_err(|problem| {
+            let text = format_args!("{problem} in upstream \"{}\"", Text(&shown));
+            log::error(ex, cx, LogLevel::Error, text);
+            500
+        });
+    }
     let prefix_known = text.len() >= 7 && text[..7].eq_ignore_ascii_case(b"http://");
     Dynamic::parse(text).ok_or_else(|| {
         let problem = if prefix_known {
@@ -130,12 +162,12 @@ pub fn evaluate(ex: &mut Exchange, cx: Cx<'_>, url: &Expr) -> Result<Dynamic, u1
 pub async fn select(
     ex: &mut Exchange,
     cx: Cx<'_>,
-    target: &ProxyTarget,
+    plan: &ProxyPlan,
     dynamic: Option<&Dynamic>,
 ) -> Result<Selection, u16> {
-    match (target, dynamic) {
+    match (&plan.target, dynamic) {
         (ProxyTarget::Group(id), _) => Ok(in_group(ex, cx, *id)),
-        (ProxyTarget::Dynamic { .. }, Some(dynamic)) => by_name(ex, cx, dynamic).await,
+        (ProxyTarget::Dynamic { .. }, Some(dynamic)) => by_name(ex, cx, &plan.wire, dynamic).await,
         (ProxyTarget::Dynamic { .. }, None) => Err(500),
     }
 }
@@ -171,7 +203,12 @@ fn in_group(ex: &mut Exchange, cx: Cx<'_>, id: GroupId) -> Selection {
 }
 
 /// A target that is only known now: an `upstream` of that name, an address, or a name to resolve.
-async fn by_name(ex: &mut Exchange, cx: Cx<'_>, dynamic: &Dynamic) -> Result<Selection, u16> {
+async fn by_name(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    wire: &WirePlan,
+    dynamic: &Dynamic,
+) -> Result<Selection, u16> {
     let now = cx.local.deadlines.now();
     let name = Bytes::copy_from_slice(dynamic.authority());
     let fixed = |group: Rc<Group>, ex: &Exchange| {
@@ -198,7 +235,15 @@ async fn by_name(ex: &mut Exchange, cx: Cx<'_>, dynamic: &Dynamic) -> Result<Sel
     if let Some(id) = cx.plan.group_index.find(host, port, 80) {
         return Ok(in_group(ex, cx, id));
     }
-    let port = port.unwrap_or(80);
+    let usual = match wire {
+        WirePlan::Http => Some(80),
+        WirePlan::FastCgi(_) => None,
+    };
+    let Some(port) = port.or(usual) else {
+        let text = format_args!("no port in upstream \"{}\"", Text(&name));
+        log::error(ex, cx, LogLevel::Error, text);
+        return Err(500);
+    };
     if let Some(at) = literal(host, port) {
         return fixed(Group::of_addresses(name, &[at]), ex);
     }

@@ -1,0 +1,119 @@
+//! Rows of the FastCGI family alone: parameters, the script's name, connections that stay open. What it shares with the
+//! other families of its kind is in [`super::pass`].
+
+use std::sync::Arc;
+
+use super::main::checked;
+use super::parse_proxy::access;
+
+use crate::config::lower::{Frame, Lowering};
+use crate::config::model::*;
+use crate::config::table::ctx::*;
+use crate::config::table::{Args, Fault, Row, Status, args, args_to, family, nothing, row};
+use crate::config::tree::Directive;
+use crate::config::url;
+use crate::config::value::*;
+
+family! {
+    /// Settings of the FastCGI family.
+    pub struct Fastcgi in fastcgi {
+        value fastcgi_index: Arc<[u8]> = "", bytes, HSL, args(1), "Follows a script name that ends with a slash.";
+        value fastcgi_split_path_info: Option<Text> = "", some_text, HSL, args(1), "Parts the script name from what follows it, by a pattern with two captures.";
+        list  fastcgi_param: FastcgiParam = "", param, HSL, args_to(2, 3), "Sets a parameter of the request to a backend.";
+        value fastcgi_keep_conn: bool = "off", flag, HSL, args(1), "Keeps connections to backends open.";
+        list  fastcgi_catch_stderr: Arc<[u8]> = "", bytes, HSL, args(1), "Refuses an answer when this text comes on stderr before it.";
+    } also {}
+}
+
+/// The rows with setters of their own, and those without effect.
+pub(crate) const ROWS: &[Row] = &[
+    row(
+        "fastcgi_pass",
+        LI,
+        args(1),
+        fastcgi_pass,
+        "Passes requests on to a FastCGI backend.",
+    ),
+    row(
+        "fastcgi_store",
+        HSL,
+        args(1),
+        nothing,
+        "Keeps copies of answers as files.",
+    )
+    .status(Status::OffOnly(
+        "keeping copies of answers as files comes with a later version",
+    )),
+    checked!(
+        "fastcgi_store_access",
+        HSL,
+        args_to(1, 3),
+        access,
+        "nothing is kept as a file",
+        "Rights of the files kept by fastcgi_store."
+    ),
+    checked!(
+        "fastcgi_send_lowat",
+        HSL,
+        args(1),
+        size,
+        "Linux does not implement it",
+        "Smallest send to a backend."
+    ),
+];
+
+/// `NAME VALUE [if_not_empty]`.
+fn param(args: &mut Args<'_>) -> Parsed<FastcgiParam> {
+    let if_not_empty = match args.words.get(2) {
+        None => false,
+        Some(word) if *word.bytes == *b"if_not_empty" => true,
+        Some(word) => {
+            return Err(Fault::new(format!(
+                "invalid parameter \"{}\"",
+                word.lossy()
+            )));
+        }
+    };
+    Ok(FastcgiParam {
+        name: Arc::clone(&args.word(0).bytes),
+        value: text_of(args.word(1)),
+        if_not_empty,
+    })
+}
+
+fn fastcgi_pass(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
+    let url = text_of(&directive.args[0]);
+    let place = frame.here.as_ref().map(|here| here.path.clone());
+    let target = match url.has_variables() {
+        true => None,
+        false => match parse_target(&url) {
+            Ok(target) => Some(target),
+            Err(message) => return load.error(message, url.span),
+        },
+    };
+    if let Some(target) = &target {
+        let named = (target.clone(), WireKind::FastCgi, url.span);
+        load.shared.targets.push(named);
+    }
+    frame.content = Content::Proxy(Arc::new(ProxyPass {
+        wire: WireKind::FastCgi,
+        url,
+        target,
+        location: place.unwrap_or_default(),
+    }));
+}
+
+/// Takes a `fastcgi_pass` address apart. Whether a name without a port is that of a group is known at the end only.
+fn parse_target(text: &Text) -> Result<Target, String> {
+    let bytes = &text.bytes[..];
+    let parsed = url::parse(bytes, false)
+        .map_err(|e| format!("{e} in upstream \"{}\"", String::from_utf8_lossy(bytes)))?;
+    Ok(Target {
+        secure: false,
+        authority: Arc::from(&bytes[..parsed.authority]),
+        host: Arc::from(parsed.host),
+        port: parsed.port,
+        unix: parsed.unix,
+        uri: None,
+    })
+}

@@ -7,6 +7,7 @@ pub mod escape;
 pub mod hash;
 pub mod ids;
 pub mod lru;
+pub mod needles;
 pub mod password;
 pub mod rng;
 pub mod scan;

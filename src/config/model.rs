@@ -24,6 +24,7 @@ pub use super::rows::main::{CpuAffinity, Main};
 pub use super::rows::pass::Pass;
 pub use super::rows::proxy::Proxy;
 pub use super::rows::rewrite::Rewriting;
+pub use super::rows::sub::{SubFilter, Substitution};
 pub use super::rows::subrequest::{AuthRequestSet, MirrorTo, Subrequests};
 pub use super::rows::userid::{Userid, UseridExpires};
 
@@ -122,6 +123,8 @@ pub struct Settings {
     pub userid: Arc<Userid>,
     /// `add_before_body`, `add_after_body`.
     pub addition: Arc<Addition>,
+    /// `sub_filter*`.
+    pub sub: Arc<SubFilter>,
     /// `allow`, `deny`.
     pub access: Arc<Access>,
     /// `auth_request`, `mirror`, `slice`, `post_action`.

@@ -23,6 +23,9 @@ pub enum Identity {
     Nginx,
 }
 
+/// Parts of nginx that it only has when they are asked for, and that are here.
+const PRESENT: &[&str] = &["stub_status", "auth_request", "addition", "sub"];
+
 /// Parts of nginx that `-V` says were left out, so that tools and test suites do not count on them.
 const ABSENT: &[&str] = &[
     "charset",
@@ -147,8 +150,10 @@ impl Identity {
             " --prefix={prefix} --conf-path={file} --error-log-path={} --pid-path={}",
             paths.error_log, paths.pid
         ));
-        text.push_str(" --with-threads --with-http_stub_status_module");
-        text.push_str(" --with-http_auth_request_module");
+        text.push_str(" --with-threads");
+        for module in PRESENT {
+            text.push_str(&format!(" --with-http_{module}_module"));
+        }
         for module in ABSENT {
             text.push_str(&format!(" --without-http_{module}_module"));
         }

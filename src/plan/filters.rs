@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use super::expr::Expr;
+use crate::base::needles::Needles;
 use crate::config::model::MimeTypes;
 
 /// The body filters of a location.
@@ -9,6 +11,30 @@ use crate::config::model::MimeTypes;
 pub struct Filters {
     /// `add_before_body` and `add_after_body`.
     pub addition: Option<Addition>,
+    /// `sub_filter`.
+    pub sub: Option<Sub>,
+}
+
+/// `sub_filter`, one at least.
+pub struct Sub {
+    /// In order.
+    pub pairs: Box<[SubPair]>,
+    /// The search, where no pattern has variables.
+    pub needles: Option<Needles>,
+    /// `sub_filter_once`.
+    pub once: bool,
+    /// `sub_filter_last_modified`.
+    pub last_modified: bool,
+    /// `sub_filter_types`.
+    pub types: MimeTypes,
+}
+
+/// One `sub_filter`.
+pub struct SubPair {
+    /// What is looked for.
+    pub pattern: Expr,
+    /// What is put in its place.
+    pub value: Expr,
 }
 
 /// `add_before_body` and `add_after_body`, one of them at least.

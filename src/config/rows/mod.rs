@@ -18,6 +18,7 @@ pub mod proxy;
 mod refused;
 pub mod rewrite;
 mod server;
+pub mod sub;
 pub mod subrequest;
 pub(crate) mod syslog;
 mod upstream;
@@ -64,6 +65,7 @@ pub(crate) const FAMILIES: &[(&str, &[&[Row]])] = &[
     ("Files", &[files::ROWS, files::FIELD_ROWS]),
     ("User ids", &[userid::FIELD_ROWS]),
     ("Additions to bodies", &[addition::FIELD_ROWS]),
+    ("Replacing text", &[sub::FIELD_ROWS]),
     ("Access", &[access::ROWS]),
     ("Subrequests", &[subrequest::FIELD_ROWS]),
     ("Not yet", &[refused::ROWS]),

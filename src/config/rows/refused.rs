@@ -34,7 +34,6 @@ const SECURE_LINK: &str = "signed links come with a later version";
 const SSI: &str = "server-side includes are not supported";
 const STREAM: &str = "proxying of plain TCP and UDP comes with a later version";
 const SUBREQUESTS: &str = "subrequests come with a later version";
-const SUBSTITUTION: &str = "replacing text in answers comes with a later version";
 const TLS: &str = "TLS comes with a later version";
 const TUNNEL: &str = "forward proxying is not supported";
 const UWSGI: &str =
@@ -332,10 +331,6 @@ pub(crate) const ROWS: &[Row] = &[
     off_only("ssl_verify_client", HS, TLS),
     refused("ssl_verify_depth", HS, args(1), TLS),
     refused("stream", M, args(0), STREAM).data(),
-    refused("sub_filter", HSL, args(2), SUBSTITUTION),
-    off_only("sub_filter_last_modified", HSL, SUBSTITUTION),
-    off_only("sub_filter_once", HSL, SUBSTITUTION),
-    refused("sub_filter_types", HSL, args_min(1), SUBSTITUTION),
     refused("tunnel_bind", HSL, args_to(1, 2), TUNNEL),
     refused("tunnel_buffer_size", HSL, args(1), TUNNEL),
     refused("tunnel_connect_timeout", HSL, args(1), TUNNEL),

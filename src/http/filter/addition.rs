@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::super::exchange::Exchange;
-use super::chain::{Ask, At, BodyFilter, Fed};
+use super::chain::{Ask, At, BodyFilter, Broken, Done, Fed};
 use crate::plan::filters::Addition;
 use crate::proto::uri;
 
@@ -17,6 +17,9 @@ pub struct Filter {
 
 /// Arms the filter for an answer that is added to.
 pub fn arm(plan: &Addition, ex: &mut Exchange) {
+    if ex.is_subrequest() {
+        return;
+    }
     let response = &mut ex.response;
     if response.status != 200 || !plan.types.has(&response.content_type) {
         return;
@@ -42,6 +45,14 @@ impl Filter {
             return Fed::Ask(input.len(), ask(std::mem::take(&mut self.after)));
         }
         Fed::All
+    }
+}
+
+/// What a subrequest that could not be made means for the body.
+pub fn resume(done: &Done) -> Result<(), Broken> {
+    match done.status {
+        0 => Err(Broken("no text could be added".to_owned())),
+        _ => Ok(()),
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::super::exchange::Exchange;
 use super::super::local::Cx;
-use super::addition;
+use super::{addition, sub};
 use crate::base::buf::BufPool;
 
 /// What stands behind the bytes that a filter is fed.
@@ -49,10 +49,12 @@ pub struct Ask {
 pub struct Done {
     /// Its status; 0 when it could not be made at all.
     pub status: u16,
-    /// Its body, where it was kept.
+    /// It is an error that no origin has answered with.
+    pub failed: bool,
+    /// Its body, where it was kept; of an error that failed, what was held back for a `stub`.
     pub kept: Vec<u8>,
-    /// Bytes that it has written into the parent's body.
-    pub passed: u64,
+    /// Length of its body.
+    pub length: u64,
 }
 
 /// A body that a filter cannot go on with: the client must see that its end is missing. Holds the log's words.
@@ -64,14 +66,17 @@ pub struct Broken(pub String);
 pub enum BodyFilter {
     /// `add_before_body`, `add_after_body`.
     Addition(addition::Filter),
+    /// `sub_filter`.
+    Sub(Box<sub::Filter>),
 }
 
 impl BodyFilter {
     /// Place in the chain. Subrequests' output enters behind everything up to [`JOIN`].
     fn rank(&self) -> u8 {
         match self {
-            // range 0, gunzip 1, sub 3, charset 4, ssi 5; compress 7.
+            // gunzip 1, charset 4, ssi 5; compress 7.
             Self::Addition(_) => 2,
+            Self::Sub(_) => 3,
         }
     }
 
@@ -84,25 +89,32 @@ impl BodyFilter {
         cx: Cx<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Fed, Broken> {
-        let _ = (ex, cx);
         match self {
             Self::Addition(filter) => Ok(filter.feed(input, at, out)),
+            Self::Sub(filter) => Ok(filter.feed(input, at, ex, cx, out)),
         }
     }
 
     /// A subrequest's output follows: what was held back for a possible continuation goes out before it.
     fn seam(&mut self, out: &mut Vec<u8>) {
-        let _ = out;
         match self {
             Self::Addition(_) => {}
+            Self::Sub(filter) => filter.seam(out),
         }
     }
 
     /// Tells the filter how the subrequest ended that it had asked for.
-    fn resume(&mut self, done: Done, ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) {
-        let _ = (done, ex, cx, out);
+    fn resume(
+        &mut self,
+        done: Done,
+        ex: &mut Exchange,
+        cx: Cx<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Broken> {
+        let _ = (ex, cx, out);
         match self {
-            Self::Addition(_) => {}
+            Self::Addition(_) => addition::resume(&done),
+            Self::Sub(_) => Ok(()),
         }
     }
 
@@ -110,7 +122,7 @@ impl BodyFilter {
     fn end(self, buffers: &BufPool) {
         let _ = buffers;
         match self {
-            Self::Addition(_) => {}
+            Self::Addition(_) | Self::Sub(_) => {}
         }
     }
 }
@@ -293,7 +305,7 @@ impl Chain {
             };
             let stage = &mut before[index];
             stage.asking = false;
-            stage.filter.resume(done, ex, cx, target);
+            stage.filter.resume(done, ex, cx, target)?;
         }
         self.settle(0, ex, cx, out)
     }

@@ -8,6 +8,7 @@ pub mod chain;
 pub mod conditional;
 pub mod headers;
 pub mod range;
+pub mod sub;
 pub mod userid;
 
 use super::exchange::{Body, Exchange, Response};
@@ -70,6 +71,9 @@ fn arm(ex: &mut Exchange, cx: Cx<'_>) {
     };
     if let Some(plan) = &filters.addition {
         addition::arm(plan, ex);
+    }
+    if let Some(plan) = &filters.sub {
+        sub::arm(plan, ex, cx);
     }
 }
 

@@ -11,15 +11,19 @@ use super::super::exchange::{Body, Exchange};
 use super::super::filter::chain::{Ask, At, Broken, Chain, Done, Next};
 use super::super::filter::range::Parts;
 use super::super::local::Cx;
-use super::super::log;
+use super::super::log::{self, Text};
 use super::super::pace::Pace;
 use super::super::spool::{self, Filled, Spool};
+use super::super::subrequest::{self, Entry, Spec, Subrequest, Wanted};
 use super::{QUEUE_BYTES, RECV_BYTES, cut, end, room};
 use crate::front::ClientFault;
 use crate::net::file::File;
 use crate::net::join::join2;
 use crate::plan::model::LogLevel;
 use crate::upstream::origin::{Fault, Lease, Step};
+
+/// Bytes of an error answer that are held back while it is not known whether something else takes its place.
+const STUB_BYTES_MAX: usize = 64 << 10;
 
 /// Why a body does not go on.
 enum Stop {
@@ -92,6 +96,13 @@ async fn break_off(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), ClientFault> {
     ex.close = true;
     ex.stream.set_close();
     ex.stream.flush(within, &cx.local.buffers).await
+}
+
+/// Logs why a filter cannot go on.
+fn tell(broken: &Broken, ex: &Exchange, cx: Cx<'_>) -> Stop {
+    let text = format_args!("{} while sending to client", broken.0);
+    log::error(ex, cx, LogLevel::Error, text);
+    Stop::Broken
 }
 
 impl Pump {
@@ -362,19 +373,92 @@ impl Pump {
                     let done = self.include(*ask, ex, cx).await?;
                     next = self.chain.resume(done, ex, cx, &mut self.out);
                 }
-                Err(Broken(text)) => {
-                    let text = format_args!("{text} while sending to client");
-                    log::error(ex, cx, LogLevel::Error, text);
-                    return Err(Stop::Broken);
-                }
+                Err(broken) => return Err(tell(&broken, ex, cx)),
             }
         }
     }
 
     /// Runs a subrequest, its output in this place.
     async fn include(&mut self, ask: Ask, ex: &mut Exchange, cx: Cx<'_>) -> Result<Done, Stop> {
-        let _ = (ask, ex, cx);
-        Ok(Done::default())
+        let spec = Spec {
+            uri: &ask.uri,
+            args: &ask.args,
+            same_method: false,
+            with_body: true,
+            wanted: Wanted::Body,
+            entry: Entry::Server,
+        };
+        let Ok(mut sub) = Subrequest::start(ex, cx, &spec) else {
+            return Ok(Done::default());
+        };
+        let mut kept = Vec::new();
+        let mut whole = true;
+        let mut passed = 0;
+        let status = sub.head().await.map_or(0, |head| head.status);
+        // An answer of our own making shows itself at its end: what it says is held back until then.
+        let held = ask.stub && status >= 300;
+        let keep = ask.keep.or(held.then_some(STUB_BYTES_MAX));
+        let mut piece = Vec::new();
+        loop {
+            piece.clear();
+            match sub.next(&mut piece, &cx.local.buffers).await {
+                Ok(false) => break,
+                Err(subrequest::Broken) => {
+                    whole = false;
+                    break;
+                }
+                Ok(true) => match keep {
+                    Some(max) => {
+                        passed += piece.len() as u64;
+                        let room = max.saturating_sub(kept.len()).min(piece.len());
+                        kept.extend_from_slice(&piece[..room]);
+                    }
+                    None => {
+                        passed += piece.len() as u64;
+                        self.insert(&piece, ex, cx).await?;
+                    }
+                },
+            }
+        }
+        cx.local.buffers.give(piece);
+        let mut ended = sub.finish(ex).await;
+        let status = ended.status();
+        let own = !ended.exchange().response.upstream;
+        ended.release(cx);
+        let Some(status) = status.filter(|_| whole) else {
+            let text = format_args!(
+                "subrequest \"{}\" ended early while sending to client",
+                Text(&ask.uri)
+            );
+            log::error(ex, cx, LogLevel::Error, text);
+            return Err(Stop::Broken);
+        };
+        let failed = own && status >= 300;
+        if held && !failed {
+            self.insert(&kept, ex, cx).await?;
+            kept.clear();
+        }
+        Ok(Done {
+            status,
+            failed,
+            kept,
+            length: passed,
+        })
+    }
+
+    /// Puts a piece of a subrequest's output behind what is there.
+    async fn insert(&mut self, piece: &[u8], ex: &mut Exchange, cx: Cx<'_>) -> Result<(), Stop> {
+        let mut next = self.chain.insert(piece, At::More, ex, cx, &mut self.out);
+        loop {
+            self.emit(ex, cx).await?;
+            match next {
+                Ok(Next::GoOn) => {
+                    next = self.chain.insert(b"", At::More, ex, cx, &mut self.out);
+                }
+                Ok(_) => return Ok(()),
+                Err(broken) => return Err(tell(&broken, ex, cx)),
+            }
+        }
     }
 
     /// Queues what came out of the chain, and sends when it is much.

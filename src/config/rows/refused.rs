@@ -33,7 +33,6 @@ const SCGI: &str =
 const SECURE_LINK: &str = "signed links come with a later version";
 const SSI: &str = "server-side includes are not supported";
 const STREAM: &str = "proxying of plain TCP and UDP comes with a later version";
-const SUBREQUESTS: &str = "subrequests come with a later version";
 const TLS: &str = "TLS comes with a later version";
 const TUNNEL: &str = "forward proxying is not supported";
 const UWSGI: &str =

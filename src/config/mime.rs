@@ -25,12 +25,13 @@ impl MimeTypes {
         }
     }
 
-    /// Whether a `Content-Type` value is of one of the types; its parameters do not matter.
+    /// Whether a `Content-Type` value is of one of the types; its parameters do not matter. All types are those of
+    /// answers without one, too.
     #[must_use]
     pub fn has(&self, content_type: &[u8]) -> bool {
         let end = memchr::memchr(b';', content_type).unwrap_or(content_type.len());
         let name = content_type[..end].trim_ascii_end();
-        !name.is_empty() && (self.any || self.names.iter().any(|n| n.eq_ignore_ascii_case(name)))
+        self.any || self.names.iter().any(|n| n.eq_ignore_ascii_case(name))
     }
 }
 
@@ -81,6 +82,6 @@ mod tests {
             any: true,
             names: Vec::new(),
         });
-        assert!(all.has(b"x/y") && !all.has(b""));
+        assert!(all.has(b"x/y") && all.has(b""));
     }
 }

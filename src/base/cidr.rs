@@ -41,6 +41,14 @@ impl Cidr {
         }
     }
 
+    /// The range of one address.
+    pub fn host(addr: IpAddr) -> Self {
+        match canonical(addr) {
+            IpAddr::V4(addr) => Self::V4(addr.to_bits(), u32::MAX),
+            IpAddr::V6(addr) => Self::V6(addr.to_bits(), u128::MAX),
+        }
+    }
+
     /// True when the range holds `addr`. An IPv4 address mapped into IPv6 counts as IPv4, as in nginx.
     pub fn contains(&self, addr: IpAddr) -> bool {
         match (*self, canonical(addr)) {

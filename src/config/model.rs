@@ -15,6 +15,7 @@ pub use super::choices::*;
 pub use super::mime::MimeTypes;
 pub use super::rows::access::Access;
 pub use super::rows::addition::Addition;
+pub use super::rows::auth_basic::AuthBasic;
 pub use super::rows::core::Core;
 pub use super::rows::fastcgi::Fastcgi;
 pub use super::rows::files::Files;
@@ -23,7 +24,10 @@ pub use super::rows::log::Log;
 pub use super::rows::main::{CpuAffinity, Main};
 pub use super::rows::pass::Pass;
 pub use super::rows::proxy::Proxy;
+pub use super::rows::realip::{RealIpHeader, Realip, TrustedPeer};
+pub use super::rows::referer::Referer;
 pub use super::rows::rewrite::Rewriting;
+pub use super::rows::secure_link::SecureLink;
 pub use super::rows::sub::{SubFilter, Substitution};
 pub use super::rows::subrequest::{AuthRequestSet, MirrorTo, Subrequests};
 pub use super::rows::userid::{Userid, UseridExpires};
@@ -129,6 +133,14 @@ pub struct Settings {
     pub access: Arc<Access>,
     /// `auth_request`, `mirror`, `slice`, `post_action`.
     pub subrequests: Arc<Subrequests>,
+    /// `auth_basic`, `auth_basic_user_file`.
+    pub auth_basic: Arc<AuthBasic>,
+    /// `set_real_ip_from` and its kin.
+    pub realip: Arc<Realip>,
+    /// `valid_referers`.
+    pub referer: Arc<Referer>,
+    /// `secure_link*`.
+    pub secure_link: Arc<SecureLink>,
 }
 
 /// A `server` block.

@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::access::Verified;
 use super::exchange::Exchange;
 use super::filter::userid::Sequence;
 use crate::base::buf::BufPool;
@@ -57,6 +58,8 @@ pub struct Local {
     pub subrequests: RefCell<Vec<Box<Exchange>>>,
     /// Numbers of `userid` cookies.
     pub uids: Sequence,
+    /// Passwords that were found right.
+    pub verified: Verified,
     /// The `Date` field's text, and the Unix second that it is for.
     pub date: Cell<(i64, [u8; HTTP_DATE_LEN])>,
 }
@@ -76,6 +79,7 @@ impl Local {
             rng: RefCell::new(rng),
             subrequests: RefCell::default(),
             uids,
+            verified: Verified::default(),
             date: Cell::new((i64::MIN, [0; HTTP_DATE_LEN])),
         }
     }

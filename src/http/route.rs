@@ -10,7 +10,7 @@ use super::exchange::Exchange;
 use super::flow::{Flow, Reroute};
 use super::local::Cx;
 use super::log::Text;
-use super::{browser, error, log, rewrite, vars};
+use super::{access, browser, error, log, rewrite, vars};
 use crate::front::Refusal;
 use crate::plan::model::LogLevel;
 use crate::plan::regex::Captures;
@@ -35,6 +35,7 @@ pub async fn begin(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
         Method::Trace => "TRACE",
         Method::Connect => "CONNECT",
         _ => {
+            access::identify(ex, cx);
             tell_dropped(ex, cx);
             return search(ex, cx).await;
         }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::access::AccessPlan;
+use super::access::{AccessPlan, SecureLinkPlan};
 use super::expr::Expr;
 use super::filters::Filters;
 use super::locations::LocationTree;
+use super::referer::RefererPlan;
 use super::regex::Regex;
 use super::rules::{FieldSet, HeaderRules};
 use super::script::Script;
@@ -52,6 +53,10 @@ pub struct LocationPlan {
     pub limit_except: Option<LimitExcept>,
     /// Limits, addresses, passwords; none where nothing is checked.
     pub access: Option<Box<AccessPlan>>,
+    /// `valid_referers`, for `$invalid_referer`.
+    pub referers: Option<Box<RefererPlan>>,
+    /// `secure_link`, for `$secure_link`.
+    pub secure_link: Option<Box<SecureLinkPlan>>,
     /// What makes the answer.
     pub content: Content,
     /// `fastcgi_split_path_info`.

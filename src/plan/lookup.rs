@@ -4,7 +4,7 @@
 //! `http::vars`. A look-up allocates nothing for keys of usual length. Start at [`MapPlan::find`].
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
@@ -12,7 +12,7 @@ use foldhash::fast::FixedState;
 use super::expr::Expr;
 use super::names::{Mask, NameTable};
 use super::regex::{Captures, Regex};
-use crate::base::cidr::{Cidrs, canonical};
+use crate::base::cidr::{Cidrs, canonical, parse_ip};
 use crate::base::hash::murmur2;
 
 /// A `map` block.
@@ -260,47 +260,76 @@ fn flatten(mut entries: Vec<(u128, u128, u8, u32)>, last_address: u128) -> Vec<(
     flat
 }
 
-/// Follows an `X-Forwarded-For` list backwards from `addr`, as `geo` and realip do: while the
-/// address so far is believed, the entry before it takes its place; without `recursive` only once.
-/// `lines` are the field's values, the last one first.
+/// What a list of proxies says of the address `addr`; see [`forwarded`].
 pub fn forwarded_addr<'a>(
     addr: IpAddr,
     lines: impl Iterator<Item = &'a [u8]>,
     believed: &Cidrs,
     recursive: bool,
 ) -> IpAddr {
-    let mut current = addr;
+    let believes = |peer: Option<IpAddr>| peer.is_some_and(|peer| believed.contains(peer));
+    forwarded(Some(addr), lines, believes, recursive).map_or(addr, |at| at.ip())
+}
+
+/// Follows an `X-Forwarded-For` list backwards from `peer` (none is the client of a unix socket), as `geo` and realip
+/// do: while the address so far is believed, the entry before it takes its place; without `recursive` only once.
+/// `lines` are the field's values, the last one first. None when the peer is not believed or names nobody.
+pub fn forwarded<'a>(
+    peer: Option<IpAddr>,
+    lines: impl Iterator<Item = &'a [u8]>,
+    believes: impl Fn(Option<IpAddr>) -> bool,
+    recursive: bool,
+) -> Option<SocketAddr> {
+    let mut found = None;
     for line in lines {
+        let mut empty = true;
         for entry in line
             .rsplit(|&b| b == b',' || b == b' ')
             .filter(|entry| !entry.is_empty())
         {
-            if !believed.contains(current) {
-                return current;
+            empty = false;
+            let last = found.map_or(peer, |at: SocketAddr| Some(at.ip()));
+            if !believes(last) {
+                return found;
             }
             let Some(next) = forwarded_entry(entry) else {
-                return current;
+                return found;
             };
-            current = next;
+            found = Some(next);
             if !recursive {
-                return current;
+                return found;
             }
         }
+        // A line without an entry names nobody, and what stands before it is not for this peer to say.
+        if empty {
+            return found;
+        }
     }
-    current
+    found
 }
 
-/// One entry: an address, perhaps with a port or brackets.
-fn forwarded_entry(entry: &[u8]) -> Option<IpAddr> {
-    if let Some(addr) = crate::base::cidr::parse_ip(entry) {
-        return Some(addr);
+/// One entry: an address, perhaps with brackets or a port.
+fn forwarded_entry(entry: &[u8]) -> Option<SocketAddr> {
+    if let Some(addr) = parse_ip(entry) {
+        return Some(SocketAddr::new(addr, 0));
     }
-    if let Some(rest) = entry.strip_prefix(b"[") {
-        let end = rest.iter().position(|&b| b == b']')?;
-        return crate::base::cidr::parse_ip(&rest[..end]);
-    }
-    let colon = entry.iter().position(|&b| b == b':')?;
-    crate::base::cidr::parse_ip(&entry[..colon])
+    let (addr, rest) = match entry.strip_prefix(b"[") {
+        Some(inner) => {
+            let end = memchr::memchr(b']', inner)?;
+            (&inner[..end], &inner[end + 1..])
+        }
+        None => entry.split_at(memchr::memchr(b':', entry)?),
+    };
+    let addr = parse_ip(addr)?;
+    let port = match rest {
+        [] => 0,
+        [b':', digits @ ..] => {
+            let port = crate::base::size::parse_digits(digits)?;
+            u16::try_from(port).ok().filter(|&port| port > 0)?
+        }
+        _ => return None,
+    };
+    Some(SocketAddr::new(addr, port))
 }
 
 /// A `split_clients` block.
@@ -352,7 +381,7 @@ impl SplitPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::cidr::{Cidr, parse_ip};
+    use crate::base::cidr::Cidr;
 
     fn value(found: &Expr) -> &str {
         std::str::from_utf8(found.as_literal().unwrap()).unwrap()
@@ -524,6 +553,14 @@ mod tests {
             ("10.0.0.1", &["10.0.0.2, bad"], true, "10.0.0.1"),
             ("10.0.0.1", &["1.1.1.1:80"], true, "1.1.1.1"),
             ("10.0.0.1", &["[2001:db8::1]:80"], true, "2001:db8::1"),
+            ("10.0.0.1", &["[2001:db8::1]"], true, "2001:db8::1"),
+            ("10.0.0.1", &["1.1.1.1:0"], true, "10.0.0.1"),
+            ("10.0.0.1", &["1.1.1.1:70000"], true, "10.0.0.1"),
+            ("10.0.0.1", &["1.1.1.1:80x"], true, "10.0.0.1"),
+            ("10.0.0.1", &["[::1]x"], true, "10.0.0.1"),
+            ("10.0.0.1", &["1.1.1.1 , ,, "], true, "1.1.1.1"),
+            ("10.0.0.1", &["1.1.1.1", ""], true, "10.0.0.1"),
+            ("10.0.0.1", &["1.1.1.1", "10.0.0.2"], false, "10.0.0.2"),
             ("9.9.9.9", &["1.1.1.1"], true, "9.9.9.9"),
             ("10.0.0.1", &[], true, "10.0.0.1"),
         ];

@@ -14,6 +14,7 @@ pub mod location;
 pub mod locations;
 pub mod lookup;
 pub mod names;
+pub mod referer;
 pub mod regex;
 pub mod rules;
 pub mod script;

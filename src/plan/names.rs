@@ -164,6 +164,11 @@ impl<T: Copy> NameTable<T> {
         true
     }
 
+    /// Nothing was added.
+    pub(super) fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.suffixes.is_empty() && self.prefixes.is_empty()
+    }
+
     /// Finds a lower-case name: exact, then the longest suffix, then the longest prefix.
     pub(super) fn find(&self, name: &[u8]) -> Option<&T> {
         if let Some(value) = self.exact.get(name) {

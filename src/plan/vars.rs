@@ -53,6 +53,7 @@ builtins! {
     Host = "host";
     Hostname = "hostname";
     Https = "https";
+    InvalidReferer = "invalid_referer";
     IsArgs = "is_args";
     IsRequestPort = "is_request_port";
     LimitRate = "limit_rate";
@@ -70,6 +71,8 @@ builtins! {
     ProxyProtocolServerAddr = "proxy_protocol_server_addr";
     ProxyProtocolServerPort = "proxy_protocol_server_port";
     QueryString = "query_string";
+    RealipRemoteAddr = "realip_remote_addr";
+    RealipRemotePort = "realip_remote_port";
     RealpathRoot = "realpath_root";
     RemoteAddr = "remote_addr";
     RemotePort = "remote_port";
@@ -86,6 +89,8 @@ builtins! {
     RequestTime = "request_time";
     RequestUri = "request_uri";
     Scheme = "scheme";
+    SecureLink = "secure_link";
+    SecureLinkExpires = "secure_link_expires";
     ServerAddr = "server_addr";
     ServerName = "server_name";
     ServerPort = "server_port";
@@ -125,14 +130,11 @@ const ABSENT: &[&str] = &[
     "gzip_ratio",
     "http2",
     "http3",
-    "invalid_referer",
     "limit_conn_status",
     "limit_req_status",
     "modern_browser",
     "msie",
     "quic",
-    "secure_link",
-    "secure_link_expires",
     "slice_range",
     "ssl_alpn_protocol",
     "ssl_cipher",
@@ -181,12 +183,6 @@ impl Builtin {
     /// What a name written by the configuration stands for.
     pub fn of(name: &[u8]) -> Option<Self> {
         let name = std::str::from_utf8(name).ok().filter(|n| !n.is_empty())?;
-        let name = match name {
-            // Nothing replaces the client's address yet.
-            _ if name.eq_ignore_ascii_case("realip_remote_addr") => "remote_addr",
-            _ if name.eq_ignore_ascii_case("realip_remote_port") => "remote_port",
-            _ => name,
-        };
         let known = Self::ALL
             .iter()
             .copied()
@@ -203,7 +199,12 @@ impl Builtin {
     fn is_changeable(self) -> bool {
         matches!(
             self,
-            Self::Args | Self::LimitRate | Self::ProxyHost | Self::ProxyPort | Self::UidReset
+            Self::Args
+                | Self::InvalidReferer
+                | Self::LimitRate
+                | Self::ProxyHost
+                | Self::ProxyPort
+                | Self::UidReset
         )
     }
 }
@@ -359,10 +360,6 @@ mod tests {
             ("arg_x_a", Some(Var::Named(Family::Arg, 1))),
             ("sent_http_upgrade", Some(Var::Named(Family::SentHttp, 2))),
             ("gzip_ratio", Some(Var::Builtin(Builtin::Absent))),
-            (
-                "realip_remote_addr",
-                Some(Var::Builtin(Builtin::RemoteAddr)),
-            ),
             ("nosuch", None),
             ("", None),
             ("1", None),

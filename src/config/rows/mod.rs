@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod addition;
+pub mod auth_basic;
 mod checks;
 pub mod core;
 pub mod fastcgi;
@@ -15,8 +16,11 @@ pub(crate) mod parse_core;
 pub(crate) mod parse_proxy;
 pub mod pass;
 pub mod proxy;
+pub mod realip;
+pub mod referer;
 mod refused;
 pub mod rewrite;
+pub mod secure_link;
 mod server;
 pub mod sub;
 pub mod subrequest;
@@ -68,6 +72,10 @@ pub(crate) const FAMILIES: &[(&str, &[&[Row]])] = &[
     ("Replacing text", &[sub::FIELD_ROWS]),
     ("Access", &[access::ROWS]),
     ("Subrequests", &[subrequest::FIELD_ROWS]),
+    ("Passwords", &[auth_basic::FIELD_ROWS]),
+    ("Client addresses", &[realip::FIELD_ROWS]),
+    ("Referers", &[referer::FIELD_ROWS, referer::ROWS]),
+    ("Signed links", &[secure_link::ROWS]),
     ("Not yet", &[refused::ROWS]),
 ];
 

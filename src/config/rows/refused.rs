@@ -6,7 +6,6 @@ use super::parse_core::temp_path;
 use crate::config::table::ctx::*;
 use crate::config::table::{Row, Status, args, args_min, args_to, off_only, refused, row};
 
-const ACCESS: &str = "access rules come with a later version";
 const BACKEND_TLS: &str = "TLS to backends comes with a later version";
 const BROWSER: &str = "telling browsers apart is not supported; use a map of $http_user_agent";
 const CACHE: &str = "the response cache comes with a later version";
@@ -25,12 +24,8 @@ const MEDIA: &str = "media files are not processed";
 const MEMCACHED: &str = "memcached backends are not supported";
 const PERFTOOLS: &str = "the profiler of another allocator is not supported";
 const PERL: &str = "Perl is not supported";
-const REALIP: &str = "taking the client address from a header comes with a later version";
-const REFERER: &str =
-    "checking the Referer comes with a later version; a map of $http_referer does the same";
 const SCGI: &str =
     "SCGI backends are not supported; let the application speak HTTP and use proxy_pass";
-const SECURE_LINK: &str = "signed links come with a later version";
 const SSI: &str = "server-side includes are not supported";
 const STREAM: &str = "proxying of plain TCP and UDP comes with a later version";
 const TLS: &str = "TLS comes with a later version";
@@ -43,8 +38,6 @@ const XSLT: &str = "XSLT is not supported";
 pub(crate) const ROWS: &[Row] = &[
     refused("ancient_browser", HSL, args_min(1), BROWSER),
     refused("ancient_browser_value", HSL, args(1), BROWSER),
-    off_only("auth_basic", HSLE, ACCESS),
-    refused("auth_basic_user_file", HSLE, args(1), ACCESS),
     off_only("autoindex", HSL, LISTING),
     off_only("autoindex_exact_size", HSL, LISTING),
     refused("autoindex_format", HSL, args(1), LISTING),
@@ -228,10 +221,6 @@ pub(crate) const ROWS: &[Row] = &[
     refused("quic_host_key", HS, args(1), HTTP3),
     off_only("quic_retry", HS, HTTP3),
     off_only("random_index", L, LISTING),
-    refused("real_ip_header", HSL, args(1), REALIP),
-    off_only("real_ip_recursive", HSL, REALIP),
-    refused("referer_hash_bucket_size", SL, args(1), REFERER),
-    refused("referer_hash_max_size", SL, args(1), REFERER),
     refused("scgi_bind", HSL, args_to(1, 2), SCGI),
     refused("scgi_buffer_size", HSL, args(1), SCGI),
     off_only("scgi_buffering", HSL, SCGI),
@@ -285,10 +274,6 @@ pub(crate) const ROWS: &[Row] = &[
         "such backends do not exist yet, so nothing is written there",
         "Directory for answers that do not fit in the buffers."
     ),
-    refused("secure_link", HSL, args(1), SECURE_LINK),
-    refused("secure_link_md5", HSL, args(1), SECURE_LINK),
-    refused("secure_link_secret", HSL, args(1), SECURE_LINK),
-    refused("set_real_ip_from", HSL, args(1), REALIP),
     off_only("source_charset", HSLI, CHARSET),
     off_only("ssi", HSLI, SSI),
     off_only("ssi_ignore_recycled_buffers", HSL, SSI),
@@ -413,7 +398,6 @@ pub(crate) const ROWS: &[Row] = &[
         "such backends do not exist yet, so nothing is written there",
         "Directory for answers that do not fit in the buffers."
     ),
-    refused("valid_referers", SL, args_min(1), REFERER),
     refused("xml_entities", HSL, args(1), XSLT),
     off_only("xml_external_entities", HSL, XSLT),
     off_only("xslt_last_modified", HSL, XSLT),

@@ -4,7 +4,10 @@
 //! costs a single test. Start at [`run`].
 
 mod auth_request;
+mod basic;
+mod realip;
 mod rules;
+mod verified;
 
 use super::exchange::Exchange;
 use super::flow::Flow;
@@ -14,6 +17,8 @@ use super::pace;
 use crate::plan::access::AccessPlan;
 use crate::plan::model::{LogLevel, Satisfy};
 use crate::proto::tokens::Token;
+
+pub use verified::Verified;
 
 /// What one check says, for `satisfy` to join.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,24 +51,51 @@ async fn checks(ex: &mut Exchange, cx: Cx<'_>, plan: &AccessPlan) -> Flow {
         // As in nginx: who asked was judged before it was made.
         return Flow::Next;
     }
+    let flow = permits(ex, cx, plan).await;
+    finish(flow, ex, cx).await
+}
+
+/// Address rules, passwords, then what another location says: each is asked only if the verdicts before it left the question open.
+async fn permits(ex: &mut Exchange, cx: Cx<'_>, plan: &AccessPlan) -> Flow {
     let mut joined = Joined::new(cx.location(ex.location).settings.core.satisfy);
-    let mut flow = joined.take(rules::check(ex, cx, &plan.rules), ex);
-    // Here follow the passwords, each only if the verdicts before it left the question open.
-    if let (None, Some(plan)) = (&flow, &plan.auth_request) {
-        let verdict = Box::pin(auth_request::check(ex, cx, plan)).await;
-        flow = joined.take(verdict, ex);
+    if !plan.rules.is_empty() {
+        let verdict = rules::check(ex, cx, &plan.rules);
+        if let Some(flow) = joined.take(verdict, ex) {
+            return flow;
+        }
     }
-    match flow {
-        Some(flow) => finish(flow, ex, cx).await,
-        None => finish(joined.end(ex, cx), ex, cx).await,
+    if let Some(basic) = &plan.basic {
+        let verdict = basic::check(ex, cx, basic).await;
+        if let Some(flow) = joined.take(verdict, ex) {
+            return flow;
+        }
+    }
+    if let Some(request) = &plan.auth_request {
+        let verdict = Box::pin(auth_request::check(ex, cx, request)).await;
+        if let Some(flow) = joined.take(verdict, ex) {
+            return flow;
+        }
+    }
+    joined.end(ex, cx)
+}
+
+/// Takes a trusted peer's word for the client's address, by the settings of the server, before anything else is done.
+pub fn identify(ex: &mut Exchange, cx: Cx<'_>) {
+    if let Some(plan) = &cx.location(ex.location).access
+        && let Some(realip) = &plan.realip
+    {
+        realip::apply(ex, realip);
     }
 }
 
 /// The client's real address again, by the settings of the location; then requests before connections.
 #[expect(clippy::unused_async, reason = "limits delay requests")]
 async fn limits(ex: &mut Exchange, cx: Cx<'_>, plan: &AccessPlan) -> Flow {
-    let _ = (ex, cx, plan);
-    // Here go `realip`, `limit_req` and `limit_conn`, in this order.
+    let _ = cx;
+    if let Some(realip) = &plan.realip {
+        realip::apply(ex, realip);
+    }
+    // Here go `limit_req` and `limit_conn`, in this order.
     Flow::Next
 }
 

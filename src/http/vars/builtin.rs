@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::family::join;
 use super::upstream::{number, seconds};
-use super::{eval, upstream};
+use super::{eval, links, nested, upstream};
 use crate::base::{base64, size, time};
 use crate::http::content::files;
 use crate::http::exchange::{Exchange, RequestBody, UpstreamBody};
@@ -49,6 +49,8 @@ pub(super) fn value(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut V
         | B::ProxyProtocolPort
         | B::ProxyProtocolServerAddr
         | B::ProxyProtocolServerPort
+        | B::RealipRemoteAddr
+        | B::RealipRemotePort
         | B::RemoteAddr
         | B::RemotePort
         | B::ServerAddr
@@ -68,6 +70,12 @@ pub(super) fn value(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut V
             true
         }
         B::FastcgiPathInfo | B::FastcgiScriptName => script(builtin, ex, cx, out),
+        B::InvalidReferer => {
+            links::invalid_referer(ex, cx, out);
+            true
+        }
+        B::SecureLink => nested(ex, cx, |ex| links::secure_link(ex, cx, out)),
+        B::SecureLinkExpires => nested(ex, cx, |ex| links::expires(ex, cx, out)),
         B::UidGot => userid::got(ex, cx, out),
         B::UidSet => userid::set(ex, cx, out),
         B::ConnectionsActive
@@ -245,6 +253,8 @@ fn connection(builtin: Builtin, ex: &Exchange, cx: Cx<'_>, out: &mut Vec<u8>) ->
     let conn = &ex.conn;
     let proxied = || conn.proxy.as_ref().and_then(|facts| facts.header.addresses);
     match builtin {
+        Builtin::RealipRemoteAddr => host_address(&conn.remote, out),
+        Builtin::RealipRemotePort => port(&conn.remote, out),
         Builtin::RemoteAddr => host_address(ex.client(), out),
         Builtin::RemotePort => port(ex.client(), out),
         Builtin::ServerAddr => host_address(&conn.local, out),

@@ -6,6 +6,7 @@
 
 mod builtin;
 mod family;
+mod links;
 mod tables;
 mod upstream;
 
@@ -70,15 +71,23 @@ pub fn value(var: Var, ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool
 
 /// A variable that is made from other variables; a cycle has no value.
 fn guarded(var: Var, ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool {
+    nested(ex, cx, |ex| {
+        tables::value(var, ex, cx, out);
+        true
+    })
+}
+
+/// Evaluates inside another evaluation, which may be of the same variable.
+fn nested(ex: &mut Exchange, cx: Cx<'_>, value: impl FnOnce(&mut Exchange) -> bool) -> bool {
     if ex.vars.depth >= DEPTH_MAX {
         let text = format_args!("cycle while evaluating variable");
         log::error(ex, cx, LogLevel::Error, text);
         return false;
     }
     ex.vars.depth += 1;
-    tables::value(var, ex, cx, out);
+    let found = value(ex);
     ex.vars.depth -= 1;
-    true
+    found
 }
 
 /// Appends what was assigned to a variable, or what it stands for until then.

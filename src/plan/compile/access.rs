@@ -1,18 +1,79 @@
-//! What stands before a location's content.
+//! What stands before a location's content: client address, address rules, passwords, and what another location says.
 
 use super::{Compiler, bytes_of};
-use crate::base::cidr::Cidr;
-use crate::config::model::{AccessRule, Settings, Source, Subrequests};
-use crate::plan::access::{AccessPlan, AuthRequest, Rules};
+use crate::base::cidr::{Cidr, Cidrs};
+use crate::config::model::{
+    AccessRule, AuthBasic, RealIpHeader, Realip, Settings, Source, Subrequests, Text, TrustedPeer,
+};
+use crate::plan::access::{AccessPlan, AuthRequest, BasicPlan, RealipHeader, RealipPlan, Rules};
+use crate::plan::expr::Expr;
 
 impl Compiler<'_> {
     /// Everything that is checked before the content; none where nothing is.
     pub(super) fn access(&mut self, settings: &Settings) -> Option<Box<AccessPlan>> {
         let plan = AccessPlan {
+            realip: self.realip(&settings.realip),
             rules: rules(&settings.access.rules),
+            basic: self.basic(&settings.auth_basic),
             auth_request: self.auth_request(&settings.subrequests),
         };
         (!plan.is_empty()).then(|| Box::new(plan))
+    }
+
+    fn realip(&mut self, realip: &Realip) -> Option<RealipPlan> {
+        if realip.set_real_ip_from.is_empty() {
+            return None;
+        }
+        let mut trusted = Vec::new();
+        let mut trusts_unix = false;
+        for peer in realip.set_real_ip_from.iter() {
+            match peer {
+                TrustedPeer::Unix => trusts_unix = true,
+                TrustedPeer::Range(range) => trusted.push(*range),
+                TrustedPeer::Name(name) => match self.addresses(&name.bytes, 0) {
+                    Some(all) => trusted.extend(all.iter().map(|at| Cidr::host(at.ip()))),
+                    None => {
+                        let text =
+                            format!("host not found in set_real_ip_from \"{}\"", name.lossy());
+                        self.error(text, name.span);
+                    }
+                },
+            }
+        }
+        Some(RealipPlan {
+            trusted: Cidrs(trusted),
+            trusts_unix,
+            header: match &realip.real_ip_header {
+                RealIpHeader::ForwardedFor => RealipHeader::ForwardedFor,
+                RealIpHeader::ProxyProtocol => RealipHeader::ProxyProtocol,
+                RealIpHeader::Field(name) => RealipHeader::Field(bytes_of(name)),
+            },
+            recursive: realip.real_ip_recursive,
+        })
+    }
+
+    /// Both directives together ask for a password; one alone does nothing, as in nginx.
+    fn basic(&mut self, basic: &AuthBasic) -> Option<BasicPlan> {
+        let realm = self.expr(basic.auth_basic.as_ref()?);
+        if realm.as_literal() == Some(b"off") {
+            return None;
+        }
+        let file = self.beside_configuration(basic.auth_basic_user_file.as_ref()?);
+        Some(BasicPlan { realm, file })
+    }
+
+    /// A path that is relative to the configuration file, unless it begins with a variable.
+    fn beside_configuration(&mut self, path: &Text) -> Expr {
+        let folder = self.env.files.first().and_then(|file| file.path.parent());
+        match (folder, path.bytes.first()) {
+            (Some(folder), Some(first)) if !matches!(first, b'/' | b'$') => {
+                let mut whole = folder.as_os_str().as_encoded_bytes().to_vec();
+                whole.push(b'/');
+                whole.extend_from_slice(&path.bytes);
+                self.expr_of(&whole, path.span)
+            }
+            _ => self.expr(path),
+        }
     }
 
     fn auth_request(&mut self, settings: &Subrequests) -> Option<Box<AuthRequest>> {

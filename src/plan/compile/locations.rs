@@ -107,6 +107,8 @@ impl Compiler<'_> {
             script: Script::default(),
             limit_except: None,
             access: self.access(settings),
+            referers: self.referers(&settings.referer.valid_referers),
+            secure_link: self.secure_link(&settings.secure_link),
             content: self.content(settings, content),
             split_path_info: self.split_path_info(&settings.fastcgi),
             root: self.root(&core.root),

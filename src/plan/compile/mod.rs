@@ -7,6 +7,7 @@ mod access;
 mod edits;
 mod fastcgi;
 mod filters;
+mod links;
 mod listeners;
 mod locations;
 mod logs;
@@ -38,7 +39,7 @@ use super::{
 };
 use crate::base::ids::IdVec;
 use crate::config::diag::{Diag, Level, SourceFile, Span};
-use crate::config::model::{Http, LogLevel, Model, Text};
+use crate::config::model::{Http, LogLevel, Model, Name, Text};
 
 /// What compiling needs to know of the world.
 pub struct Env<'a> {
@@ -115,6 +116,8 @@ struct Compiler<'a> {
     formats: IdVec<FormatId, LogFormat>,
     resolvers: IdVec<ResolverId, ResolverPlan>,
     caches: edits::Caches,
+    /// Names of the server that is being compiled.
+    server_names: Vec<Name>,
     /// Patterns compiled so far.
     patterns: usize,
     /// 0 and 1 in turn, from plan to plan.
@@ -140,6 +143,7 @@ impl<'a> Compiler<'a> {
             formats: IdVec::new(),
             resolvers: IdVec::new(),
             caches: edits::Caches::default(),
+            server_names: Vec::new(),
             patterns: 0,
             bank: PLANS.fetch_add(1, Ordering::Relaxed) % 2,
         }

@@ -20,6 +20,7 @@ impl Compiler<'_> {
     }
 
     fn server(&mut self, server: &model::Server, id: ServerId) -> ServerPlan {
+        self.server_names.clone_from(&server.names);
         let level = self.level(&server.locations, id);
         let script = self.script(&server.script, &server.locations, None);
         let mut root = self.location_plan(&server.settings, &server.content, id);

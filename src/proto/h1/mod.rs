@@ -2,6 +2,6 @@
 
 pub mod body;
 pub mod encode;
-pub(super) mod line;
+mod line;
 pub mod parse;
 mod response;

@@ -4,6 +4,7 @@
 pub mod dns;
 pub mod fastcgi;
 pub mod h1;
+pub mod h2;
 pub mod head;
 pub mod host;
 pub mod proxy_protocol;

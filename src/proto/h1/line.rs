@@ -245,7 +245,11 @@ fn skip_spaces(buf: &[u8], mut at: usize) -> Option<usize> {
 
 /// Reads path, query and fragment from `start` on; returns their end.
 #[inline]
-fn target(buf: &[u8], start: usize, head: &mut RequestHead) -> Result<Option<usize>, RequestError> {
+pub(in crate::proto) fn target(
+    buf: &[u8],
+    start: usize,
+    head: &mut RequestHead,
+) -> Result<Option<usize>, RequestError> {
     let mut flags = 0;
     let mut end = start;
     let stop = loop {

@@ -2,6 +2,6 @@
 
 pub mod body;
 pub mod encode;
-mod line;
+pub(super) mod line;
 pub mod parse;
 mod response;

@@ -100,6 +100,8 @@ pub enum RequestError {
     LengthAndTransferEncoding,
     /// A coding other than exactly `chunked`.
     UnknownTransferEncoding,
+    /// HTTP/2: the head breaks a rule that HTTP/1 has no room for (RFC 9113 §8.1.1); the log's words.
+    Malformed(&'static str),
 }
 
 impl RequestError {
@@ -139,6 +141,7 @@ impl RequestError {
                 "client sent \"Content-Length\" and \"Transfer-Encoding\" headers at the same time"
             }
             Self::UnknownTransferEncoding => "client sent unknown \"Transfer-Encoding\"",
+            Self::Malformed(why) => why,
         }
     }
 }

@@ -1,0 +1,270 @@
+//! What the user says: streams, heads, bodies, and the order in which they leave.
+
+use super::super::header;
+use super::*;
+
+impl Machine {
+    /// Opens a stream of ours. `None` when the peer takes no more now, or none at all any more.
+    pub fn open(&mut self) -> Option<Key> {
+        let full = self.streams.len() >= self.peer.max_concurrent_streams as usize;
+        if self.role != Role::Client || full || self.left.is_some() || self.next > WINDOW_MAX {
+            return None;
+        }
+        let id = self.next;
+        self.next += 2;
+        Some(
+            self.streams
+                .open(id, self.peer.initial_window_size, self.config.window),
+        )
+    }
+
+    /// Whether the peer takes new streams at all: no GOAWAY came, and numbers are left.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.left.is_none() && self.next <= WINDOW_MAX && !matches!(self.reading, Reading::Dead)
+    }
+
+    /// Begins a header block: then its fields, then [`Self::end_block`].
+    pub fn begin_block(&mut self) {
+        self.writing.clear();
+        self.encoder.begin(&mut self.writing);
+    }
+
+    /// Adds `:status`.
+    pub fn put_status(&mut self, status: u16) {
+        self.encoder.status(status, &mut self.writing);
+    }
+
+    /// Adds a request's pseudo-fields.
+    pub fn put_request(&mut self, method: &[u8], scheme: &[u8], authority: &[u8], path: &[u8]) {
+        const AUTHORITY: usize = 1;
+        let method_index = if method == b"POST" { 3 } else { 2 };
+        let scheme_index = if scheme == b"https" { 7 } else { 6 };
+        self.encoder.pseudo(method_index, method, &mut self.writing);
+        self.encoder.pseudo(scheme_index, scheme, &mut self.writing);
+        if !authority.is_empty() {
+            self.encoder.pseudo(AUTHORITY, authority, &mut self.writing);
+        }
+        self.encoder.pseudo(4, path, &mut self.writing);
+    }
+
+    /// Adds a field. What only HTTP/1 may have is left out.
+    pub fn put_field(&mut self, token: Token, name: &[u8], value: &[u8]) {
+        if header::is_forbidden(token) && !(token == Token::TE && value == b"trailers") {
+            return;
+        }
+        let indexing = header::indexing(token);
+        self.encoder
+            .field(token, name, value, indexing, &mut self.writing);
+    }
+
+    /// Adds a field that must not be kept anywhere.
+    pub fn put_secret(&mut self, token: Token, name: &[u8], value: &[u8]) {
+        self.encoder
+            .field(token, name, value, Indexing::Never, &mut self.writing);
+    }
+
+    /// Queues the block. `end`: nothing follows.
+    pub fn end_block(&mut self, key: Key, end: bool) {
+        let stream = self.streams.get_mut(key);
+        if !stream.sending {
+            return;
+        }
+        let max = self.peer.max_frame_size as usize;
+        frame::put_block(stream.id, &self.writing, end, max, &mut self.control);
+        if end {
+            stream.sending = false;
+            self.streams.reap(key);
+        }
+    }
+
+    /// Queues body bytes.
+    pub fn send(&mut self, key: Key, data: &[u8]) {
+        let stream = self.streams.get_mut(key);
+        if !stream.sending || stream.ending.is_some() {
+            return;
+        }
+        stream.out.extend_from_slice(data);
+        arm(key, stream, &mut self.schedule);
+    }
+
+    /// Says that the body is over, trailers behind it.
+    pub fn finish(&mut self, key: Key, trailers: Option<&Fields>) {
+        let stream = self.streams.get_mut(key);
+        if !stream.sending || stream.ending.is_some() {
+            return;
+        }
+        let trailers = trailers.filter(|fields| !fields.is_empty());
+        stream.ending = Some(trailers.map(|fields| Box::new(fields.clone())));
+        arm(key, stream, &mut self.schedule);
+    }
+
+    /// Body bytes of a stream that wait.
+    #[must_use]
+    pub fn pending(&self, key: Key) -> usize {
+        self.streams.get(key).pending()
+    }
+
+    /// Whether a stream ended before its time.
+    #[must_use]
+    pub fn is_reset(&self, key: Key) -> bool {
+        self.streams.get(key).reset
+    }
+
+    /// Whether the peer has sent all it will on this stream.
+    #[must_use]
+    pub fn is_received(&self, key: Key) -> bool {
+        !self.streams.get(key).receiving
+    }
+
+    /// Ends a stream before its time.
+    pub fn reset(&mut self, key: Key, code: ErrorCode) {
+        let stream = self.streams.get(key);
+        if stream.is_closed() {
+            return;
+        }
+        frame::put_reset(stream.id, code, &mut self.control);
+        self.shut(key);
+    }
+
+    /// The user needs the stream no more. One that is not over on the wire is ended: NO_ERROR where the answer is
+    /// complete and only the request's body is not (§8.1), else `code`.
+    pub fn release(&mut self, key: Key, code: ErrorCode) {
+        let stream = self.streams.get_mut(key);
+        stream.released = true;
+        if stream.sending && stream.ending.is_none() {
+            self.reset(key, code);
+        } else if stream.receiving && !stream.sending {
+            self.reset(key, ErrorCode::No);
+        } else {
+            let unread = std::mem::take(&mut stream.unread);
+            self.unread -= u64::from(unread);
+            self.announce();
+        }
+        self.streams.reap(key);
+    }
+
+    /// Takes no more streams; those that are open go on.
+    pub fn leave(&mut self, code: ErrorCode) {
+        if self.leaving.is_none() {
+            self.leaving = Some(self.last);
+            frame::put_goaway(self.last, code, &mut self.control);
+        }
+    }
+
+    /// GOAWAY was sent.
+    #[must_use]
+    pub const fn is_leaving(&self) -> bool {
+        self.leaving.is_some()
+    }
+
+    /// Asks for a sign of life.
+    pub fn send_ping(&mut self, payload: [u8; 8]) {
+        frame::put_ping(&payload, false, &mut self.control);
+    }
+
+    /// Something can be sent now.
+    #[must_use]
+    pub fn wants_write(&self) -> bool {
+        !self.control.is_empty() || self.send_window > 0 && !self.schedule.is_empty()
+    }
+
+    /// Appends what is to be sent, up to about `room` bytes.
+    pub fn transmit(&mut self, out: &mut Vec<u8>, room: usize) {
+        if out.is_empty() && self.control.capacity() <= KEPT_BYTES_MAX && self.schedule.is_empty() {
+            std::mem::swap(out, &mut self.control);
+        } else {
+            out.append(&mut self.control);
+        }
+        if self.control.capacity() > KEPT_BYTES_MAX {
+            self.control = Vec::new();
+        }
+        while out.len() < room {
+            let Some((key, level)) = self.schedule.pop() else {
+                return;
+            };
+            if !self.turn(key, level, out) {
+                return;
+            }
+        }
+    }
+
+    /// One frame of a stream. False when the connection's window is used up.
+    pub(super) fn turn(&mut self, key: Key, level: usize, out: &mut Vec<u8>) -> bool {
+        let frame_max = (self.peer.max_frame_size as usize).min(TURN_BYTES);
+        let stream = self.streams.get_mut(key);
+        let window = stream.send_window.min(self.send_window).max(0) as usize;
+        let n = stream.pending().min(frame_max).min(window);
+        let last = n == stream.pending() && stream.ending.is_some();
+        if n == 0 && stream.pending() > 0 {
+            if stream.send_window <= 0 {
+                // WINDOW_UPDATE puts it back.
+                stream.scheduled = false;
+                return true;
+            }
+            self.schedule.unpop(key, level);
+            return false;
+        }
+        let trailers = if last {
+            stream.ending.take().flatten()
+        } else {
+            None
+        };
+        let end = last && trailers.is_none();
+        if n > 0 || end {
+            let flags = if end { flag::END_STREAM } else { 0 };
+            frame::put_head(n, Kind::Data, flags, stream.id, out);
+            out.extend_from_slice(&stream.out[stream.out_at..stream.out_at + n]);
+            stream.out_at += n;
+            stream.send_window -= n as i64;
+            self.send_window -= n as i64;
+        }
+        if stream.pending() > 0 {
+            let keeps = stream.prioritised && !stream.priority.incremental;
+            if keeps {
+                self.schedule.unpop(key, level);
+            } else {
+                self.schedule.push(key, stream.priority);
+            }
+            return true;
+        }
+        stream.out.clear();
+        stream.out_at = 0;
+        stream.scheduled = false;
+        self.moved.push(key);
+        if let Some(trailers) = trailers {
+            self.put_trailers(key, &trailers, out);
+        } else if end {
+            self.sent_all(key, out);
+        }
+        true
+    }
+
+    /// The stream's last frame is in `out`. A request's body that nobody reads is not waited for (§8.1).
+    pub(super) fn sent_all(&mut self, key: Key, out: &mut Vec<u8>) {
+        let stream = self.streams.get_mut(key);
+        stream.sending = false;
+        if stream.released && stream.receiving {
+            frame::put_reset(stream.id, ErrorCode::No, out);
+            self.shut(key);
+        }
+        self.streams.reap(key);
+    }
+
+    pub(super) fn put_trailers(&mut self, key: Key, trailers: &Fields, out: &mut Vec<u8>) {
+        self.begin_block();
+        for field in trailers.iter() {
+            self.put_field(field.token, field.name, field.value);
+        }
+        let stream = self.streams.get_mut(key);
+        let max = self.peer.max_frame_size as usize;
+        frame::put_block(stream.id, &self.writing, true, max, out);
+        self.sent_all(key, out);
+    }
+
+    /// Streams whose pending bytes went out or that ended since the last call. Some may be gone: ask only for those that
+    /// are still in use.
+    pub fn take_moved(&mut self, into: &mut Vec<Key>) {
+        into.append(&mut self.moved);
+    }
+}

@@ -82,6 +82,8 @@ pub struct BasicPlan {
     pub realm: Expr,
     /// Path of the user file.
     pub file: Expr,
+    /// The configuration file's folder, final slash included, which a relative path starts from.
+    pub folder: Bytes,
 }
 
 /// `allow` and `deny`, split by the kind of address as nginx does.

@@ -75,6 +75,9 @@ async fn authenticate(
     let (user, secret) = (&given[..end], &given[end + 1..]);
     let mut path = cx.local.buffers.take(128);
     vars::eval(&plan.file, ex, cx, &mut path);
+    if path.first() != Some(&b'/') {
+        path.splice(..0, plan.folder.iter().copied());
+    }
     let found = look_up(&path, user, cx).await;
     let verdict = match found {
         Ok(Some(stored)) => compare(ex, cx, user, secret, stored).await,

@@ -3,10 +3,9 @@
 use super::{Compiler, bytes_of};
 use crate::base::cidr::{Cidr, Cidrs};
 use crate::config::model::{
-    AccessRule, AuthBasic, RealIpHeader, Realip, Settings, Source, Subrequests, Text, TrustedPeer,
+    AccessRule, AuthBasic, RealIpHeader, Realip, Settings, Source, Subrequests, TrustedPeer,
 };
 use crate::plan::access::{AccessPlan, AuthRequest, BasicPlan, RealipHeader, RealipPlan, Rules};
-use crate::plan::expr::Expr;
 
 impl Compiler<'_> {
     /// Everything that is checked before the content; none where nothing is.
@@ -58,22 +57,17 @@ impl Compiler<'_> {
         if realm.as_literal() == Some(b"off") {
             return None;
         }
-        let file = self.beside_configuration(basic.auth_basic_user_file.as_ref()?);
-        Some(BasicPlan { realm, file })
-    }
-
-    /// A path that is relative to the configuration file, unless it begins with a variable.
-    fn beside_configuration(&mut self, path: &Text) -> Expr {
-        let folder = self.env.files.first().and_then(|file| file.path.parent());
-        match (folder, path.bytes.first()) {
-            (Some(folder), Some(first)) if !matches!(first, b'/' | b'$') => {
-                let mut whole = folder.as_os_str().as_encoded_bytes().to_vec();
-                whole.push(b'/');
-                whole.extend_from_slice(&path.bytes);
-                self.expr_of(&whole, path.span)
-            }
-            _ => self.expr(path),
+        let file = self.expr(basic.auth_basic_user_file.as_ref()?);
+        let mut folder = Vec::new();
+        if let Some(path) = self.env.files.first().and_then(|file| file.path.parent()) {
+            folder.extend_from_slice(path.as_os_str().as_encoded_bytes());
+            folder.push(b'/');
         }
+        Some(BasicPlan {
+            realm,
+            file,
+            folder: folder.into(),
+        })
     }
 
     fn auth_request(&mut self, settings: &Subrequests) -> Option<Box<AuthRequest>> {

@@ -1,5 +1,9 @@
-//! The hashes whose values configurations depend on: CRC-32 for `hash`, MurmurHash2 for `split_clients`.
-//! Not for tables that clients fill. Start at [`crc32`] and [`murmur2`].
+//! The hashes whose values configurations depend on: CRC-32 for `hash`, MurmurHash2 for `split_clients`; and the one
+//! that the kernel computes too, for addresses. Not for tables that clients fill. Start at [`crc32`] and [`murmur2`].
+
+use std::net::IpAddr;
+
+use super::cidr::canonical;
 
 /// CRC-32 (IEEE) of `bytes`. nginx's "short" and "long" variants differ in table size only.
 pub fn crc32(bytes: &[u8]) -> u32 {
@@ -88,9 +92,54 @@ pub fn murmur2(bytes: &[u8]) -> u32 {
     hash ^ hash >> 15
 }
 
+/// What the words of an IPv6 address are joined with.
+pub const ADDRESS_JOIN: u32 = 0x9e37_79b1;
+/// The shifts and factors that mix an address: shift, multiply, shift, multiply, shift.
+pub const ADDRESS_MIX: ([u32; 3], [u32; 2]) = ([16, 13, 16], [0x85eb_ca6b, 0xc2b2_ae35]);
+
+/// The hash of a client's address that decides which shard owns it. `net::sys::steer` is the same in the kernel's
+/// instructions, which know 32 bits and no tables; an IPv4 address mapped into IPv6 counts as IPv4, because that is
+/// what the packet has. Not keyed: who owns many addresses can choose their shard.
+pub fn address(at: IpAddr) -> u32 {
+    let joined = match canonical(at) {
+        IpAddr::V4(at) => at.to_bits(),
+        IpAddr::V6(at) => {
+            let bits = at.to_bits();
+            let words = [96, 64, 32, 0].map(|shift| (bits >> shift) as u32);
+            let join = |hash: u32, word: &u32| hash.wrapping_mul(ADDRESS_JOIN) ^ word;
+            words[1..].iter().fold(words[0], join)
+        }
+    };
+    let ([a, b, c], [first, second]) = ADDRESS_MIX;
+    let hash = (joined ^ joined >> a).wrapping_mul(first);
+    let hash = (hash ^ hash >> b).wrapping_mul(second);
+    hash ^ hash >> c
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_spread_evenly_and_forms_of_one_agree() {
+        let parse = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert_eq!(
+            address(parse("::ffff:192.0.2.1")),
+            address(parse("192.0.2.1"))
+        );
+        assert_ne!(
+            address(parse("2001:db8::1")),
+            address(parse("2001:db8:1::"))
+        );
+        for net in [0x0a00_0000u32, 0xc0a8_0100] {
+            let mut shares = [0u32; 4];
+            for n in 0..4096 {
+                let at = IpAddr::V4((net + n).into());
+                shares[(address(at) % 4) as usize] += 1;
+            }
+            assert!(shares.iter().all(|n| (900..1150).contains(n)), "{shares:?}");
+        }
+    }
 
     #[test]
     fn known_values() {

@@ -20,6 +20,7 @@ pub use super::rows::core::Core;
 pub use super::rows::fastcgi::Fastcgi;
 pub use super::rows::files::Files;
 pub use super::rows::headers::Headers;
+pub use super::rows::limits::Limits;
 pub use super::rows::log::Log;
 pub use super::rows::main::{CpuAffinity, Main};
 pub use super::rows::pass::Pass;
@@ -92,6 +93,8 @@ pub struct Http {
     pub geos: Vec<Geo>,
     /// `split_clients` blocks in file order.
     pub split_clients: Vec<SplitClients>,
+    /// `limit_req_zone` and `limit_conn_zone` lines in file order.
+    pub limit_zones: Vec<LimitZone>,
     /// `log_format` lines; the built-in `combined` is the first.
     pub log_formats: Vec<LogFormat>,
     /// `upstream` blocks in file order.
@@ -141,6 +144,8 @@ pub struct Settings {
     pub referer: Arc<Referer>,
     /// `secure_link*`.
     pub secure_link: Arc<SecureLink>,
+    /// `limit_req`, `limit_conn`.
+    pub limits: Arc<Limits>,
 }
 
 /// A `server` block.
@@ -423,6 +428,8 @@ pub struct ListenOptions {
     pub so_keepalive: SoKeepalive,
     /// `multipath`.
     pub multipath: bool,
+    /// `steer=client`: a client's address decides which shard gets its connections.
+    pub steer: bool,
 }
 
 impl Default for ListenOptions {
@@ -439,6 +446,7 @@ impl Default for ListenOptions {
             reuseport: false,
             so_keepalive: SoKeepalive::System,
             multipath: false,
+            steer: false,
         }
     }
 }
@@ -736,6 +744,39 @@ pub struct SetHeader {
     pub name: Arc<[u8]>,
     /// Field value; an empty result removes the field.
     pub value: Text,
+}
+
+/// `limit_req_zone` or `limit_conn_zone`.
+#[derive(Clone, Debug)]
+pub struct LimitZone {
+    /// Its name.
+    pub name: Arc<[u8]>,
+    /// Its size in bytes.
+    pub size: usize,
+    /// What is counted.
+    pub key: Text,
+    /// `rate=` in thousandths of a request per second; `None` counts connections.
+    pub rate: Option<u64>,
+}
+
+/// `limit_req`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitReq {
+    /// The zone's name.
+    pub zone: Arc<[u8]>,
+    /// `burst=`, requests above the rate that are not rejected.
+    pub burst: u64,
+    /// `delay=`, requests above the rate that are not delayed; `None` is `nodelay`.
+    pub delay: Option<u64>,
+}
+
+/// `limit_conn`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitConn {
+    /// The zone's name.
+    pub zone: Arc<[u8]>,
+    /// Requests in progress, at most.
+    pub max: u32,
 }
 
 /// `allow` or `deny`.

@@ -43,8 +43,6 @@ const ABSENT: &[&str] = &[
     "scgi",
     "grpc",
     "memcached",
-    "limit_conn",
-    "limit_req",
     "browser",
     "tunnel",
     "upstream_least_time",
@@ -237,8 +235,6 @@ mod tests {
         ("scgi", "scgi_pass 127.0.0.1:1;"),
         ("grpc", "grpc_pass 127.0.0.1:1;"),
         ("memcached", "memcached_pass 127.0.0.1:1;"),
-        ("limit_conn", "limit_conn z 1;"),
-        ("limit_req", "limit_req zone=z;"),
         ("browser", "ancient_browser x;"),
         ("tunnel", "tunnel_pass x;"),
         (

@@ -471,6 +471,7 @@ fn socket_options(said: &ListenOptions) -> Options {
         rcvbuf: said.rcvbuf,
         sndbuf: said.sndbuf,
         transparent: false,
+        steer: said.steer,
     }
 }
 

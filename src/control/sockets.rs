@@ -111,7 +111,7 @@ pub fn open(
         }
         if !busy {
             for (want, bound) in wanted.iter().zip(&bound) {
-                configure(want, bound, journal);
+                configure(want, bound, purpose, journal);
             }
             return Some(bound);
         }
@@ -242,7 +242,7 @@ fn is_stale(path: &Path, error: &io::Error) -> bool {
 }
 
 /// Applies the options that may change while a socket is open; what fails is told and done without.
-fn configure(want: &Wanted, bound: &Bound, journal: &Journal) {
+fn configure(want: &Wanted, bound: &Bound, purpose: Purpose, journal: &Journal) {
     let options = &want.options;
     let told = |what: &str, result: io::Result<()>| {
         if let Err(error) = result {
@@ -252,6 +252,14 @@ fn configure(want: &Wanted, bound: &Bound, journal: &Journal) {
             );
         }
     };
+    if let (Address::Tcp(_), Purpose::Serve(shards), Some(first)) =
+        (&want.address, purpose, bound.sockets.first())
+        // A socket alone has no group to be steered in.
+        && bound.sockets.len() > 1
+    {
+        let steered = listener::steer(&**first, shards, options.steer);
+        told("setsockopt(SO_ATTACH_REUSEPORT_CBPF)", steered);
+    }
     for socket in &bound.sockets {
         let socket = SockRef::from(&**socket);
         // A changed backlog takes effect by listening again.

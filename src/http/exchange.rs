@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::access;
 use super::filter::chain::Chain;
 use super::filter::range::Parts;
 use super::filter::userid;
@@ -108,6 +109,8 @@ pub struct Exchange {
     pub main_method: Method,
     /// Subrequests that nobody reads, still running.
     pub background: Option<Rc<Background>>,
+    /// What limits of requests and connections said, and what they count.
+    pub limits: access::Limited,
 }
 
 /// What the client will get: fields that are edited by filters, then a body.
@@ -452,6 +455,7 @@ impl Exchange {
             depth: 0,
             main_method: Method::Other,
             background: None,
+            limits: access::Limited::default(),
         }
     }
 
@@ -526,6 +530,7 @@ impl Exchange {
         self.depth = 0;
         self.main_method = Method::Other;
         self.background = None;
+        self.limits.clear();
         self.head.clear();
         reset_fields(&mut self.head.fields);
         let stream = std::mem::take(&mut self.stream);

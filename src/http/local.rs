@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::access::Limits;
 use super::access::Verified;
 use super::exchange::Exchange;
 use super::filter::userid::Sequence;
@@ -56,6 +57,8 @@ pub struct Local {
         reason = "an exchange is handed on as a box and must not move"
     )]
     pub subrequests: RefCell<Vec<Box<Exchange>>>,
+    /// Limits of requests and connections.
+    pub limits: Rc<Limits>,
     /// Numbers of `userid` cookies.
     pub uids: Sequence,
     /// Passwords that were found right.
@@ -78,10 +81,18 @@ impl Local {
             draining: Cell::new(false),
             rng: RefCell::new(rng),
             subrequests: RefCell::default(),
+            limits: Limits::alone(),
             uids,
             verified: Verified::default(),
             date: Cell::new((i64::MIN, [0; HTTP_DATE_LEN])),
         }
+    }
+
+    /// The same on a shard that shares its limits with others.
+    #[must_use]
+    pub fn sharing(mut self, limits: Rc<Limits>) -> Self {
+        self.limits = limits;
+        self
     }
 
     /// A random word, for balancing and `$request_id`.

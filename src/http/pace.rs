@@ -11,11 +11,15 @@ use super::local::Cx;
 use super::vars;
 use crate::base::time::Mono;
 use crate::front::{ClientFault, Stream};
+use crate::net;
 use crate::net::join::{First, race};
 use crate::net::runtime;
 
 /// Most bytes that one step lets pass, so that a fast rate does not come in bursts.
 const STEP_BYTES_MAX: u64 = 64 << 10;
+
+/// How often a client that waits and has sent more is looked at.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A rate cap on one body.
 #[derive(Clone, Copy, Debug)]
@@ -112,17 +116,47 @@ impl Pace {
 
 /// Waits, unless the client leaves first.
 pub(super) async fn wait_for(wait: Duration, client: &Stream) -> Result<(), ClientFault> {
-    let rx = &client.h1().socket().rx;
+    let Stream::H1(conn) = client else {
+        // A subrequest ends with its parent.
+        runtime::sleep(wait).await;
+        return Ok(());
+    };
+    let socket = conn.socket();
     let mut asleep = pin!(runtime::sleep(wait));
-    let mut spoken = pin!(rx.readable());
-    if let First::Right(_) = race(asleep.as_mut(), spoken.as_mut()).await {
-        if rx.is_ended() {
+    let mut spoken = pin!(socket.rx.readable());
+    if let First::Left(()) = race(asleep.as_mut(), spoken.as_mut()).await {
+        return Ok(());
+    }
+    if socket.rx.is_ended() {
+        return Err(ClientFault::Gone);
+    }
+    // It has sent more, which nobody reads now: only a look from time to time tells whether it stays.
+    let _watched = Watched::new(socket);
+    loop {
+        let mut look = pin!(runtime::sleep(LOOK));
+        if let First::Left(()) = race(asleep.as_mut(), look.as_mut()).await {
+            return Ok(());
+        }
+        if socket.peer_gone() {
             return Err(ClientFault::Gone);
         }
-        // It has sent its next request: whether it leaves after that shows when bytes go out.
-        asleep.await;
     }
-    Ok(())
+}
+
+/// A client that is looked at from time to time.
+struct Watched<'a>(&'a net::Stream);
+
+impl<'a> Watched<'a> {
+    fn new(client: &'a net::Stream) -> Self {
+        client.watch(None);
+        Self(client)
+    }
+}
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        self.0.unwatch();
+    }
 }
 
 #[cfg(test)]

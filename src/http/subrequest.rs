@@ -285,6 +285,7 @@ fn make(
     sub.internal = true;
     sub.started = cx.local.clock.mono();
     sub.vars.inherit(&parent.vars);
+    sub.limits.inherit(&parent.limits);
     // Differs from nginx: a length is not announced for a body that is not passed on.
     sub.body = match spec.with_body {
         true => share(&parent.body),

@@ -4,6 +4,7 @@
 //! Start with [`Mail`] (what is said) and [`Post`] (how it gets there). Knows no sockets: a box is woken by writing to
 //! a descriptor that its owner waits on.
 
+pub mod limit;
 mod post;
 
 use std::net::SocketAddr;
@@ -133,6 +134,8 @@ pub enum Mail {
         /// The counters.
         words: Box<[u64]>,
     },
+    /// About limits of requests and connections.
+    Limit(limit::Letter),
     /// The shard has ended.
     Ended {
         /// Who.
@@ -156,6 +159,7 @@ impl Mail {
             Self::Resolve { .. } => "resolve",
             Self::Collect { .. } => "collect",
             Self::Collected { .. } => "collected",
+            Self::Limit(_) => "limit",
             Self::Ended { .. } => "ended",
             Self::Stop => "stop",
         }

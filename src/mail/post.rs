@@ -198,19 +198,34 @@ impl<M> Outbox<M> {
 
     /// Puts a message in; it leaves with the next flush.
     pub fn post(&self, to: Target, mail: M) {
+        if !self.put(to, mail, BOX_MAX) {
+            self.refused.set(self.refused.get() + 1);
+        }
+    }
+
+    /// As [`Outbox::post`]; false, and the message is gone, when the target is too far behind.
+    pub fn offer(&self, to: Target, mail: M) -> bool {
+        self.put(to, mail, BOX_MAX)
+    }
+
+    /// As [`Outbox::post`], for what must not be lost however far the target is behind. Whoever uses it bounds how
+    /// much there can be.
+    pub fn keep(&self, to: Target, mail: M) {
+        self.put(to, mail, usize::MAX);
+    }
+
+    fn put(&self, to: Target, mail: M, most: usize) -> bool {
         let mut batches = self.batches.borrow_mut();
         match batches.get_mut(usize::from(to.0)) {
-            Some(batch) if batch.len() < BOX_MAX => batch.push_back(mail),
-            _ => {
-                self.refused.set(self.refused.get() + 1);
-                return;
-            }
+            Some(batch) if batch.len() < most => batch.push_back(mail),
+            _ => return false,
         }
         drop(batches);
         self.waiting.set(true);
         if let Some(waker) = self.flusher.borrow_mut().take() {
             waker.wake();
         }
+        true
     }
 
     /// Puts a message in for each other shard.
@@ -308,6 +323,22 @@ mod tests {
         assert!(!outbox.flush());
         let got: Vec<_> = inboxes.iter().map(taken).collect();
         assert_eq!(got, [vec![7], vec![], vec![7], vec![8]]);
+    }
+
+    #[test]
+    fn what_must_not_be_lost_waits_for_room() {
+        let (post, inboxes) = boxes(2);
+        let outbox = Outbox::new(post, Target(0));
+        for n in 0..BOX_MAX as u32 {
+            assert!(outbox.offer(Target(1), n));
+        }
+        assert!(!outbox.offer(Target(1), 0));
+        outbox.keep(Target(1), 1_000_000);
+        assert!(outbox.flush());
+        assert_eq!(taken(&inboxes[1]).len(), BOX_MAX);
+        assert!(!outbox.flush());
+        assert_eq!(taken(&inboxes[1]), [1_000_000]);
+        assert_eq!(outbox.refused(), 0);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::deadline::Deadlines;
 use super::runtime;
 use super::stream::{self, Keepalive, Stream};
 use super::sys::duplex::Duplex;
-use super::sys::option;
+use super::sys::{option, steer};
 
 /// nginx's default backlog on Linux.
 pub const BACKLOG_DEFAULT: i32 = 511;
@@ -43,6 +43,8 @@ pub struct Options {
     pub sndbuf: Option<usize>,
     /// Binds to an address that is not there yet or not ours.
     pub transparent: bool,
+    /// The client's address decides which shard gets its connections.
+    pub steer: bool,
 }
 
 impl Default for Options {
@@ -57,6 +59,7 @@ impl Default for Options {
             rcvbuf: None,
             sndbuf: None,
             transparent: false,
+            steer: false,
         }
     }
 }
@@ -123,6 +126,16 @@ pub fn tune(fd: impl AsFd, tcp: bool, options: &Options) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Makes the client's address decide which of the first `shards` sockets of an address gets its connections, in the
+/// order in which they began to listen; or lets the kernel spread them again.
+pub fn steer(fd: impl AsFd, shards: usize, by_client: bool) -> io::Result<()> {
+    if by_client && shards > 1 {
+        steer::by_client(fd, u32::try_from(shards).unwrap_or(u32::MAX))
+    } else {
+        steer::spread(fd)
+    }
 }
 
 /// A new connection.

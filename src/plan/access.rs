@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 
 use super::expr::Expr;
+use super::limits::{ConnLimits, ReqLimits};
 use super::script::SetTarget;
 use crate::base::cidr::{Cidr, Cidrs, canonical};
 
@@ -16,6 +17,10 @@ use crate::base::cidr::{Cidr, Cidrs, canonical};
 pub struct AccessPlan {
     /// `set_real_ip_from` and its kin.
     pub realip: Option<RealipPlan>,
+    /// `limit_req`.
+    pub limit_req: Option<Box<ReqLimits>>,
+    /// `limit_conn`.
+    pub limit_conn: Option<Box<ConnLimits>>,
     /// `allow` and `deny`.
     pub rules: Rules,
     /// `auth_basic`.
@@ -39,6 +44,8 @@ impl AccessPlan {
         self.realip.is_none()
             && self.rules.is_empty()
             && self.basic.is_none()
+            && self.limit_req.is_none()
+            && self.limit_conn.is_none()
             && self.auth_request.is_none()
     }
 }

@@ -10,6 +10,7 @@ pub mod compile;
 pub mod expr;
 pub mod filters;
 pub mod groups;
+pub mod limits;
 pub mod location;
 pub mod locations;
 pub mod lookup;
@@ -33,6 +34,7 @@ use crate::base::ids::IdVec;
 pub use crate::config::model;
 use crate::proto::tokens::Token;
 use groups::GroupIndex;
+use limits::{ZoneId, ZonePlan};
 use location::{LocationPlan, ServerPlan};
 use lookup::{GeoPlan, MapPlan, SplitPlan};
 use names::VirtualHosts;
@@ -118,6 +120,8 @@ pub struct Plan {
     pub family_names: Vec<FamilyName>,
     /// `resolver` lines.
     pub resolvers: IdVec<ResolverId, ResolverPlan>,
+    /// `limit_req_zone` and `limit_conn_zone` lines.
+    pub limit_zones: IdVec<ZoneId, ZonePlan>,
     /// `$hostname`.
     pub hostname: Bytes,
     /// Version text after `Server: name/`; the name differs by identity.

@@ -56,7 +56,9 @@ builtins! {
     InvalidReferer = "invalid_referer";
     IsArgs = "is_args";
     IsRequestPort = "is_request_port";
+    LimitConnStatus = "limit_conn_status";
     LimitRate = "limit_rate";
+    LimitReqStatus = "limit_req_status";
     Msec = "msec";
     NginxVersion = "nginx_version";
     Pid = "pid";
@@ -132,6 +134,7 @@ const ABSENT: &[&str] = &[
     "http3",
     "limit_conn_status",
     "limit_req_status",
+    "invalid_referer",
     "modern_browser",
     "msie",
     "quic",

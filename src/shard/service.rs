@@ -14,6 +14,7 @@ use super::{After, Begin, Event, Serve, Shard};
 use crate::front::accept::{self, Broken};
 use crate::front::h1::{Conn, Decoded, Ending, Waited};
 use crate::front::{ConnInfo, Refusal, Stream};
+use crate::http::access::Limits;
 use crate::http::exchange::Exchange;
 use crate::http::flow;
 use crate::http::local::{Generation, Local};
@@ -93,7 +94,10 @@ impl Http {
         let clock = Clock::new();
         Self {
             desk: Desk::new(scribe.clone(), Clock::new()),
-            local: Rc::new(Local::new(clock, parts.deadlines.clone(), counters, seed)),
+            local: Rc::new(
+                Local::new(clock, parts.deadlines.clone(), counters, seed)
+                    .sharing(Limits::among(parts.outbox.clone())),
+            ),
             scribe,
             generation: RefCell::new(None),
             workers: Workers::new(),
@@ -371,6 +375,14 @@ impl Http {
             plan: new.plan,
         });
         let old = service.generation.borrow_mut().replace(generation.clone());
+        let declared = [Some(&generation), old.as_ref()];
+        service.local.limits.keep_tables(|table| {
+            let mut zones = declared
+                .iter()
+                .flatten()
+                .flat_map(|g| g.plan.limit_zones.iter());
+            zones.any(|zone| zone.table.id == table)
+        });
         if service.renumber(&generation.plan) {
             // Nobody would answer the next request of those that came by an address that is gone.
             shard.deadlines.close_idle(usize::MAX, false);
@@ -429,6 +441,7 @@ async fn tick(shard: Rc<Shard<Http>>) {
         runtime::sleep(TICK).await;
         let service = &shard.service;
         service.desk.flush(clock::mono());
+        service.local.limits.sweep(clock::mono());
         if let Some(generation) = service.generation() {
             tell_health(&shard, &generation);
             if let Some(lines) = service.desk.take_dropped() {
@@ -501,6 +514,7 @@ impl Serve for Http {
         match mail {
             Mail::NewPlan(new) => Self::swap(shard, *new),
             Mail::ReopenLogs => service.desk.flush_all(),
+            Mail::Limit(letter) => service.local.limits.take(letter),
             Mail::PeerState(state) => {
                 if let Some(generation) = service.generation()
                     && generation.epoch == state.epoch
@@ -555,6 +569,7 @@ impl Serve for Http {
     }
 
     async fn end(shard: &Rc<Shard<Self>>) {
+        shard.service.local.limits.leave();
         shard.service.desk.flush_all();
     }
 }

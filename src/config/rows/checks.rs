@@ -253,8 +253,9 @@ fn groups(load: &mut Lowering<'_>, http: &Http) {
         }
     }
     let zones = load.shared.zones.iter();
-    let zones = zones.filter(|(_, (size, _))| *size == 0);
-    let mut empty: Vec<(Arc<[u8]>, Span)> = zones.map(|(n, (_, s))| (Arc::clone(n), *s)).collect();
+    let zones = zones.filter(|(_, zone)| zone.size == 0);
+    let mut empty: Vec<(Arc<[u8]>, Span)> =
+        zones.map(|(n, zone)| (Arc::clone(n), zone.span)).collect();
     empty.sort_by_key(|(_, span)| (span.file, span.start));
     for (name, span) in empty {
         let name = String::from_utf8_lossy(&name);

@@ -9,6 +9,7 @@ pub mod core;
 pub mod fastcgi;
 pub mod files;
 pub mod headers;
+pub mod limits;
 pub mod log;
 pub mod main;
 mod map;
@@ -27,6 +28,7 @@ pub mod subrequest;
 pub(crate) mod syslog;
 mod upstream;
 pub mod userid;
+mod zones;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -76,6 +78,7 @@ pub(crate) const FAMILIES: &[(&str, &[&[Row]])] = &[
     ("Client addresses", &[realip::FIELD_ROWS]),
     ("Referers", &[referer::FIELD_ROWS, referer::ROWS]),
     ("Signed links", &[secure_link::ROWS]),
+    ("Limits", &[limits::ROWS, limits::FIELD_ROWS]),
     ("Not yet", &[refused::ROWS]),
 ];
 
@@ -121,8 +124,8 @@ pub(crate) struct Shared {
     pub(crate) refused: HashSet<&'static str>,
     /// Names of groups so far.
     pub(crate) groups: HashSet<Vec<u8>>,
-    /// Zones with their size, 0 while unknown, and the first place.
-    pub(crate) zones: HashMap<Arc<[u8]>, (usize, Span)>,
+    /// Memory zones by name.
+    pub(crate) zones: HashMap<Arc<[u8]>, zones::Zone>,
     /// Literal addresses of backends, to be compared with the groups.
     pub(crate) targets: Vec<(Target, WireKind, Span)>,
     /// Where `http` sets a buffer size, by the prefix of its family.

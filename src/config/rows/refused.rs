@@ -17,7 +17,6 @@ const GEOIP: &str = "GeoIP databases are not supported; use geo";
 const GRPC: &str = "gRPC backends come with a later version";
 const HTTP2: &str = "HTTP/2 comes with a later version, together with TLS";
 const HTTP3: &str = "HTTP/3 comes with a later version";
-const LIMITS: &str = "request and connection limits come with a later version";
 const LISTING: &str = "directory listings come with a later version";
 const MAIL: &str = "mail proxying is not supported";
 const MEDIA: &str = "media files are not processed";
@@ -151,16 +150,6 @@ pub(crate) const ROWS: &[Row] = &[
     refused("image_filter_sharpen", HSL, args(1), MEDIA),
     off_only("image_filter_transparency", HSL, MEDIA),
     refused("image_filter_webp_quality", HSL, args(1), MEDIA),
-    refused("limit_conn", HSL, args(2), LIMITS),
-    off_only("limit_conn_dry_run", HSL, LIMITS),
-    refused("limit_conn_log_level", HSL, args(1), LIMITS),
-    refused("limit_conn_status", HSL, args(1), LIMITS),
-    refused("limit_conn_zone", H, args(2), LIMITS),
-    refused("limit_req", HSL, args_to(1, 3), LIMITS),
-    off_only("limit_req_dry_run", HSL, LIMITS),
-    refused("limit_req_log_level", HSL, args(1), LIMITS),
-    refused("limit_req_status", HSL, args(1), LIMITS),
-    refused("limit_req_zone", H, args(3), LIMITS),
     refused("mail", M, args(0), MAIL).data(),
     refused("memcached_bind", HSL, args_to(1, 2), MEMCACHED),
     refused("memcached_buffer_size", HSL, args(1), MEMCACHED),

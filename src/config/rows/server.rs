@@ -370,6 +370,10 @@ fn listen(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
             return;
         }
     }
+    if listen.options.steer && matches!(addrs[..], [ListenAddr::Unix(_)]) {
+        let message = "\"steer=client\" needs a TCP address: clients of unix sockets have none";
+        return load.error(message, directive.span);
+    }
     for addr in addrs {
         frame.listens.push(Listen {
             addr,
@@ -429,6 +433,12 @@ fn listen_option(options: &mut ListenOptions, option: &[u8], shown: &str) -> Res
         b"deferred" => options.deferred = true,
         b"reuseport" => options.reuseport = true,
         b"multipath" => options.multipath = true,
+        // Differs from nginx: it has no such option.
+        b"steer=" => match value {
+            b"client" => options.steer = true,
+            b"off" => options.steer = false,
+            _ => return Err(format!("invalid steer \"{shown}\"")),
+        },
         b"fastopen=" => options.fastopen = Some(number("fastopen")?),
         b"backlog=" => match number("backlog")? {
             0 => return Err(format!("invalid backlog \"{shown}\"")),

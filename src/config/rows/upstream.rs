@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::parse_core::resolver;
+use super::zones;
 use crate::config::lower::{Frame, Lowering};
 use crate::config::model::*;
 use crate::config::table::ctx::*;
@@ -242,9 +243,6 @@ fn keepalive(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) 
     }
 }
 
-/// nginx's zones have at least eight pages.
-const ZONE_BYTES_MIN: usize = 8 * 4096;
-
 fn zone(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
     let name = &directive.args[0];
     if name.bytes.is_empty() {
@@ -256,26 +254,15 @@ fn zone(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
             None => {
                 return load.error(format!("invalid zone size \"{}\"", word.lossy()), word.span);
             }
-            Some(size) if size < ZONE_BYTES_MIN => {
+            Some(size) if size < zones::ZONE_BYTES_MIN => {
                 return load.error(format!("zone \"{}\" is too small", name.lossy()), word.span);
             }
             Some(size) => size,
         },
     };
-    let known = load
-        .shared
-        .zones
-        .entry(Arc::clone(&name.bytes))
-        .or_insert((size, directive.span));
-    if size != 0 && known.0 != 0 && known.0 != size {
-        let message = format!(
-            "the size {size} of shared memory zone \"{}\" conflicts with already declared size {}",
-            name.lossy(),
-            known.0
-        );
-        return load.error(message, directive.span);
+    if !zones::claim(load, name, size, zones::Use::Upstream, directive.span) {
+        return;
     }
-    known.0 = known.0.max(size);
     if let Some(group) = &mut frame.upstream {
         group.zone = Some((Arc::clone(&name.bytes), size as u64));
     }

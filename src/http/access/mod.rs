@@ -5,16 +5,25 @@
 
 mod auth_request;
 mod basic;
+mod limit_conn;
+mod limit_req;
+mod limits;
 mod realip;
 mod rules;
 mod verified;
+pub mod zones;
+
+pub use limits::{Hold, Limits};
 
 use super::exchange::Exchange;
 use super::flow::Flow;
 use super::local::Cx;
 use super::log;
 use super::pace;
+use super::vars;
+use crate::base::hash;
 use crate::plan::access::AccessPlan;
+use crate::plan::limits::ZonePlan;
 use crate::plan::model::{LogLevel, Satisfy};
 use crate::proto::tokens::Token;
 
@@ -89,14 +98,108 @@ pub fn identify(ex: &mut Exchange, cx: Cx<'_>) {
 }
 
 /// The client's real address again, by the settings of the location; then requests before connections.
-#[expect(clippy::unused_async, reason = "limits delay requests")]
 async fn limits(ex: &mut Exchange, cx: Cx<'_>, plan: &AccessPlan) -> Flow {
-    let _ = cx;
     if let Some(realip) = &plan.realip {
         realip::apply(ex, realip);
     }
-    // Here go `limit_req` and `limit_conn`, in this order.
-    Flow::Next
+    if let Some(limits) = &plan.limit_req {
+        match limit_req::check(ex, cx, limits).await {
+            Flow::Next => {}
+            other => return other,
+        }
+    }
+    match &plan.limit_conn {
+        Some(limits) => limit_conn::check(ex, cx, limits).await,
+        None => Flow::Next,
+    }
+}
+
+/// What the limits said of a request, and what they count for it.
+#[derive(Default)]
+pub struct Limited {
+    /// `$limit_req_status`.
+    pub requests: Said,
+    /// `$limit_conn_status`.
+    pub connections: Said,
+    /// What is given back when the request is over.
+    holds: Vec<Hold>,
+    /// Storage for what is noted while limits are asked, with the zones' rates.
+    noted: Vec<(u64, Hold)>,
+}
+
+impl Limited {
+    /// A subrequest is limited only where the request that it belongs to was not.
+    ///
+    /// Differs from nginx: what limits say of a subrequest counts for it alone, and it is in progress until it is over
+    /// itself.
+    pub fn inherit(&mut self, parent: &Self) {
+        self.requests = parent.requests;
+        self.connections = parent.connections;
+    }
+
+    /// Gives back what is counted, and forgets the rest.
+    pub fn clear(&mut self) {
+        self.requests = Said::Nothing;
+        self.connections = Said::Nothing;
+        self.holds.clear();
+    }
+}
+
+/// What a kind of limit said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Said {
+    /// It was not asked, or had no key to count.
+    #[default]
+    Nothing,
+    /// It passed.
+    Passed,
+    /// It passed after a delay.
+    Delayed,
+    /// It was too much.
+    Rejected,
+    /// It would have been delayed.
+    DelayedDryRun,
+    /// It would have been too much.
+    RejectedDryRun,
+}
+
+impl Said {
+    /// The value of the variable; empty where it has none.
+    #[must_use]
+    pub fn name(self) -> &'static [u8] {
+        match self {
+            Self::Nothing => b"",
+            Self::Passed => b"PASSED",
+            Self::Delayed => b"DELAYED",
+            Self::Rejected => b"REJECTED",
+            Self::DelayedDryRun => b"DELAYED_DRY_RUN",
+            Self::RejectedDryRun => b"REJECTED_DRY_RUN",
+        }
+    }
+}
+
+/// The text for a rejection or delay that is only told.
+fn dry(dry_run: bool, text: &'static str) -> &'static str {
+    if dry_run { text } else { "" }
+}
+
+/// Appends the key of a zone. False when it is not counted: it is empty, or too long, which is told.
+fn key(zone: &ZonePlan, most: usize, ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool {
+    out.clear();
+    vars::eval(&zone.key, ex, cx, out);
+    if out.len() > most {
+        let (name, value) = (log::Text(&zone.text), log::Text(out));
+        let text =
+            format_args!("the value of the \"{name}\" key is more than {most} bytes: \"{value}\"");
+        log::error(ex, cx, LogLevel::Error, text);
+    }
+    !out.is_empty() && out.len() <= most
+}
+
+/// The hash that steers the client's connections, where a zone counts by nothing but its address.
+fn address(zone: &ZonePlan, ex: &Exchange) -> Option<u32> {
+    let at = ex.client().ip().filter(|_| zone.by_address)?;
+    Some(hash::address(at.ip()))
 }
 
 /// The verdicts so far.

@@ -76,6 +76,8 @@ pub(super) fn value(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut V
         }
         B::SecureLink => nested(ex, cx, |ex| links::secure_link(ex, cx, out)),
         B::SecureLinkExpires => nested(ex, cx, |ex| links::expires(ex, cx, out)),
+        B::LimitConnStatus => bytes(ex.limits.connections.name(), out),
+        B::LimitReqStatus => bytes(ex.limits.requests.name(), out),
         B::UidGot => userid::got(ex, cx, out),
         B::UidSet => userid::set(ex, cx, out),
         B::ConnectionsActive

@@ -16,5 +16,6 @@ pub mod heap;
 pub mod option;
 pub mod poll;
 pub mod process;
+pub mod steer;
 pub mod vector;
 pub mod zone;

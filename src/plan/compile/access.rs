@@ -12,6 +12,8 @@ impl Compiler<'_> {
     pub(super) fn access(&mut self, settings: &Settings) -> Option<Box<AccessPlan>> {
         let plan = AccessPlan {
             realip: self.realip(&settings.realip),
+            limit_req: self.req_limits(settings),
+            limit_conn: self.conn_limits(settings),
             rules: rules(&settings.access.rules),
             basic: self.basic(&settings.auth_basic),
             auth_request: self.auth_request(&settings.subrequests),

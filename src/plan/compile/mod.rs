@@ -7,6 +7,7 @@ mod access;
 mod edits;
 mod fastcgi;
 mod filters;
+mod limits;
 mod links;
 mod listeners;
 mod locations;
@@ -29,6 +30,7 @@ use bytes::Bytes;
 
 use super::expr::Expr;
 use super::groups::GroupIndex;
+use super::limits::{ZoneId, ZonePlan};
 use super::location::{LocationPlan, ServerPlan};
 use super::regex::Regex;
 use super::script::SetTarget;
@@ -67,6 +69,7 @@ pub fn compile(model: &Model, env: &Env<'_>) -> Result<Plan, Vec<Diag>> {
     let tables = compiler.tables(http);
     compiler.formats(http);
     compiler.upstreams(http);
+    compiler.limit_zones(http);
     compiler.servers(http);
     compiler.listeners(http);
     if !compiler.diags.is_empty() {
@@ -95,6 +98,7 @@ pub fn compile(model: &Model, env: &Env<'_>) -> Result<Plan, Vec<Diag>> {
         slots,
         family_names,
         resolvers: compiler.resolvers,
+        limit_zones: compiler.limit_zones,
         hostname: env.hostname.clone(),
         server_token: env.server_token.clone(),
         prefix: env.prefix.clone(),
@@ -115,6 +119,7 @@ struct Compiler<'a> {
     error_logs: Arc<[(LogId, LogLevel)]>,
     formats: IdVec<FormatId, LogFormat>,
     resolvers: IdVec<ResolverId, ResolverPlan>,
+    limit_zones: IdVec<ZoneId, ZonePlan>,
     caches: edits::Caches,
     /// Names of the server that is being compiled.
     server_names: Vec<Name>,
@@ -142,6 +147,7 @@ impl<'a> Compiler<'a> {
             error_logs: Arc::from([]),
             formats: IdVec::new(),
             resolvers: IdVec::new(),
+            limit_zones: IdVec::new(),
             caches: edits::Caches::default(),
             server_names: Vec::new(),
             patterns: 0,

@@ -31,6 +31,7 @@ const PRESENT: &[&str] = &[
     "sub",
     "realip",
     "secure_link",
+    "slice",
 ];
 
 /// Parts of nginx that `-V` says were left out, so that tools and test suites do not count on them.

@@ -11,6 +11,7 @@ use super::access;
 use super::filter::chain::Chain;
 use super::filter::range::Parts;
 use super::filter::userid;
+use super::slice::{Slices, Slicing};
 use super::subrequest::Background;
 use crate::base::buf::BufPool;
 use crate::base::time::Mono;
@@ -103,6 +104,8 @@ pub struct Exchange {
     pub client_timed_out: bool,
     /// The `userid` cookie of this client.
     pub uids: userid::Ids,
+    /// The slice that is asked for, once `$slice_range` was.
+    pub slicing: Option<Slicing>,
     /// How many requests this one is inside of: 0 for a client's own, 1 for a subrequest of it.
     pub depth: u8,
     /// The client's method, where this is a subrequest with one of its own.
@@ -186,6 +189,8 @@ pub enum Body {
     Parts(Box<Parts>),
     /// An upstream response whose head was read; the body follows on its connection.
     Origin(Lease),
+    /// Several upstream responses, one behind the other.
+    Slices(Box<Slices>),
     /// The connection becomes a tunnel after the head (101).
     Tunnel(Lease),
 }
@@ -452,6 +457,7 @@ impl Exchange {
             buffering: false,
             client_timed_out: false,
             uids: userid::Ids::default(),
+            slicing: None,
             depth: 0,
             main_method: Method::Other,
             background: None,
@@ -527,6 +533,7 @@ impl Exchange {
         self.buffering = false;
         self.client_timed_out = false;
         self.uids = userid::Ids::default();
+        self.slicing = None;
         self.depth = 0;
         self.main_method = Method::Other;
         self.background = None;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::exchange::Exchange;
 use super::local::{Cx, Generation, Local};
-use super::{access, body, content, error, filter, log, rewrite, route, subrequest, transfer};
+use super::{access, aftermath, body, content, error, filter, log, rewrite, route, transfer};
 use crate::front::Refusal;
 use crate::plan::LocationId;
 
@@ -49,8 +49,8 @@ pub async fn serve(
     } else {
         ex.close = true;
     }
-    if ex.background.is_some() {
-        Box::pin(subrequest::outlast(ex)).await;
+    if aftermath::is_due(ex, cx) {
+        Box::pin(aftermath::run(ex, cx)).await;
     }
     log::line(ex, cx);
     exchange

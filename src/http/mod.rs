@@ -2,6 +2,7 @@
 //! Start at [`flow::serve`].
 
 pub mod access;
+pub mod aftermath;
 pub mod body;
 pub mod browser;
 pub mod content;
@@ -14,6 +15,7 @@ pub mod log;
 pub mod pace;
 pub mod rewrite;
 pub mod route;
+pub mod slice;
 pub mod spool;
 pub mod subrequest;
 pub mod transfer;

@@ -121,6 +121,7 @@ pub async fn reroute(ex: &mut Exchange, cx: Cx<'_>, to: Reroute) -> Flow {
     ex.response.upstream = false;
     ex.response.no_server = false;
     ex.response.no_date = false;
+    ex.slicing = None;
     match to {
         Reroute::Uri => {
             if exhausted {

@@ -299,6 +299,7 @@ fn make(
         sub.target_unchanged = parent.target_unchanged;
         sub.internal = parent.internal;
         sub.vars.take_captures(&parent.vars);
+        sub.slicing = parent.slicing;
     } else {
         sub.head.quoted = false;
         sub.head.plus = false;

@@ -12,6 +12,7 @@ use super::content::proxy;
 use super::exchange::{Body, Exchange};
 use super::filter::range::Parts;
 use super::local::Cx;
+use super::slice::{self, Slices};
 use super::{filter, log, pace, spool, tunnel};
 use crate::base::time::HTTP_DATE_LEN;
 use crate::front::{ClientFault, HeadView};
@@ -126,6 +127,7 @@ async fn body(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), ClientFault> {
     match std::mem::take(&mut ex.response.body) {
         Body::Empty => {}
         Body::Origin(origin) => return relay(ex, cx, origin).await,
+        Body::Slices(slices) => return Box::pin(sliced(ex, cx, slices)).await,
         Body::Tunnel(origin) => {
             ex.stream.flush(within, buffers).await?;
             tunnel::run(ex, cx, origin).await;
@@ -154,6 +156,47 @@ async fn body(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), ClientFault> {
         }
     }
     end(ex, cx).await
+}
+
+/// Sends a body that comes in slices.
+async fn sliced(ex: &mut Exchange, cx: Cx<'_>, mut slices: Box<Slices>) -> Result<(), ClientFault> {
+    let within = cx.location(ex.location).settings.core.send_timeout;
+    let buffers = &cx.local.buffers;
+    if !ex.stream.wants_body() {
+        slices.end_unread(ex, cx);
+        return end(ex, cx).await;
+    }
+    let mut pace = pace::Pace::of_client(ex, cx);
+    let mut piece = buffers.take(RECV_BYTES);
+    let result = loop {
+        match slices.next(ex, cx, &mut piece).await {
+            Ok(true) => {}
+            Ok(false) => break end(ex, cx).await,
+            Err(slice::Broken::Origin(origin, fault)) => {
+                break cut(ex, cx, origin, &fault).await;
+            }
+            Err(slice::Broken::Part) => break break_off(ex, cx).await,
+        }
+        let sent = match memory(ex, cx, &piece, &mut pace).await {
+            Ok(()) => ex.stream.flush(within, buffers).await,
+            Err(fault) => Err(fault),
+        };
+        if sent.is_err() {
+            slices.abandon(ex, cx);
+            break sent;
+        }
+    };
+    buffers.give(piece);
+    result
+}
+
+/// Ends a body visibly without its end.
+async fn break_off(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), ClientFault> {
+    let within = cx.location(ex.location).settings.core.send_timeout;
+    ex.response.truncated = true;
+    ex.close = true;
+    ex.stream.set_close();
+    ex.stream.flush(within, &cx.local.buffers).await
 }
 
 /// Sends several stretches of a body, each behind its head.
@@ -297,8 +340,7 @@ async fn relay(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) -> Result<(), Clien
         client_plain: ex.stream.is_plain(),
         origin_plain: true,
         origin_unframed: origin.inbound.is_unframed(),
-        // Nothing is read ahead of a request of ours: it takes a piece when it is ready for one.
-        buffering: ex.buffering && !ex.stream.is_inner(),
+        buffering: ex.buffering,
         filtered: false,
         stored: false,
         paced: ex.limit_rate.is_some(),
@@ -319,8 +361,7 @@ async fn relay(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) -> Result<(), Clien
 
 /// A response to HEAD, or a status without a body: nothing to relay.
 async fn drain(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) -> Result<(), ClientFault> {
-    // Only a body that is already over leaves the connection usable; another one is not worth reading.
-    let _ = origin.inbound.step();
+    proxy::skim(&mut origin);
     proxy::finish(ex, cx, origin);
     end(ex, cx).await
 }

@@ -118,6 +118,7 @@ builtins! {
     UpstreamResponseLength = "upstream_response_length";
     UpstreamResponseTime = "upstream_response_time";
     UpstreamStatus = "upstream_status";
+    SliceRange = "slice_range";
     Uri = "uri";
     /// Belongs to a feature that is not in use, and so has no value: TLS, compression, limits and others.
     Absent = "";
@@ -138,7 +139,6 @@ const ABSENT: &[&str] = &[
     "modern_browser",
     "msie",
     "quic",
-    "slice_range",
     "ssl_alpn_protocol",
     "ssl_cipher",
     "ssl_ciphers",

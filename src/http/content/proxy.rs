@@ -31,7 +31,7 @@ use crate::proto::head::Method;
 use crate::proto::tokens::Token;
 use crate::upstream::connect::{Dial, acquire};
 use crate::upstream::group::{Outcome, Selection};
-use crate::upstream::origin::{Asked, Fault, Lease, Origin, Wire};
+use crate::upstream::origin::{Asked, Fault, Lease, Origin, Step, Wire};
 use crate::upstream::retry::{self, Cause, Policy, Verdict};
 use crate::upstream::trouble::{Action, Trouble};
 
@@ -84,7 +84,8 @@ enum Failure {
 
 /// Serves a request by proxying it.
 pub async fn run(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Flow {
-    ex.buffering = cx.location(ex.location).pass.buffering;
+    // Nothing is read ahead of a request of ours: it takes a piece when it is ready for one.
+    ex.buffering = cx.location(ex.location).pass.buffering && !ex.is_subrequest();
     let streamed = match streams_body(ex, cx, plan) {
         true => match preread(ex, cx).await {
             Ok(streamed) => streamed,
@@ -612,13 +613,18 @@ pub fn finish(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) {
     give_back(ex, cx, origin, now);
 }
 
-/// Ends an exchange whose body is not wanted: the connection is only kept when the body is already over.
-fn finish_unread(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) {
-    // A fault here spoils the connection, which is all that matters of it.
-    let _ = origin.inbound.step();
+/// Ends an exchange whose body is not wanted: the connection is only kept when all of the body is here already.
+pub fn finish_unread(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) {
+    skim(&mut origin);
     let status = origin.inbound.head.status;
     let now = end_attempt(ex, cx, &mut origin, status);
     give_back(ex, cx, origin, now);
+}
+
+/// Passes over what has come of a body that nobody wants. More of it is not worth reading.
+pub fn skim(origin: &mut Origin) {
+    // A fault here spoils the connection, which is all that matters of it.
+    while let Ok(Step::Data) = origin.inbound.step() {}
 }
 
 /// Lets go of an origin that did well; its connection is pooled if it can be used again.

@@ -14,6 +14,7 @@ pub mod userid;
 use super::exchange::{Body, Exchange, Response};
 use super::flow::Flow;
 use super::local::Cx;
+use super::slice;
 use crate::net::Addr;
 use crate::proto::tokens::Token;
 
@@ -30,6 +31,11 @@ pub fn head(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
         // An answer that became an error one after its filters were armed.
         ex.response.chain.clear(&cx.local.buffers);
     }
+    if ex.slicing.is_some()
+        && let Some(flow) = slice::head(ex, cx)
+    {
+        return flow;
+    }
     if !ex.is_subrequest() {
         if let Some(flow) = conditional::apply(ex, cx) {
             return flow;
@@ -37,7 +43,10 @@ pub fn head(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
         headers::apply(ex, cx);
         userid::apply(ex, cx);
     }
-    arm(ex, cx);
+    // The whole passes the filters, not its slices.
+    if !(ex.is_subrequest() && ex.slicing.is_some()) {
+        arm(ex, cx);
+    }
     let response = &mut ex.response;
     match response.status {
         204 => {

@@ -13,9 +13,10 @@ use super::super::filter::range::Parts;
 use super::super::local::Cx;
 use super::super::log::{self, Text};
 use super::super::pace::Pace;
+use super::super::slice::{self, Slices};
 use super::super::spool::{self, Filled, Spool};
 use super::super::subrequest::{self, Entry, Spec, Subrequest, Wanted};
-use super::{QUEUE_BYTES, RECV_BYTES, cut, end, room};
+use super::{QUEUE_BYTES, RECV_BYTES, break_off, cut, end, room};
 use crate::front::ClientFault;
 use crate::net::file::File;
 use crate::net::join::join2;
@@ -76,6 +77,7 @@ pub(super) async fn run(ex: &mut Exchange, cx: Cx<'_>, body: Body) -> Result<(),
             result
         }
         Body::Parts(parts) => pump.parts(*parts, ex, cx).await,
+        Body::Slices(slices) => pump.slices(slices, ex, cx).await,
         Body::Empty | Body::Tunnel(_) => pump.memory(b"", ex, cx).await,
     };
     let Pump { mut chain, out, .. } = pump;
@@ -87,15 +89,6 @@ pub(super) async fn run(ex: &mut Exchange, cx: Cx<'_>, body: Body) -> Result<(),
         Err(Stop::Client(fault)) => Err(fault),
         Err(Stop::Broken) => break_off(ex, cx).await,
     }
-}
-
-/// Ends a body visibly without its end.
-async fn break_off(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), ClientFault> {
-    let within = cx.location(ex.location).settings.core.send_timeout;
-    ex.response.truncated = true;
-    ex.close = true;
-    ex.stream.set_close();
-    ex.stream.flush(within, &cx.local.buffers).await
 }
 
 /// Logs why a filter cannot go on.
@@ -190,6 +183,33 @@ impl Pump {
             cx.local.buffers.give(bytes);
         }
         self.finish(ex, cx).await
+    }
+
+    /// A body that comes in slices.
+    async fn slices(
+        &mut self,
+        mut slices: Box<Slices>,
+        ex: &mut Exchange,
+        cx: Cx<'_>,
+    ) -> Result<(), Stop> {
+        let mut piece = cx.local.buffers.take(RECV_BYTES);
+        loop {
+            match slices.next(ex, cx, &mut piece).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    cx.local.buffers.give(piece);
+                    return self.finish(ex, cx).await;
+                }
+                Err(slice::Broken::Origin(origin, fault)) => {
+                    return self.cut(origin, &fault, ex, cx).await;
+                }
+                Err(slice::Broken::Part) => return Err(Stop::Broken),
+            }
+            if let Err(stop) = self.push(&piece, At::More, ex, cx).await {
+                slices.abandon(ex, cx);
+                return Err(stop);
+            }
+        }
     }
 
     /// An origin's body, as it comes; through a spool once a buffered answer's client lags behind.

@@ -10,6 +10,7 @@ use crate::http::content::files;
 use crate::http::exchange::{Exchange, RequestBody, UpstreamBody};
 use crate::http::filter::userid;
 use crate::http::local::Cx;
+use crate::http::slice;
 use crate::net::Addr;
 use crate::plan::expr::Expr;
 use crate::plan::location::{Content, WirePlan};
@@ -78,6 +79,7 @@ pub(super) fn value(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut V
         B::SecureLinkExpires => nested(ex, cx, |ex| links::expires(ex, cx, out)),
         B::LimitConnStatus => bytes(ex.limits.connections.name(), out),
         B::LimitReqStatus => bytes(ex.limits.requests.name(), out),
+        B::SliceRange => slice::variable(ex, cx, out),
         B::UidGot => userid::got(ex, cx, out),
         B::UidSet => userid::set(ex, cx, out),
         B::ConnectionsActive

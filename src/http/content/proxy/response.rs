@@ -129,7 +129,7 @@ fn steer(ex: &mut Exchange, head: &ResponseHead, ignored: IgnoreHeaders) {
     {
         if value.eq_ignore_ascii_case(b"no") {
             ex.buffering = false;
-        } else if value.eq_ignore_ascii_case(b"yes") {
+        } else if value.eq_ignore_ascii_case(b"yes") && !ex.is_subrequest() {
             ex.buffering = true;
         }
     }

@@ -102,6 +102,18 @@ choice! {
 }
 
 choice! {
+    /// `gzip_static` and its kin.
+    StaticMode {
+        /// Never.
+        Off = "off",
+        /// For clients that accept it.
+        On = "on",
+        /// For every client.
+        Always = "always",
+    }
+}
+
+choice! {
     /// Levels of the error log; a log takes its level and everything before it.
     LogLevel {
         /// The process cannot go on.
@@ -229,6 +241,29 @@ mask! {
         SAMESITE_LAX = 6 "samesite=lax",
         /// `SameSite=None`.
         SAMESITE_NONE = 7 "samesite=none",
+    }
+}
+mask! {
+    /// `gzip_proxied`: which answers to requests with `Via` are compressed.
+    GzipProxied {
+        /// None.
+        OFF = 0 "off",
+        /// Those whose `Expires` is past.
+        EXPIRED = 1 "expired",
+        /// Those with `Cache-Control: no-cache`.
+        NO_CACHE = 2 "no-cache",
+        /// Those with `Cache-Control: no-store`.
+        NO_STORE = 3 "no-store",
+        /// Those with `Cache-Control: private`.
+        PRIVATE = 4 "private",
+        /// Those without `Last-Modified`.
+        NO_LAST_MODIFIED = 5 "no_last_modified",
+        /// Those without `ETag`.
+        NO_ETAG = 6 "no_etag",
+        /// Those to requests with `Authorization`.
+        AUTH = 7 "auth",
+        /// All.
+        ANY = 8 "any",
     }
 }
 

@@ -16,9 +16,12 @@ pub use super::mime::MimeTypes;
 pub use super::rows::access::Access;
 pub use super::rows::addition::Addition;
 pub use super::rows::auth_basic::AuthBasic;
+pub use super::rows::brotli::Brotli;
+pub use super::rows::charset::Charset;
 pub use super::rows::core::Core;
 pub use super::rows::fastcgi::Fastcgi;
 pub use super::rows::files::Files;
+pub use super::rows::gzip::Gzip;
 pub use super::rows::headers::Headers;
 pub use super::rows::limits::Limits;
 pub use super::rows::log::Log;
@@ -32,6 +35,7 @@ pub use super::rows::secure_link::SecureLink;
 pub use super::rows::sub::{SubFilter, Substitution};
 pub use super::rows::subrequest::{AuthRequestSet, MirrorTo, Subrequests};
 pub use super::rows::userid::{Userid, UseridExpires};
+pub use super::rows::zstd::Zstd;
 
 /// A list of settings: cheap to inherit, copied only by a level that changes it.
 pub type List<T> = Arc<Vec<T>>;
@@ -95,6 +99,8 @@ pub struct Http {
     pub split_clients: Vec<SplitClients>,
     /// `limit_req_zone` and `limit_conn_zone` lines in file order.
     pub limit_zones: Vec<LimitZone>,
+    /// `charset_map` blocks in file order.
+    pub charset_maps: Vec<CharsetMap>,
     /// `log_format` lines; the built-in `combined` is the first.
     pub log_formats: Vec<LogFormat>,
     /// `upstream` blocks in file order.
@@ -146,6 +152,14 @@ pub struct Settings {
     pub secure_link: Arc<SecureLink>,
     /// `limit_req`, `limit_conn`.
     pub limits: Arc<Limits>,
+    /// `gzip*` and `gunzip*`.
+    pub gzip: Arc<Gzip>,
+    /// `brotli*`.
+    pub brotli: Arc<Brotli>,
+    /// `zstd*`.
+    pub zstd: Arc<Zstd>,
+    /// `charset` and its companions.
+    pub charset: Arc<Charset>,
 }
 
 /// A `server` block.
@@ -585,6 +599,17 @@ pub struct SplitClients {
     pub parts: Vec<(Option<u32>, Text)>,
     /// Where the block stood.
     pub pos: Span,
+}
+
+/// A `charset_map` block.
+#[derive(Clone, Debug)]
+pub struct CharsetMap {
+    /// The charset of single bytes in the first column.
+    pub from: Text,
+    /// The charset of the second column; its characters are single bytes too unless it is `utf-8`.
+    pub to: Text,
+    /// A byte, and the byte or the UTF-8 sequence that it becomes.
+    pub pairs: Vec<(u8, Vec<u8>)>,
 }
 
 /// A `log_format`.

@@ -138,6 +138,20 @@ pub(crate) fn num32(args: &mut Args<'_>) -> Parsed<u32> {
     num(args).map(|n| u32::try_from(n).unwrap_or(u32::MAX))
 }
 
+/// A number between bounds.
+pub(crate) fn num_within(args: &mut Args<'_>, least: u8, most: u8) -> Parsed<u8> {
+    u8::try_from(num(args)?)
+        .ok()
+        .filter(|n| (least..=most).contains(n))
+        .ok_or_else(|| {
+            Fault::new(format!("value must be between {least} and {most}")).hint(format!(
+                "\"{}\" was given \"{}\"",
+                args.name,
+                args.word(0).lossy()
+            ))
+        })
+}
+
 /// `COUNT SIZE`.
 pub(crate) fn buffers(args: &mut Args<'_>) -> Parsed<Buffers> {
     let count = decimal(args.bytes(0))

@@ -32,12 +32,12 @@ const PRESENT: &[&str] = &[
     "realip",
     "secure_link",
     "slice",
+    "gunzip",
+    "gzip_static",
 ];
 
 /// Parts of nginx that `-V` says were left out, so that tools and test suites do not count on them.
 const ABSENT: &[&str] = &[
-    "charset",
-    "gzip",
     "ssi",
     "autoindex",
     "uwsgi",
@@ -228,8 +228,6 @@ mod tests {
 
     /// A line of a location that each absent part would understand.
     const PROBES: &[(&str, &str)] = &[
-        ("charset", "charset utf-8;"),
-        ("gzip", "gzip on;"),
         ("ssi", "ssi on;"),
         ("autoindex", "autoindex on;"),
         ("uwsgi", "uwsgi_pass 127.0.0.1:1;"),

@@ -55,6 +55,12 @@ pub fn wants_padding(ex: &Exchange) -> bool {
         })
 }
 
+/// Whether the client is an MSIE of the versions up to 6, which lose compressed answers.
+pub fn is_msie6(ex: &Exchange) -> bool {
+    let agent = ex.head.fields.get(Token::USER_AGENT);
+    agent.is_some_and(|agent| matches!(Browser::of(agent), Browser::Msie { old: true }))
+}
+
 /// Whether `keepalive_disable` names the client. An old MSIE may wait for an answer to a POST on a kept
 /// connection, Safari may send one on a closed one.
 pub fn is_disabled(rule: KeepaliveDisable, ex: &Exchange) -> bool {

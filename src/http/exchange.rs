@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::access;
 use super::filter::chain::Chain;
+use super::filter::compress::Coded;
 use super::filter::range::Parts;
 use super::filter::userid;
 use super::slice::{Slices, Slicing};
@@ -106,6 +107,8 @@ pub struct Exchange {
     pub uids: userid::Ids,
     /// The slice that is asked for, once `$slice_range` was.
     pub slicing: Option<Slicing>,
+    /// Whether the client may be answered with gzip, once that was found out.
+    pub gzip_ok: Option<bool>,
     /// How many requests this one is inside of: 0 for a client's own, 1 for a subrequest of it.
     pub depth: u8,
     /// The client's method, where this is a subrequest with one of its own.
@@ -154,6 +157,12 @@ pub struct Response {
     pub body_bytes_sent: u64,
     /// The body was cut short: the connection is closed so that the client can see it.
     pub truncated: bool,
+    /// The answer depends on `Accept-Encoding`.
+    pub vary_encoding: bool,
+    /// `X-Accel-Charset` of an origin; empty when none.
+    pub accel_charset: Vec<u8>,
+    /// How the body was compressed, once it was.
+    pub coded: Option<Coded>,
     /// Comes from an origin: conditions of the request are the origin's business.
     pub upstream: bool,
     /// The origin's `Server` is passed on, or that it has none: ours does not take its place.
@@ -395,7 +404,14 @@ impl Response {
         let mut fields = std::mem::take(&mut self.fields);
         let mut trailers = std::mem::take(&mut self.trailers);
         let chain = std::mem::take(&mut self.chain);
-        for text in [&mut reason, &mut content_type, &mut location, &mut etag] {
+        let mut accel_charset = std::mem::take(&mut self.accel_charset);
+        for text in [
+            &mut reason,
+            &mut content_type,
+            &mut location,
+            &mut etag,
+            &mut accel_charset,
+        ] {
             reset(text);
         }
         reset_fields(&mut fields);
@@ -408,6 +424,7 @@ impl Response {
             fields,
             trailers,
             chain,
+            accel_charset,
             ..Self::default()
         };
     }
@@ -458,6 +475,7 @@ impl Exchange {
             client_timed_out: false,
             uids: userid::Ids::default(),
             slicing: None,
+            gzip_ok: None,
             depth: 0,
             main_method: Method::Other,
             background: None,
@@ -534,6 +552,7 @@ impl Exchange {
         self.client_timed_out = false;
         self.uids = userid::Ids::default();
         self.slicing = None;
+        self.gzip_ok = None;
         self.depth = 0;
         self.main_method = Method::Other;
         self.background = None;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::access::Limits;
 use super::access::Verified;
 use super::exchange::Exchange;
+use super::filter::compress::codec::Idle;
 use super::filter::userid::Sequence;
 use crate::base::buf::BufPool;
 use crate::base::rng::Rng;
@@ -59,6 +60,8 @@ pub struct Local {
     pub subrequests: RefCell<Vec<Box<Exchange>>>,
     /// Limits of requests and connections.
     pub limits: Rc<Limits>,
+    /// Idle encoders and decoders.
+    pub codecs: Rc<Idle>,
     /// Numbers of `userid` cookies.
     pub uids: Sequence,
     /// Passwords that were found right.
@@ -82,6 +85,7 @@ impl Local {
             rng: RefCell::new(rng),
             subrequests: RefCell::default(),
             limits: Limits::alone(),
+            codecs: Rc::default(),
             uids,
             verified: Verified::default(),
             date: Cell::new((i64::MIN, [0; HTTP_DATE_LEN])),

@@ -139,6 +139,8 @@ pub async fn reroute(ex: &mut Exchange, cx: Cx<'_>, to: Reroute) -> Flow {
             ex.head.has_args &= !ex.args.is_empty();
             ex.rewritten_in_place = false;
             ex.uri_is_below_alias = false;
+            ex.gzip_ok = None;
+            ex.response.vary_encoding = false;
             enter(ex, cx, cx.plan.servers[ex.server].root);
             search(ex, cx).await
         }

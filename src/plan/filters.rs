@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
+use super::charset::CharsetPlan;
 use super::expr::Expr;
+use super::regex::Regex;
 use crate::base::needles::Needles;
 use crate::config::model::MimeTypes;
 
@@ -13,6 +15,10 @@ pub struct Filters {
     pub addition: Option<Addition>,
     /// `sub_filter`.
     pub sub: Option<Sub>,
+    /// `charset` and `source_charset`.
+    pub charset: Option<CharsetPlan>,
+    /// `gzip`, `brotli`, `zstd`, `gunzip`, `gzip_static` and its kin.
+    pub coding: Option<Coding>,
 }
 
 /// `sub_filter`, one at least.
@@ -35,6 +41,22 @@ pub struct SubPair {
     pub pattern: Expr,
     /// What is put in its place.
     pub value: Expr,
+}
+
+/// What may happen to the content coding of answers; something of it does.
+pub struct Coding {
+    /// `zstd`.
+    pub zstd: bool,
+    /// `brotli`.
+    pub brotli: bool,
+    /// `gzip`.
+    pub gzip: bool,
+    /// `gunzip`.
+    pub gunzip: bool,
+    /// One of `gzip_static`, `brotli_static` and `zstd_static`.
+    pub files: bool,
+    /// `gzip_disable`: patterns of clients.
+    pub gzip_disable: Box<[Regex]>,
 }
 
 /// `add_before_body` and `add_after_body`, one of them at least.

@@ -6,6 +6,7 @@
 //! [`Plan`], then [`location::LocationPlan`]; [`compile`] builds both.
 
 pub mod access;
+pub mod charset;
 pub mod compile;
 pub mod expr;
 pub mod filters;
@@ -33,6 +34,7 @@ use crate::base::ids::IdVec;
 /// The settings types that the plan carries, for modules that may not see `config`.
 pub use crate::config::model;
 use crate::proto::tokens::Token;
+use charset::Charsets;
 use groups::GroupIndex;
 use limits::{ZoneId, ZonePlan};
 use location::{LocationPlan, ServerPlan};
@@ -128,6 +130,8 @@ pub struct Plan {
     pub server_token: ServerToken,
     /// Prefix that relative paths start from.
     pub prefix: PathBuf,
+    /// Charsets, and the tables between them.
+    pub charsets: Charsets,
 }
 
 impl Plan {

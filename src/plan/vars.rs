@@ -36,6 +36,7 @@ builtins! {
     Args = "args";
     BinaryRemoteAddr = "binary_remote_addr";
     BodyBytesSent = "body_bytes_sent";
+    BrotliRatio = "brotli_ratio";
     BytesSent = "bytes_sent";
     Connection = "connection";
     ConnectionRequests = "connection_requests";
@@ -50,6 +51,7 @@ builtins! {
     DocumentUri = "document_uri";
     FastcgiPathInfo = "fastcgi_path_info";
     FastcgiScriptName = "fastcgi_script_name";
+    GzipRatio = "gzip_ratio";
     Host = "host";
     Hostname = "hostname";
     Https = "https";
@@ -120,6 +122,7 @@ builtins! {
     UpstreamStatus = "upstream_status";
     SliceRange = "slice_range";
     Uri = "uri";
+    ZstdRatio = "zstd_ratio";
     /// Belongs to a feature that is not in use, and so has no value: TLS, compression, limits and others.
     Absent = "";
 }
@@ -130,7 +133,6 @@ const ABSENT: &[&str] = &[
     "ancient_browser",
     "date_gmt",
     "date_local",
-    "gzip_ratio",
     "http2",
     "http3",
     "modern_browser",
@@ -359,7 +361,7 @@ mod tests {
             ("HTTP_X_A", Some(Var::Named(Family::Http, 0))),
             ("arg_x_a", Some(Var::Named(Family::Arg, 1))),
             ("sent_http_upgrade", Some(Var::Named(Family::SentHttp, 2))),
-            ("gzip_ratio", Some(Var::Builtin(Builtin::Absent))),
+            ("gzip_ratio", Some(Var::Builtin(Builtin::GzipRatio))),
             ("nosuch", None),
             ("", None),
             ("1", None),

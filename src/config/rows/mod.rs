@@ -4,10 +4,13 @@
 pub mod access;
 pub mod addition;
 pub mod auth_basic;
+pub mod brotli;
+pub mod charset;
 mod checks;
 pub mod core;
 pub mod fastcgi;
 pub mod files;
+pub mod gzip;
 pub mod headers;
 pub mod limits;
 pub mod log;
@@ -29,6 +32,7 @@ pub(crate) mod syslog;
 mod upstream;
 pub mod userid;
 mod zones;
+pub mod zstd;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -79,6 +83,17 @@ pub(crate) const FAMILIES: &[(&str, &[&[Row]])] = &[
     ("Referers", &[referer::FIELD_ROWS, referer::ROWS]),
     ("Signed links", &[secure_link::ROWS]),
     ("Limits", &[limits::ROWS, limits::FIELD_ROWS]),
+    (
+        "Compression",
+        &[
+            gzip::FIELD_ROWS,
+            gzip::ROWS,
+            brotli::FIELD_ROWS,
+            zstd::FIELD_ROWS,
+            zstd::ROWS,
+        ],
+    ),
+    ("Charsets", &[charset::FIELD_ROWS, charset::ROWS]),
     ("Not yet", &[refused::ROWS]),
 ];
 

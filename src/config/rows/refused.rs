@@ -9,8 +9,6 @@ use crate::config::table::{Row, Status, args, args_min, args_to, off_only, refus
 const BACKEND_TLS: &str = "TLS to backends comes with a later version";
 const BROWSER: &str = "telling browsers apart is not supported; use a map of $http_user_agent";
 const CACHE: &str = "the response cache comes with a later version";
-const CHARSET: &str = "converting character sets is not supported";
-const COMPRESSION: &str = "compression comes with a later version";
 const DAV: &str = "WebDAV is not supported";
 const DEGRADATION: &str = "the module exists for testing only";
 const GEOIP: &str = "GeoIP databases are not supported; use geo";
@@ -41,16 +39,6 @@ pub(crate) const ROWS: &[Row] = &[
     off_only("autoindex_exact_size", HSL, LISTING),
     refused("autoindex_format", HSL, args(1), LISTING),
     off_only("autoindex_localtime", HSL, LISTING),
-    off_only("brotli", HSLI, COMPRESSION),
-    refused("brotli_buffers", HSL, args(2), COMPRESSION),
-    refused("brotli_comp_level", HSL, args(1), COMPRESSION),
-    refused("brotli_min_length", HSL, args(1), COMPRESSION),
-    off_only("brotli_static", HSL, COMPRESSION),
-    refused("brotli_types", HSL, args_min(1), COMPRESSION),
-    refused("brotli_window", HSL, args(1), COMPRESSION),
-    off_only("charset", HSLI, CHARSET),
-    refused("charset_map", H, args(2), CHARSET).data(),
-    refused("charset_types", HSL, args_min(1), CHARSET),
     off_only("create_full_put_path", HSL, DAV),
     refused("dav_access", HSL, args_to(1, 3), DAV),
     refused("dav_methods", HSL, args_min(1), DAV),
@@ -109,21 +97,6 @@ pub(crate) const ROWS: &[Row] = &[
     refused("grpc_ssl_trusted_certificate", HSL, args(1), GRPC),
     off_only("grpc_ssl_verify", HSL, GRPC),
     refused("grpc_ssl_verify_depth", HSL, args(1), GRPC),
-    off_only("gunzip", HSL, COMPRESSION),
-    refused("gunzip_buffers", HSL, args(2), COMPRESSION),
-    off_only("gzip", HSLI, COMPRESSION),
-    refused("gzip_buffers", HSL, args(2), COMPRESSION),
-    refused("gzip_comp_level", HSL, args(1), COMPRESSION),
-    refused("gzip_disable", HSL, args_min(1), COMPRESSION),
-    refused("gzip_hash", HSL, args(1), COMPRESSION),
-    refused("gzip_http_version", HSL, args(1), COMPRESSION),
-    refused("gzip_min_length", HSL, args(1), COMPRESSION),
-    off_only("gzip_no_buffer", HSL, COMPRESSION),
-    refused("gzip_proxied", HSL, args_min(1), COMPRESSION),
-    off_only("gzip_static", HSL, COMPRESSION),
-    refused("gzip_types", HSL, args_min(1), COMPRESSION),
-    off_only("gzip_vary", HSL, COMPRESSION),
-    refused("gzip_window", HSL, args(1), COMPRESSION),
     off_only("http2", HS, HTTP2),
     refused("http2_body_preread_size", HS, args(1), HTTP2),
     refused("http2_chunk_size", HSL, args(1), HTTP2),
@@ -169,12 +142,10 @@ pub(crate) const ROWS: &[Row] = &[
     refused("mp4_buffer_size", HSL, args(1), MEDIA),
     refused("mp4_max_buffer_size", HSL, args(1), MEDIA),
     off_only("mp4_start_key_frame", HSL, MEDIA),
-    off_only("override_charset", HSLI, CHARSET),
     refused("perl", LE, args(1), PERL),
     refused("perl_modules", H, args(1), PERL),
     refused("perl_require", H, args(1), PERL),
     refused("perl_set", H, args(2), PERL),
-    refused("postpone_gzipping", HSL, args(1), COMPRESSION),
     off_only("proxy_cache", HSL, CACHE),
     off_only("proxy_cache_background_update", HSL, CACHE),
     refused("proxy_cache_bypass", HSL, args_min(1), CACHE),
@@ -263,7 +234,6 @@ pub(crate) const ROWS: &[Row] = &[
         "such backends do not exist yet, so nothing is written there",
         "Directory for answers that do not fit in the buffers."
     ),
-    off_only("source_charset", HSLI, CHARSET),
     off_only("ssi", HSLI, SSI),
     off_only("ssi_ignore_recycled_buffers", HSL, SSI),
     off_only("ssi_last_modified", HSL, SSI),
@@ -394,9 +364,4 @@ pub(crate) const ROWS: &[Row] = &[
     refused("xslt_string_param", HSL, args(2), XSLT),
     refused("xslt_stylesheet", L, args_min(1), XSLT),
     refused("xslt_types", HSL, args_min(1), XSLT),
-    off_only("zstd", HSLI, COMPRESSION),
-    refused("zstd_comp_level", HSL, args(1), COMPRESSION),
-    refused("zstd_min_length", HSL, args(1), COMPRESSION),
-    off_only("zstd_static", HSL, COMPRESSION),
-    refused("zstd_types", HSL, args_min(1), COMPRESSION),
 ];

@@ -12,7 +12,7 @@ use super::super::flow::{Flow, Reroute};
 use super::super::local::Cx;
 use super::super::log::{self, Errno, Text};
 use super::super::{route, vars};
-use super::{is_absent, set_content_type};
+use super::{is_absent, precompressed, set_content_type};
 use crate::base::escape::{self, Place};
 use crate::net::file::{self, File, Stat};
 use crate::plan::expr::{Expr, Part};
@@ -161,12 +161,20 @@ pub async fn serve(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
     if !matches!(ex.method, Method::Get | Method::Head | Method::Post) {
         return Flow::Error(405);
     }
-    let path = match map(ex, cx) {
+    let mut path = match map(ex, cx) {
         Ok(path) => path,
         Err(flow) => return flow,
     };
     if path.leaves_root().await {
         return refuse(ex, cx, path);
+    }
+    let filters = cx.location(ex.location).filters.as_deref();
+    if let Some(coding) = filters.and_then(|filters| filters.coding.as_ref())
+        && coding.files
+        && let Some(flow) = precompressed::serve(coding, &mut path.bytes, ex, cx).await
+    {
+        cx.local.buffers.give(path.bytes);
+        return flow;
     }
     let opened = open(&path.bytes).await;
     let flow = match opened {
@@ -185,13 +193,13 @@ pub async fn serve(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
 }
 
 /// What the kernel would not do, in the words of the log.
-struct Fault {
-    call: &'static str,
-    error: io::Error,
+pub(super) struct Fault {
+    pub(super) call: &'static str,
+    pub(super) error: io::Error,
 }
 
 /// Opens a file and asks what it is.
-async fn open(path: &[u8]) -> Result<(File, Stat), Fault> {
+pub(super) async fn open(path: &[u8]) -> Result<(File, Stat), Fault> {
     let file = file::open(path).await.map_err(|error| Fault {
         call: "open()",
         error,
@@ -229,7 +237,7 @@ fn refuse(ex: &Exchange, cx: Cx<'_>, path: Path) -> Flow {
 }
 
 /// The answer for an open regular file.
-fn found(ex: &mut Exchange, cx: Cx<'_>, file: File, stat: &Stat) -> Flow {
+pub(super) fn found(ex: &mut Exchange, cx: Cx<'_>, file: File, stat: &Stat) -> Flow {
     let response = &mut ex.response;
     response.status = 200;
     response.reason.clear();

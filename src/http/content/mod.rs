@@ -5,6 +5,7 @@
 pub mod files;
 pub mod fixed;
 pub mod mirror;
+pub mod precompressed;
 pub mod proxy;
 pub mod status;
 

@@ -6,7 +6,7 @@
 
 use super::super::exchange::Exchange;
 use super::super::local::Cx;
-use super::{addition, sub};
+use super::{addition, charset, compress, gunzip, sub};
 use crate::base::buf::BufPool;
 
 /// What stands behind the bytes that a filter is fed.
@@ -64,19 +64,28 @@ pub struct Broken(pub String);
 /// One armed filter. The order of the variants is the order in which bytes pass them, nginx's.
 #[derive(Debug)]
 pub enum BodyFilter {
+    /// `gunzip`.
+    Gunzip(Box<gunzip::Filter>),
     /// `add_before_body`, `add_after_body`.
     Addition(addition::Filter),
     /// `sub_filter`.
     Sub(Box<sub::Filter>),
+    /// `charset`.
+    Charset(Box<charset::Filter>),
+    /// `gzip`, `brotli`, `zstd`.
+    Compress(Box<compress::Filter>),
 }
 
 impl BodyFilter {
     /// Place in the chain. Subrequests' output enters behind everything up to [`JOIN`].
     fn rank(&self) -> u8 {
         match self {
-            // gunzip 1, charset 4, ssi 5; compress 7.
+            // ssi 5.
+            Self::Gunzip(_) => 1,
             Self::Addition(_) => 2,
             Self::Sub(_) => 3,
+            Self::Charset(_) => 4,
+            Self::Compress(_) => 7,
         }
     }
 
@@ -90,16 +99,19 @@ impl BodyFilter {
         out: &mut Vec<u8>,
     ) -> Result<Fed, Broken> {
         match self {
+            Self::Gunzip(filter) => filter.feed(input, at, out),
             Self::Addition(filter) => Ok(filter.feed(input, at, out)),
             Self::Sub(filter) => Ok(filter.feed(input, at, ex, cx, out)),
+            Self::Charset(filter) => Ok(filter.feed(input, at, out)),
+            Self::Compress(filter) => filter.feed(input, at, ex, out),
         }
     }
 
     /// A subrequest's output follows: what was held back for a possible continuation goes out before it.
     fn seam(&mut self, out: &mut Vec<u8>) {
         match self {
-            Self::Addition(_) => {}
             Self::Sub(filter) => filter.seam(out),
+            Self::Gunzip(_) | Self::Addition(_) | Self::Charset(_) | Self::Compress(_) => {}
         }
     }
 
@@ -114,7 +126,7 @@ impl BodyFilter {
         let _ = (ex, cx, out);
         match self {
             Self::Addition(_) => addition::resume(&done),
-            Self::Sub(_) => Ok(()),
+            Self::Gunzip(_) | Self::Sub(_) | Self::Charset(_) | Self::Compress(_) => Ok(()),
         }
     }
 
@@ -122,7 +134,11 @@ impl BodyFilter {
     fn end(self, buffers: &BufPool) {
         let _ = buffers;
         match self {
-            Self::Addition(_) | Self::Sub(_) => {}
+            Self::Gunzip(_)
+            | Self::Addition(_)
+            | Self::Sub(_)
+            | Self::Charset(_)
+            | Self::Compress(_) => {}
         }
     }
 }

@@ -5,7 +5,10 @@
 
 pub mod addition;
 pub mod chain;
+pub mod charset;
+pub mod compress;
 pub mod conditional;
+pub mod gunzip;
 pub mod headers;
 pub mod range;
 pub mod sub;
@@ -76,13 +79,35 @@ pub fn head(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
 /// Header filters of those that change bodies, in nginx's order: gunzip, addition, sub, charset, ssi, compress, range.
 fn arm(ex: &mut Exchange, cx: Cx<'_>) {
     let Some(filters) = &cx.location(ex.location).filters else {
+        // An origin may ask for a charset where the location has none.
+        if !ex.response.accel_charset.is_empty() {
+            charset::arm(None, ex, cx);
+        }
         return;
     };
+    if let Some(plan) = &filters.coding
+        && plan.gunzip
+    {
+        gunzip::arm(plan, ex, cx);
+    }
     if let Some(plan) = &filters.addition {
         addition::arm(plan, ex);
     }
     if let Some(plan) = &filters.sub {
         sub::arm(plan, ex, cx);
+    }
+    if filters.charset.is_some() || !ex.response.accel_charset.is_empty() {
+        charset::arm(filters.charset.as_ref(), ex, cx);
+    }
+    if let Some(plan) = &filters.coding {
+        if !ex.is_subrequest() {
+            compress::arm(plan, ex, cx);
+        }
+        if ex.response.vary_encoding && cx.location(ex.location).settings.gzip.gzip_vary {
+            ex.response
+                .fields
+                .push_token(Token::VARY, b"Accept-Encoding");
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use super::{eval, links, nested, upstream};
 use crate::base::{base64, size, time};
 use crate::http::content::files;
 use crate::http::exchange::{Exchange, RequestBody, UpstreamBody};
+use crate::http::filter::compress::codec::Kind;
 use crate::http::filter::userid;
 use crate::http::local::Cx;
 use crate::http::slice;
@@ -80,6 +81,7 @@ pub(super) fn value(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut V
         B::LimitConnStatus => bytes(ex.limits.connections.name(), out),
         B::LimitReqStatus => bytes(ex.limits.requests.name(), out),
         B::SliceRange => slice::variable(ex, cx, out),
+        B::BrotliRatio | B::GzipRatio | B::ZstdRatio => ratio(builtin, ex, out),
         B::UidGot => userid::got(ex, cx, out),
         B::UidSet => userid::set(ex, cx, out),
         B::ConnectionsActive
@@ -110,6 +112,30 @@ pub(super) fn value(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut V
         | B::UpstreamResponseTime
         | B::UpstreamStatus => upstream::value(builtin, ex, out),
     }
+}
+
+/// How many times shorter compression made the body, to two places.
+fn ratio(builtin: Builtin, ex: &Exchange, out: &mut Vec<u8>) -> bool {
+    let Some(coded) = ex.response.coded else {
+        return false;
+    };
+    let asked = match coded.kind {
+        Kind::Gzip(..) => Builtin::GzipRatio,
+        Kind::Brotli(..) => Builtin::BrotliRatio,
+        Kind::Zstd(_) => Builtin::ZstdRatio,
+    };
+    if asked != builtin || coded.given == 0 {
+        return false;
+    }
+    // A last digit of five and more rounds up.
+    let hundredths = (coded.taken * 1000 / coded.given + 5) / 10;
+    number(hundredths / 100, out);
+    out.push(b'.');
+    out.extend([
+        b'0' + (hundredths / 10 % 10) as u8,
+        b'0' + (hundredths % 10) as u8,
+    ]);
+    true
 }
 
 /// Appends bytes; false when there are none.

@@ -13,10 +13,17 @@ impl Compiler<'_> {
     pub(super) fn filters(&mut self, settings: &Settings) -> Option<Box<Filters>> {
         let addition = addition(settings);
         let sub = self.substitutions(&settings.sub);
-        if addition.is_none() && sub.is_none() {
+        let charset = self.charset(settings);
+        let coding = self.coding(settings);
+        if addition.is_none() && sub.is_none() && charset.is_none() && coding.is_none() {
             return None;
         }
-        Some(Box::new(Filters { addition, sub }))
+        Some(Box::new(Filters {
+            addition,
+            sub,
+            charset,
+            coding,
+        }))
     }
 
     fn substitutions(&mut self, family: &SubFilter) -> Option<Sub> {

@@ -4,6 +4,7 @@
 //! tells all of them at once. Start at [`compile`].
 
 mod access;
+mod coding;
 mod edits;
 mod fastcgi;
 mod filters;
@@ -28,6 +29,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
+use super::charset::Charsets;
 use super::expr::Expr;
 use super::groups::GroupIndex;
 use super::limits::{ZoneId, ZonePlan};
@@ -68,6 +70,7 @@ pub fn compile(model: &Model, env: &Env<'_>) -> Result<Plan, Vec<Diag>> {
     compiler.define_names(http);
     let tables = compiler.tables(http);
     compiler.formats(http);
+    compiler.charset_maps(http);
     compiler.upstreams(http);
     compiler.limit_zones(http);
     compiler.servers(http);
@@ -102,6 +105,7 @@ pub fn compile(model: &Model, env: &Env<'_>) -> Result<Plan, Vec<Diag>> {
         hostname: env.hostname.clone(),
         server_token: env.server_token.clone(),
         prefix: env.prefix.clone(),
+        charsets: compiler.charsets,
     })
 }
 
@@ -123,6 +127,7 @@ struct Compiler<'a> {
     caches: edits::Caches,
     /// Names of the server that is being compiled.
     server_names: Vec<Name>,
+    charsets: Charsets,
     /// Patterns compiled so far.
     patterns: usize,
     /// 0 and 1 in turn, from plan to plan.
@@ -150,6 +155,7 @@ impl<'a> Compiler<'a> {
             limit_zones: IdVec::new(),
             caches: edits::Caches::default(),
             server_names: Vec::new(),
+            charsets: Charsets::default(),
             patterns: 0,
             bank: PLANS.fetch_add(1, Ordering::Relaxed) % 2,
         }

@@ -122,7 +122,7 @@ fn take_field(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan, field: FieldRef<'
     }
 }
 
-/// `X-Accel-Buffering` and `X-Accel-Limit-Rate`.
+/// `X-Accel-Buffering`, `X-Accel-Charset` and `X-Accel-Limit-Rate`.
 fn steer(ex: &mut Exchange, head: &ResponseHead, ignored: IgnoreHeaders) {
     if !ignored.has(IgnoreHeaders::X_ACCEL_BUFFERING)
         && let Some(value) = head.fields.get(Token::X_ACCEL_BUFFERING)
@@ -132,6 +132,12 @@ fn steer(ex: &mut Exchange, head: &ResponseHead, ignored: IgnoreHeaders) {
         } else if value.eq_ignore_ascii_case(b"yes") && !ex.is_subrequest() {
             ex.buffering = true;
         }
+    }
+    if !ignored.has(IgnoreHeaders::X_ACCEL_CHARSET)
+        && let Some(value) = head.fields.get(Token::X_ACCEL_CHARSET)
+    {
+        ex.response.accel_charset.clear();
+        ex.response.accel_charset.extend_from_slice(value);
     }
     if !ignored.has(IgnoreHeaders::X_ACCEL_LIMIT_RATE)
         && let Some(value) = head.fields.get(Token::X_ACCEL_LIMIT_RATE)

@@ -1,6 +1,7 @@
 //! End-to-end tests: real configurations, real sockets, assertions on the bytes at the client and at the origin.
 //! One file for each family of directives.
 
+mod access;
 mod body;
 mod body_filters;
 mod buffering;
@@ -17,6 +18,7 @@ mod process;
 mod promises;
 mod proxy_pass;
 mod ranges;
+mod realip;
 mod resolver;
 mod rest;
 mod rewrite;

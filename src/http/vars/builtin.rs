@@ -383,9 +383,11 @@ fn address(ip: IpAddr, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the port of a socket that has one.
+/// Appends the port of a socket that has one; an address that a field named often comes without.
 fn port(addr: &Addr, out: &mut Vec<u8>) {
-    if let Addr::Ip(at) = addr {
+    if let Addr::Ip(at) = addr
+        && at.port() != 0
+    {
         number(at.port().into(), out);
     }
 }

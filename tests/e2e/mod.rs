@@ -12,6 +12,7 @@ mod errors;
 mod files;
 mod framing;
 mod headers;
+mod limits;
 mod log;
 mod peer;
 mod process;

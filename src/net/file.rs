@@ -3,7 +3,7 @@
 //!
 //! Start with [`open`]; [`send`] is the way to a plaintext socket that copies nothing.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use super::runtime;
 use super::stream::SendHalf;
-use super::sys::disk::Disk;
+use super::sys::disk::{self, Disk};
 
 /// Sent at most in one call, so that a fast peer does not keep its shard busy; nginx's `sendfile_max_chunk`.
 const CHUNK: usize = 2 << 20;
@@ -31,8 +31,9 @@ const SPARE_BYTES_MAX: u64 = 1 << 20;
 
 /// An open file. Closes when dropped.
 pub struct File {
-    /// Always there but while it is being dropped.
-    disk: Option<Disk>,
+    place: Place,
+    /// For reads that have to wait: a second descriptor, which the ring knows.
+    waiting: OnceCell<Disk>,
     /// The folder of an unnamed temporary file, which may be used again.
     folder: Option<Box<[u8]>>,
     /// Where the furthest write ended.
@@ -41,6 +42,16 @@ pub struct File {
     pending: Cell<u32>,
     /// Somebody else has it too.
     shared: Cell<bool>,
+}
+
+/// Who holds a descriptor.
+enum Place {
+    /// We: it is read at once where the kernel has the bytes, which most files need once.
+    Plain(OwnedFd),
+    /// The ring, which writes it too.
+    Ring(Disk),
+    /// Nobody: it was kept for the next one.
+    Kept,
 }
 
 /// An empty, unnamed file and the folder that it is in.
@@ -53,7 +64,10 @@ thread_local! {
 
 impl Drop for File {
     fn drop(&mut self) {
-        let (Some(disk), Some(folder)) = (self.disk.take(), self.folder.take()) else {
+        let Some(folder) = self.folder.take() else {
+            return;
+        };
+        let Place::Ring(disk) = std::mem::replace(&mut self.place, Place::Kept) else {
             return;
         };
         if self.shared.get() || self.pending.get() > 0 || self.written.get() > SPARE_BYTES_MAX {
@@ -118,7 +132,7 @@ const READ: OFlags = OFlags::RDONLY
 /// Opens for reading. Never waits on a FIFO.
 pub async fn open(path: &[u8]) -> io::Result<File> {
     match cached(path, READ) {
-        Ok(fd) => File::from_fd(fd),
+        Ok(fd) => Ok(File::plain(fd)),
         Err(Errno::AGAIN | Errno::NOSYS | Errno::PERM | Errno::INVAL) => {
             open_slow(path, READ).await
         }
@@ -153,7 +167,7 @@ fn cached(path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
 
 async fn open_slow(path: &[u8], flags: OFlags) -> io::Result<File> {
     if !runtime::on_ring() {
-        return File::from_fd(rustix::fs::open(path, flags, Mode::empty())?);
+        return Ok(File::plain(rustix::fs::open(path, flags, Mode::empty())?));
     }
     use std::os::unix::fs::OpenOptionsExt;
     let mut options = monoio::fs::OpenOptions::new();
@@ -244,8 +258,17 @@ fn named_then_removed(folder: &[u8]) -> io::Result<File> {
 
 impl File {
     fn over(disk: Disk) -> Self {
+        Self::at(Place::Ring(disk))
+    }
+
+    fn plain(fd: OwnedFd) -> Self {
+        Self::at(Place::Plain(fd))
+    }
+
+    fn at(place: Place) -> Self {
         Self {
-            disk: Some(disk),
+            place,
+            waiting: OnceCell::new(),
             folder: None,
             written: Cell::new(0),
             pending: Cell::new(0),
@@ -253,8 +276,18 @@ impl File {
         }
     }
 
-    fn disk(&self) -> &Disk {
-        self.disk.as_ref().expect("invariant: only a drop takes it")
+    /// The file as the ring knows it.
+    fn disk(&self) -> io::Result<&Disk> {
+        let fd = match &self.place {
+            Place::Ring(disk) => return Ok(disk),
+            Place::Plain(fd) => fd,
+            Place::Kept => unreachable!("invariant: only a drop takes it"),
+        };
+        if let Some(disk) = self.waiting.get() {
+            return Ok(disk);
+        }
+        let disk = Disk::new(fd.try_clone()?)?;
+        Ok(self.waiting.get_or_init(|| disk))
     }
 
     fn begin(&self) {
@@ -265,22 +298,29 @@ impl File {
         self.pending.set(self.pending.get() - 1);
     }
 
-    /// Takes an open file over.
+    /// Takes an open file over, to be read and written through the ring.
     pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
-        Ok(Self::over(Disk(monoio::fs::File::from_std(
-            std::fs::File::from(fd),
-        )?)))
+        Ok(Self::over(Disk::new(fd)?))
     }
 
     /// The same file once more, for somebody who reads it at the same time. It will not be used again for anything else.
     pub fn share(&self) -> io::Result<Self> {
         self.shared.set(true);
-        Self::from_fd(self.as_fd().try_clone_to_owned()?)
+        Ok(Self::plain(self.as_fd().try_clone_to_owned()?))
     }
 
     /// What is known of it.
     pub fn stat(&self) -> io::Result<Stat> {
         Ok(Stat::of(&rustix::fs::fstat(self.as_fd())?))
+    }
+
+    /// Appends what is at `offset` and in the kernel's memory to the buffer's spare room, at most `max` bytes. `None`
+    /// when a disk would have to be asked.
+    pub fn read_now(&self, buf: &mut Vec<u8>, offset: u64, max: usize) -> Option<usize> {
+        match &self.place {
+            Place::Plain(fd) => disk::read_now(fd.as_fd(), buf, offset, max).ok(),
+            Place::Ring(_) | Place::Kept => None,
+        }
     }
 
     /// Appends what is at `offset` to the buffer's spare room, at most `max` bytes; `Ok(0)` at the file's end.
@@ -293,10 +333,17 @@ impl File {
         if buf.capacity() == buf.len() {
             buf.reserve(max.min(CHUNK));
         }
+        if let Some(n) = self.read_now(&mut buf, offset, max) {
+            return (Ok(n), buf);
+        }
+        let disk = match self.disk() {
+            Ok(disk) => disk,
+            Err(error) => return (Err(error), buf),
+        };
         let begin = buf.len();
         let end = buf.capacity().min(begin.saturating_add(max));
         self.begin();
-        let reading = self.disk().0.read_at(buf.slice_mut(begin..end), offset);
+        let reading = disk.0.read_at(buf.slice_mut(begin..end), offset);
         let (result, slice) = reading.await;
         self.end();
         (result, slice.into_inner())
@@ -306,8 +353,12 @@ impl File {
     pub async fn write_all_at(&self, buf: Vec<u8>, offset: u64) -> (io::Result<()>, Vec<u8>) {
         self.written
             .set(self.written.get().max(offset + buf.len() as u64));
+        let disk = match self.disk() {
+            Ok(disk) => disk,
+            Err(error) => return (Err(error), buf),
+        };
         self.begin();
-        let out = self.disk().0.write_all_at(buf, offset).await;
+        let out = disk.0.write_all_at(buf, offset).await;
         self.end();
         out
     }
@@ -315,7 +366,11 @@ impl File {
 
 impl AsFd for File {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.disk().as_fd()
+        match &self.place {
+            Place::Plain(fd) => fd.as_fd(),
+            Place::Ring(disk) => disk.as_fd(),
+            Place::Kept => unreachable!("invariant: only a drop takes it"),
+        }
     }
 }
 

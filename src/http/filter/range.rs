@@ -99,7 +99,11 @@ enum Asked {
 /// Narrows a 200 to the ranges that the request asks for, or says that it could; an error flow when there are none.
 pub fn apply(ex: &mut Exchange, cx: Cx<'_>) -> Option<Flow> {
     let response = &ex.response;
-    if !response.allow_ranges || response.status != 200 || ex.head.version < Version::Http10 {
+    if !response.allow_ranges
+        || response.status != 200
+        || ex.head.version < Version::Http10
+        || ex.is_subrequest()
+    {
         return None;
     }
     let total = response.content_length?;

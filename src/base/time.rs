@@ -225,6 +225,11 @@ impl Civil {
         Self::of(secs.saturating_add(i64::from(offset) * 60))
     }
 
+    /// `Jan` to `Dec`.
+    pub fn month_name(&self) -> &'static [u8; 3] {
+        MONTHS[self.month - 1]
+    }
+
     fn put_clock(&self, out: &mut [u8]) {
         put2(&mut out[..2], self.hour);
         put2(&mut out[3..5], self.minute);

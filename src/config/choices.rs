@@ -48,6 +48,32 @@ choice! {
     }
 }
 choice! {
+    /// `autoindex_format`.
+    ListingFormat {
+        /// A page.
+        Html = "html",
+        /// A JSON array.
+        Json = "json",
+        /// The same as the argument of a call, where the request names a function.
+        Jsonp = "jsonp",
+        /// XML.
+        Xml = "xml",
+    }
+}
+choice! {
+    /// Which symbolic links `disable_symlinks` refuses.
+    #[derive(Default)]
+    Symlinks {
+        /// None.
+        #[default]
+        Off = "off",
+        /// Every one.
+        On = "on",
+        /// Those whose owner is another than that of what they lead to.
+        IfNotOwner = "if_not_owner",
+    }
+}
+choice! {
     /// `satisfy`.
     Satisfy {
         /// Every access check must allow.

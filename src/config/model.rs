@@ -20,7 +20,7 @@ pub use super::rows::brotli::Brotli;
 pub use super::rows::charset::Charset;
 pub use super::rows::core::Core;
 pub use super::rows::fastcgi::Fastcgi;
-pub use super::rows::files::Files;
+pub use super::rows::files::{DisableSymlinks, Files, OpenFileCache};
 pub use super::rows::gzip::Gzip;
 pub use super::rows::headers::Headers;
 pub use super::rows::limits::Limits;

@@ -39,7 +39,6 @@ const PRESENT: &[&str] = &[
 /// Parts of nginx that `-V` says were left out, so that tools and test suites do not count on them.
 const ABSENT: &[&str] = &[
     "ssi",
-    "autoindex",
     "uwsgi",
     "scgi",
     "grpc",
@@ -229,7 +228,6 @@ mod tests {
     /// A line of a location that each absent part would understand.
     const PROBES: &[(&str, &str)] = &[
         ("ssi", "ssi on;"),
-        ("autoindex", "autoindex on;"),
         ("uwsgi", "uwsgi_pass 127.0.0.1:1;"),
         ("scgi", "scgi_pass 127.0.0.1:1;"),
         ("grpc", "grpc_pass 127.0.0.1:1;"),

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::access;
+use super::content::files::opening::Held;
 use super::filter::chain::Chain;
 use super::filter::compress::Coded;
 use super::filter::range::Parts;
@@ -188,7 +189,7 @@ pub enum Body {
     /// A regular file, opened; the range to send.
     File {
         /// The open file.
-        file: File,
+        file: Held,
         /// First byte.
         offset: u64,
         /// Bytes to send.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::access::Limits;
 use super::access::Verified;
+use super::content::files::kept::OpenFiles;
 use super::exchange::Exchange;
 use super::filter::compress::codec::Idle;
 use super::filter::userid::Sequence;
@@ -35,6 +36,8 @@ pub struct Generation {
     pub resolvers: Resolvers,
     /// Log sinks, by the plan's ids.
     pub logs: Logs,
+    /// What `open_file_cache` keeps.
+    pub open_files: OpenFiles,
     /// Number of the epoch.
     pub epoch: u64,
 }

@@ -4,13 +4,13 @@
 //! [`run`] asks the kernel. Escaping follows nginx to the letter: captures of a URI that came escaped are
 //! escaped again where they become arguments or a redirect.
 
+use super::content::files::opening;
 use super::exchange::Exchange;
 use super::flow::{Flow, Reroute};
 use super::local::Cx;
 use super::log::Text;
 use super::{content, log, vars};
 use crate::base::escape::{self, Unescape};
-use crate::net::file;
 use crate::plan::expr::Part;
 use crate::plan::model::LogLevel;
 use crate::plan::script::{AfterRewrite, Condition, FileTest, Op, Return, Rewrite, Script};
@@ -52,22 +52,19 @@ async fn run(script: &Script, ex: &mut Exchange, cx: Cx<'_>) -> Flow {
 }
 
 /// A file test. Whatever goes wrong means no; what is not simply absent is logged.
-async fn ask(test: FileTest, path: &[u8], ex: &Exchange, cx: Cx<'_>) -> bool {
-    match file::stat(path).await {
+async fn ask(test: FileTest, path: &[u8], ex: &mut Exchange, cx: Cx<'_>) -> bool {
+    match opening::stat(path, ex, cx).await {
         Ok(stat) => match test {
             FileTest::File => stat.is_file(),
             FileTest::Directory => stat.is_dir(),
             FileTest::Exists => true,
             FileTest::Executable => stat.is_executable(),
         },
-        Err(error) => {
-            if !content::is_absent(&error) {
-                log::error(
-                    ex,
-                    cx,
-                    LogLevel::Crit,
-                    format_args!("stat() \"{}\" failed ({})", Text(path), log::Errno(&error)),
-                );
+        Err(fault) => {
+            if !content::is_absent(&fault.error) {
+                let (call, error) = (fault.call, log::Errno(&fault.error));
+                let text = format_args!("{call} \"{}\" failed ({error})", Text(path));
+                log::error(ex, cx, LogLevel::Crit, text);
             }
             false
         }

@@ -12,12 +12,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use monoio::buf::IoBufMut;
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::runtime;
 use super::stream::SendHalf;
 use super::sys::disk::{self, Disk};
+use super::{offload, runtime};
 
 /// Sent at most in one call, so that a fast peer does not keep its shard busy; nginx's `sendfile_max_chunk`.
 const CHUNK: usize = 2 << 20;
@@ -158,6 +158,146 @@ pub async fn lstat(path: &[u8]) -> io::Result<Stat> {
     let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = open_slow(path, flags).await?;
     Ok(Stat::of(&rustix::fs::fstat(file.as_fd())?))
+}
+
+/// What to do about symbolic links in a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// Follow them.
+    Follow,
+    /// Refuse them behind the first `from` bytes of the path, which end before a slash.
+    Refuse {
+        /// How much of the path may lead through links.
+        from: usize,
+    },
+    /// The same, but a link of the same owner as what it leads to is followed.
+    SameOwner {
+        /// How much of the path may lead through any link.
+        from: usize,
+    },
+}
+
+/// Why a file could not be opened.
+#[derive(Debug)]
+pub struct Blocked {
+    /// The call that failed, as logs name it.
+    pub call: &'static str,
+    /// Its error.
+    pub error: io::Error,
+}
+
+/// Whether a path ended in a link that is refused, or in too many.
+#[must_use]
+pub fn is_link_fault(error: &io::Error) -> bool {
+    let number = error.raw_os_error();
+    number == Some(Errno::LOOP.raw_os_error()) || number == Some(Errno::MLINK.raw_os_error())
+}
+
+/// Opens an absolute path for reading, with links as told.
+pub async fn open_strictly(path: &[u8], links: Links) -> Result<File, Blocked> {
+    let (from, same_owner) = match links {
+        Links::Follow => {
+            return open(path).await.map_err(|error| Blocked {
+                call: "open()",
+                error,
+            });
+        }
+        Links::Refuse { from } => (from, false),
+        Links::SameOwner { from } => (from, true),
+    };
+    let walked = match walk(path, from, same_owner, ResolveFlags::CACHED) {
+        Err((_, Errno::AGAIN | Errno::NOSYS | Errno::PERM | Errno::INVAL)) => {
+            let path = path.to_vec();
+            let slow = move || walk(&path, from, same_owner, ResolveFlags::empty());
+            offload::run(slow).await.map_err(|error| Blocked {
+                call: "openat()",
+                error,
+            })?
+        }
+        other => other,
+    };
+    match walked {
+        Ok(fd) => Ok(File::plain(fd)),
+        Err((call, error)) => Err(Blocked {
+            call,
+            error: error.into(),
+        }),
+    }
+}
+
+/// Opens a path name by name.
+fn walk(
+    path: &[u8],
+    from: usize,
+    same_owner: bool,
+    resolve: ResolveFlags,
+) -> Result<OwnedFd, (&'static str, Errno)> {
+    let search = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let named = |errno| ("openat()", errno);
+    let at = |fd: &OwnedFd, name: &[u8], flags: OFlags| {
+        if same_owner {
+            open_owned(fd, name, flags, resolve)
+        } else {
+            openat(fd.as_fd(), name, flags | OFlags::NOFOLLOW, resolve)
+        }
+    };
+    let (mut folder, mut rest) = match from {
+        0 => (
+            openat(CWD, b"/", search, resolve).map_err(named)?,
+            path.strip_prefix(b"/").unwrap_or(path),
+        ),
+        _ => (
+            openat(CWD, &path[..from], search, resolve).map_err(|errno| ("open()", errno))?,
+            &path[from + 1..],
+        ),
+    };
+    if !same_owner && !resolve.is_empty() && !rest.is_empty() {
+        // All of it in one call; where that finds a link, what follows finds the error that nginx has.
+        let strict = resolve | ResolveFlags::NO_SYMLINKS;
+        match openat(folder.as_fd(), rest, READ, strict) {
+            Err(Errno::LOOP) => {}
+            other => return other.map_err(named),
+        }
+    }
+    while let Some(slash) = memchr::memchr(b'/', rest) {
+        let name = &rest[..slash];
+        rest = &rest[slash + 1..];
+        if !name.is_empty() {
+            folder = at(&folder, name, search).map_err(named)?;
+        }
+    }
+    if rest.is_empty() {
+        return openat(folder.as_fd(), b".", READ, resolve).map_err(named);
+    }
+    at(&folder, rest, READ).map_err(named)
+}
+
+/// Opens one name, link or not, unless a link has another owner than what it leads to.
+fn open_owned(
+    folder: &OwnedFd,
+    name: &[u8],
+    flags: OFlags,
+    resolve: ResolveFlags,
+) -> Result<OwnedFd, Errno> {
+    let fd = openat(folder.as_fd(), name, flags, resolve)?;
+    let link = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    // Compared even when it is no link: it may have been one a moment ago.
+    if rustix::fs::fstat(&fd)?.st_uid != link.st_uid {
+        return Err(Errno::LOOP);
+    }
+    Ok(fd)
+}
+
+fn openat(
+    folder: BorrowedFd<'_>,
+    name: &[u8],
+    flags: OFlags,
+    resolve: ResolveFlags,
+) -> Result<OwnedFd, Errno> {
+    if resolve.is_empty() {
+        return rustix::fs::openat(folder, name, flags, Mode::empty());
+    }
+    rustix::fs::openat2(folder, name, flags, Mode::empty(), resolve)
 }
 
 /// Opens what is in the name cache; EAGAIN when a disk would have to be asked.
@@ -485,6 +625,46 @@ mod tests {
             std::os::unix::fs::symlink("nowhere", folder.path().join("l")).unwrap();
             let link = [&inside[..], b"/l"].concat();
             assert!(lstat(&link).await.unwrap().is_symlink());
+        });
+    }
+
+    #[test]
+    fn links_are_refused_where_told() {
+        runtime::on_each_driver(|| async {
+            let folder = tempfile::tempdir().unwrap();
+            let root = folder.path().canonicalize().unwrap();
+            let at = |name: &str| root.join(name);
+            std::fs::create_dir_all(at("a/b")).unwrap();
+            std::fs::write(at("a/b/file"), b"x").unwrap();
+            std::os::unix::fs::symlink("file", at("a/b/link")).unwrap();
+            std::os::unix::fs::symlink("b", at("a/linked")).unwrap();
+            let from = at("a").as_os_str().len();
+            let linked = at("a/linked").as_os_str().len();
+            for (name, links, want) in [
+                ("a/b/file", Links::Refuse { from: 0 }, None),
+                ("a//b//file", Links::Refuse { from: 0 }, None),
+                ("a/b/", Links::Refuse { from: 0 }, None),
+                ("a/b/link", Links::Follow, None),
+                ("a/b/link", Links::Refuse { from: 0 }, Some(Errno::LOOP)),
+                ("a/b/link", Links::Refuse { from }, Some(Errno::LOOP)),
+                ("a/b/link", Links::SameOwner { from: 0 }, None),
+                (
+                    "a/linked/file",
+                    Links::Refuse { from: 0 },
+                    Some(Errno::NOTDIR),
+                ),
+                ("a/linked/file", Links::Refuse { from: linked }, None),
+                ("a/linked/file", Links::SameOwner { from }, None),
+                ("a/absent", Links::Refuse { from: 0 }, Some(Errno::NOENT)),
+                ("a/b/file/", Links::Refuse { from: 0 }, Some(Errno::NOTDIR)),
+            ] {
+                let path = at("").as_os_str().as_encoded_bytes().to_vec();
+                let path = [&path[..], name.as_bytes()].concat();
+                let got = open_strictly(&path, links).await.err();
+                let got = got.map(|blocked| blocked.error.raw_os_error().unwrap());
+                let want = want.map(Errno::raw_os_error);
+                assert_eq!(got, want, "{name} {links:?}");
+            }
         });
     }
 

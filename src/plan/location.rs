@@ -63,6 +63,8 @@ pub struct LocationPlan {
     pub split_path_info: Option<Regex>,
     /// `root` or `alias`.
     pub root: RootPlan,
+    /// How files are opened, where it is not simply by their name.
+    pub opening: Option<Box<Opening>>,
     /// `index`: file names or one absolute URI.
     pub index: Box<[Expr]>,
     /// `try_files`.
@@ -137,6 +139,33 @@ pub struct RootPlan {
     /// With `alias`: how many bytes of the URI it replaces, those of the location it was written in;
     /// none where that has a pattern, so that the path is the whole file name.
     pub replaces: Option<usize>,
+}
+
+/// `disable_symlinks` and `open_file_cache`.
+pub struct Opening {
+    /// Which links are refused.
+    pub links: model::Symlinks,
+    /// `from=`: the beginning of a path in which no link is refused.
+    pub from: Option<Expr>,
+    /// The cache of open files.
+    pub cache: Option<OpenFiles>,
+}
+
+/// `open_file_cache*`.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenFiles {
+    /// Which cache of a shard: locations that inherit the directive share one.
+    pub id: usize,
+    /// Most entries.
+    pub max: usize,
+    /// Milliseconds that an unused entry stays.
+    pub inactive_ms: u64,
+    /// Milliseconds that an entry is trusted.
+    pub valid_ms: u64,
+    /// Uses that keep a file open.
+    pub min_uses: u64,
+    /// Errors are remembered too.
+    pub errors: bool,
 }
 
 /// `try_files`.

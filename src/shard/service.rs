@@ -15,6 +15,7 @@ use crate::front::accept::{self, Broken};
 use crate::front::h1::{Conn, Decoded, Ending, Waited};
 use crate::front::{ConnInfo, Refusal, Stream};
 use crate::http::access::Limits;
+use crate::http::content::files::kept::OpenFiles;
 use crate::http::exchange::Exchange;
 use crate::http::flow;
 use crate::http::local::{Generation, Local};
@@ -371,6 +372,7 @@ impl Http {
             pool: Pool::new(&new.plan.groups),
             resolvers: Resolvers::new(&new.plan.resolvers, &shard.deadlines),
             logs: Logs::new(service.desk.clone(), table),
+            open_files: OpenFiles::default(),
             epoch: new.epoch,
             plan: new.plan,
         });

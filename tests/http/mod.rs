@@ -26,6 +26,7 @@ use ringx::base::time::Mono;
 use ringx::config::{self, Identity, source::Source};
 use ringx::front::h1::{Conn, Decoded};
 use ringx::front::{ConnInfo, Stream};
+use ringx::http::content::files::kept::OpenFiles;
 use ringx::http::exchange::{Body, Exchange};
 use ringx::http::flow;
 use ringx::http::local::{Cx, Generation, Local};
@@ -150,6 +151,7 @@ impl Site {
             pool: Pool::new(&plan.groups),
             resolvers: Resolvers::new(&plan.resolvers, &deadlines),
             logs: Logs::new(desk, table),
+            open_files: OpenFiles::default(),
             epoch: 1,
             plan,
         });

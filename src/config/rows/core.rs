@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::log::file_cache;
 use super::main::checked;
 use super::parse_core::*;
 use crate::config::lower::{Frame, Lowering};
 use crate::config::model::*;
 use crate::config::table::ctx::*;
 use crate::config::table::{
-    Args, Fault, Inherit, Row, Status, args, args_min, args_to, family, nothing, row,
+    Args, Fault, Inherit, Row, Status, args, args_min, args_to, family, row,
 };
 use crate::config::tree::Directive;
 use crate::config::value::*;
@@ -78,14 +77,6 @@ family! {
 
 /// The rows with setters of their own, and those without effect.
 pub(crate) const ROWS: &[Row] = &[
-    row(
-        "disable_symlinks",
-        HSL,
-        args_to(1, 2),
-        nothing,
-        "Refuses files behind symbolic links.",
-    )
-    .status(Status::OffOnly("files are served through symbolic links")),
     row(
         "root",
         HSLI,
@@ -244,46 +235,6 @@ pub(crate) const ROWS: &[Row] = &[
         flag,
         "the browsers that needed it are gone",
         "Refreshes instead of redirects for old browsers."
-    ),
-    checked!(
-        "open_file_cache",
-        HSL,
-        args_to(1, 2),
-        file_cache,
-        "files are opened for each request",
-        "Keeps files open."
-    ),
-    checked!(
-        "open_file_cache_valid",
-        HSL,
-        args(1),
-        sec,
-        "files are opened for each request",
-        "How long an open file is trusted."
-    ),
-    checked!(
-        "open_file_cache_min_uses",
-        HSL,
-        args(1),
-        num,
-        "files are opened for each request",
-        "Uses that keep a file open."
-    ),
-    checked!(
-        "open_file_cache_errors",
-        HSL,
-        args(1),
-        flag,
-        "files are opened for each request",
-        "Remembers errors too."
-    ),
-    checked!(
-        "open_file_cache_events",
-        HSL,
-        args(1),
-        flag,
-        "files are opened for each request",
-        "Watches open files."
     ),
 ];
 

@@ -272,20 +272,10 @@ fn log_file_cache(args: &mut Args<'_>) -> Parsed<()> {
         }
     }
     if max.unwrap_or(0) == 0 {
-        let the = if args.name == "open_file_cache" {
-            "the \"max\""
-        } else {
-            "\"max\""
-        };
         return Err(Fault::new(format!(
-            "\"{}\" must have {the} parameter",
+            "\"{}\" must have \"max\" parameter",
             args.name
         )));
     }
     Ok(())
-}
-
-/// `open_file_cache` has the same parameters.
-pub(super) fn file_cache(args: &mut Args<'_>) -> Parsed<()> {
-    log_file_cache(args)
 }

@@ -15,7 +15,6 @@ const GEOIP: &str = "GeoIP databases are not supported; use geo";
 const GRPC: &str = "gRPC backends come with a later version";
 const HTTP2: &str = "HTTP/2 comes with a later version, together with TLS";
 const HTTP3: &str = "HTTP/3 comes with a later version";
-const LISTING: &str = "directory listings come with a later version";
 const MAIL: &str = "mail proxying is not supported";
 const MEDIA: &str = "media files are not processed";
 const MEMCACHED: &str = "memcached backends are not supported";
@@ -35,10 +34,6 @@ const XSLT: &str = "XSLT is not supported";
 pub(crate) const ROWS: &[Row] = &[
     refused("ancient_browser", HSL, args_min(1), BROWSER),
     refused("ancient_browser_value", HSL, args(1), BROWSER),
-    off_only("autoindex", HSL, LISTING),
-    off_only("autoindex_exact_size", HSL, LISTING),
-    refused("autoindex_format", HSL, args(1), LISTING),
-    off_only("autoindex_localtime", HSL, LISTING),
     off_only("create_full_put_path", HSL, DAV),
     refused("dav_access", HSL, args_to(1, 3), DAV),
     refused("dav_methods", HSL, args_min(1), DAV),
@@ -180,7 +175,6 @@ pub(crate) const ROWS: &[Row] = &[
     off_only("quic_gso", HS, HTTP3),
     refused("quic_host_key", HS, args(1), HTTP3),
     off_only("quic_retry", HS, HTTP3),
-    off_only("random_index", L, LISTING),
     refused("scgi_bind", HSL, args_to(1, 2), SCGI),
     refused("scgi_buffer_size", HSL, args(1), SCGI),
     off_only("scgi_buffering", HSL, SCGI),

@@ -1,25 +1,33 @@
-//! Static files: `root`, `alias`, `index`, `try_files`.
+//! Static files: from a URI to a path, and from a path to an answer. Directories, `try_files` and how files are opened
+//! have modules of their own. Start at [`serve`].
 //!
 //! Paths are made from the normalised URI. Whatever the configuration makes of it, a path that climbs
 //! out of the root through `..` or holds a NUL is not served.
 //! Differs from nginx: it serves such paths where an `alias` lacks its final slash or a variable brings `..`.
 
+mod directory;
+pub mod kept;
+mod listing;
+pub mod opening;
+mod tried;
+
+pub use tried::try_files;
+
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 
 use super::super::exchange::{Body, Exchange};
-use super::super::flow::{Flow, Reroute};
+use super::super::flow::Flow;
 use super::super::local::Cx;
 use super::super::log::{self, Errno, Text};
-use super::super::{route, vars};
+use super::super::vars;
 use super::{is_absent, precompressed, set_content_type};
 use crate::base::escape::{self, Place};
-use crate::net::file::{self, File, Stat};
+use crate::net::file::{self, Stat};
 use crate::plan::expr::{Expr, Part};
-use crate::plan::location::{TryFiles, TryLast};
 use crate::plan::model::LogLevel;
 use crate::proto::head::Method;
-use crate::proto::uri;
+use opening::{Fault, Held};
 
 /// A file's path while it is being made.
 struct Path {
@@ -156,7 +164,7 @@ fn eval_root(expr: &Expr, ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> b
 /// The file of the URI, a redirect of a directory without its slash, or its index.
 pub async fn serve(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
     if ex.uri.last() == Some(&b'/') {
-        return directory(ex, cx).await;
+        return directory::serve(ex, cx).await;
     }
     if !matches!(ex.method, Method::Get | Method::Head | Method::Post) {
         return Flow::Error(405);
@@ -176,46 +184,29 @@ pub async fn serve(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
         cx.local.buffers.give(path.bytes);
         return flow;
     }
-    let opened = open(&path.bytes).await;
+    let opened = opening::open(&path.bytes, ex, cx).await;
     let flow = match opened {
         Err(fault) => open_failed(ex, cx, &path.bytes, &fault),
         Ok((_, stat)) if stat.is_dir() => directory_redirect(ex),
-        Ok((_, stat)) if !stat.is_file() => {
+        Ok((Some(_), stat)) if stat.is_file() && ex.method == Method::Post => Flow::Error(405),
+        Ok((Some(file), stat)) if stat.is_file() => found(ex, cx, file, &stat),
+        Ok(_) => {
             let text = format_args!("\"{}\" is not a regular file", Text(&path.bytes));
             log::error(ex, cx, LogLevel::Crit, text);
             Flow::Error(404)
         }
-        Ok(_) if ex.method == Method::Post => Flow::Error(405),
-        Ok((file, stat)) => found(ex, cx, file, &stat),
     };
     cx.local.buffers.give(path.bytes);
     flow
-}
-
-/// What the kernel would not do, in the words of the log.
-pub(super) struct Fault {
-    pub(super) call: &'static str,
-    pub(super) error: io::Error,
-}
-
-/// Opens a file and asks what it is.
-pub(super) async fn open(path: &[u8]) -> Result<(File, Stat), Fault> {
-    let file = file::open(path).await.map_err(|error| Fault {
-        call: "open()",
-        error,
-    })?;
-    let stat = file.stat().map_err(|error| Fault {
-        call: "fstat()",
-        error,
-    })?;
-    Ok((file, stat))
 }
 
 /// The answer when a file cannot be opened.
 fn open_failed(ex: &Exchange, cx: Cx<'_>, path: &[u8], fault: &Fault) -> Flow {
     let (level, status) = if is_absent(&fault.error) {
         (LogLevel::Error, 404)
-    } else if fault.error.kind() == io::ErrorKind::PermissionDenied {
+    } else if fault.error.kind() == io::ErrorKind::PermissionDenied
+        || opening::is_link_fault(&fault.error)
+    {
         (LogLevel::Error, 403)
     } else {
         (LogLevel::Crit, 500)
@@ -228,16 +219,29 @@ fn open_failed(ex: &Exchange, cx: Cx<'_>, path: &[u8], fault: &Fault) -> Flow {
     Flow::Error(status)
 }
 
+/// 500 when the machine fails.
+fn stat_failed(path: &[u8], fault: &Fault, ex: &Exchange, cx: Cx<'_>) -> Flow {
+    let (call, shown) = (fault.call, Text(path));
+    let text = format_args!("{call} \"{shown}\" failed ({})", Errno(&fault.error));
+    log::error(ex, cx, LogLevel::Crit, text);
+    Flow::Error(500)
+}
+
 /// A path that must not be opened does not exist.
 fn refuse(ex: &Exchange, cx: Cx<'_>, path: Path) -> Flow {
-    let text = format_args!("\"{}\" is outside of its root", Text(&path.bytes));
-    log::error(ex, cx, LogLevel::Error, text);
+    let flow = refuse_open(ex, cx, &path.bytes);
     cx.local.buffers.give(path.bytes);
+    flow
+}
+
+fn refuse_open(ex: &Exchange, cx: Cx<'_>, path: &[u8]) -> Flow {
+    let text = format_args!("\"{}\" is outside of its root", Text(path));
+    log::error(ex, cx, LogLevel::Error, text);
     Flow::Error(404)
 }
 
 /// The answer for an open regular file.
-pub(super) fn found(ex: &mut Exchange, cx: Cx<'_>, file: File, stat: &Stat) -> Flow {
+pub(super) fn found(ex: &mut Exchange, cx: Cx<'_>, file: Held, stat: &Stat) -> Flow {
     let response = &mut ex.response;
     response.status = 200;
     response.reason.clear();
@@ -272,225 +276,6 @@ fn directory_redirect(ex: &mut Exchange) -> Flow {
     }
     ex.response.location_is_path = true;
     Flow::Error(301)
-}
-
-/// `index`: an internal redirect to the first file that exists.
-async fn directory(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
-    if !matches!(ex.method, Method::Get | Method::Head | Method::Post) {
-        return Flow::Error(405);
-    }
-    let location = cx.location(ex.location);
-    let mut path = match map(ex, cx) {
-        Ok(path) => path,
-        Err(flow) => return flow,
-    };
-    let directory_end = path.bytes.len();
-    let mut name = cx.local.buffers.take(64);
-    let mut directory_tested = false;
-    let mut answer = None;
-    for entry in &location.index {
-        name.clear();
-        vars::eval(entry, ex, cx, &mut name);
-        if name.first() == Some(&b'/') {
-            ex.uri.clear();
-            ex.uri.extend_from_slice(&name);
-            answer = Some(Flow::Reroute(Reroute::Redirect));
-            break;
-        }
-        path.bytes.truncate(directory_end);
-        path.bytes.extend_from_slice(&name);
-        if path.leaves_root().await {
-            continue;
-        }
-        match file::stat(&path.bytes).await {
-            Ok(_) => {
-                ex.uri.extend_from_slice(&name);
-                answer = Some(Flow::Reroute(Reroute::Redirect));
-                break;
-            }
-            Err(error) => {
-                answer = index_missing(
-                    &mut directory_tested,
-                    &path.bytes,
-                    directory_end,
-                    &error,
-                    ex,
-                    cx,
-                )
-                .await;
-                if answer.is_some() {
-                    break;
-                }
-            }
-        }
-    }
-    let flow = answer.unwrap_or_else(|| {
-        let shown = Text(&path.bytes[..directory_end]);
-        let text = format_args!("directory index of \"{shown}\" is forbidden");
-        log::error(ex, cx, LogLevel::Error, text);
-        Flow::Error(403)
-    });
-    cx.local.buffers.give(path.bytes);
-    cx.local.buffers.give(name);
-    flow
-}
-
-/// What follows when an index file cannot be had: the next one (no answer), or the end.
-async fn index_missing(
-    directory_tested: &mut bool,
-    path: &[u8],
-    directory_end: usize,
-    error: &io::Error,
-    ex: &Exchange,
-    cx: Cx<'_>,
-) -> Option<Flow> {
-    let shown = Text(path);
-    if error.kind() == io::ErrorKind::PermissionDenied {
-        let text = format_args!("\"{shown}\" is forbidden ({})", Errno(error));
-        log::error(ex, cx, LogLevel::Error, text);
-        return Some(Flow::Error(403));
-    }
-    if is_absent(error) && error.kind() != io::ErrorKind::NotFound {
-        return Some(index_not_found(path, error, ex, cx));
-    }
-    if !*directory_tested {
-        *directory_tested = true;
-        let directory = path[..directory_end].trim_suffix_slash();
-        match file::stat(directory).await {
-            Ok(stat) if stat.is_dir() => {}
-            Ok(_) => {
-                let text = format_args!("\"{}\" is not a directory", Text(directory));
-                log::error(ex, cx, LogLevel::Alert, text);
-                return Some(Flow::Error(500));
-            }
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-            Err(error) if is_absent(&error) => return Some(index_not_found(path, &error, ex, cx)),
-            Err(error) => return Some(stat_failed(directory, &error, ex, cx)),
-        }
-    }
-    if error.kind() == io::ErrorKind::NotFound {
-        return None;
-    }
-    Some(stat_failed(path, error, ex, cx))
-}
-
-/// 404 for a directory, or an index file of it, that is not there.
-fn index_not_found(path: &[u8], error: &io::Error, ex: &Exchange, cx: Cx<'_>) -> Flow {
-    if cx.location(ex.location).settings.core.log_not_found {
-        let text = format_args!("\"{}\" is not found ({})", Text(path), Errno(error));
-        log::error(ex, cx, LogLevel::Error, text);
-    }
-    Flow::Error(404)
-}
-
-/// 500 when the machine fails.
-fn stat_failed(path: &[u8], error: &io::Error, ex: &Exchange, cx: Cx<'_>) -> Flow {
-    let text = format_args!("stat() \"{}\" failed ({})", Text(path), Errno(error));
-    log::error(ex, cx, LogLevel::Crit, text);
-    Flow::Error(500)
-}
-
-/// Directory names without their final slash.
-trait TrimSlash {
-    /// Without one final slash, unless that is all.
-    fn trim_suffix_slash(&self) -> &[u8];
-}
-
-impl TrimSlash for [u8] {
-    fn trim_suffix_slash(&self) -> &[u8] {
-        match self {
-            [rest @ .., b'/'] if !rest.is_empty() => rest,
-            all => all,
-        }
-    }
-}
-
-/// `try_files`: sets `$uri` to the first that exists, or goes to the last argument.
-pub async fn try_files(rule: &TryFiles, ex: &mut Exchange, cx: Cx<'_>) -> Flow {
-    let mut path = match map(ex, cx) {
-        Ok(path) => path,
-        Err(flow) => return flow,
-    };
-    let mut name = cx.local.buffers.take(64);
-    let mut hit = false;
-    for test in &rule.tests {
-        name.clear();
-        try_name(&test.path, ex, cx, &mut name);
-        path.below(&name);
-        if path.leaves_root().await {
-            continue;
-        }
-        match file::stat(&path.bytes).await {
-            Ok(stat) if stat.is_dir() == test.directory => {
-                take_found(&name, test.directory, ex, cx);
-                hit = true;
-                break;
-            }
-            Ok(_) => {}
-            Err(error) if is_absent(&error) => {}
-            Err(error) => {
-                stat_failed(&path.bytes, &error, ex, cx);
-            }
-        }
-    }
-    let flow = if hit {
-        Flow::Next
-    } else {
-        try_last(&rule.last, &mut name, ex, cx)
-    };
-    cx.local.buffers.give(path.bytes);
-    cx.local.buffers.give(name);
-    flow
-}
-
-/// One name of `try_files`, below the root: an `alias` has eaten the location's text already.
-fn try_name(expr: &Expr, ex: &mut Exchange, cx: Cx<'_>, name: &mut Vec<u8>) {
-    vars::eval(expr, ex, cx, name);
-    if let Some(strip) = strip(ex, cx)
-        && cx.location(ex.location).root.alias
-        && expr.as_literal().is_none()
-        && name.len() >= strip
-        && ex.uri.len() >= strip
-        && name[..strip] == ex.uri[..strip]
-    {
-        name.drain(..strip);
-    }
-}
-
-/// Makes a file that exists the URI.
-fn take_found(name: &[u8], directory: bool, ex: &mut Exchange, cx: Cx<'_>) {
-    let rule = &cx.location(ex.location).root;
-    match strip(ex, cx) {
-        _ if !rule.alias => ex.uri.clear(),
-        Some(strip) => ex.uri.truncate(strip),
-        None if directory => return,
-        None => {
-            ex.uri.clear();
-            ex.uri_is_below_alias = true;
-        }
-    }
-    ex.uri.extend_from_slice(name);
-}
-
-/// The last argument of `try_files`.
-fn try_last(last: &TryLast, name: &mut Vec<u8>, ex: &mut Exchange, cx: Cx<'_>) -> Flow {
-    match last {
-        TryLast::Status(code) => Flow::Error(*code),
-        TryLast::Named(at) => route::named(ex, cx, at),
-        TryLast::Uri(expr) => {
-            name.clear();
-            vars::eval(expr, ex, cx, name);
-            if name.first() == Some(&b'@') {
-                return route::named(ex, cx, name);
-            }
-            let (path, args) = uri::split_args(name);
-            ex.uri.clear();
-            ex.uri.extend_from_slice(path);
-            ex.args.clear();
-            ex.args.extend_from_slice(args.unwrap_or_default());
-            Flow::Reroute(Reroute::Redirect)
-        }
-    }
 }
 
 #[cfg(test)]

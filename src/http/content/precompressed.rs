@@ -10,9 +10,8 @@ use super::super::filter::compress::accept::{self, Name};
 use super::super::flow::Flow;
 use super::super::local::Cx;
 use super::super::log::{self, Errno, Text};
-use super::files::{self, Fault};
-use super::is_absent;
-use crate::net::file;
+use super::files::opening::{self, Fault};
+use super::{files, is_absent};
 use crate::plan::filters::Coding;
 use crate::plan::model::{LogLevel, StaticMode};
 use crate::proto::head::Method;
@@ -41,7 +40,7 @@ pub async fn serve(
             neighbour(coding, mode, path, ex, cx).await
         } else {
             // Not for this client, but what it gets depends on what it has said.
-            ex.response.vary_encoding |= file::stat(path).await.is_ok();
+            ex.response.vary_encoding |= opening::stat(path, ex, cx).await.is_ok();
             None
         };
         path.truncate(length);
@@ -87,7 +86,7 @@ async fn neighbour(
     ex: &mut Exchange,
     cx: Cx<'_>,
 ) -> Option<Flow> {
-    let (file, stat) = match files::open(path).await {
+    let (file, stat) = match opening::open(path, ex, cx).await {
         Ok(opened) => opened,
         Err(fault) => {
             failed(path, &fault, ex, cx);
@@ -98,11 +97,11 @@ async fn neighbour(
     if stat.is_dir() {
         return None;
     }
-    if !stat.is_file() {
+    let Some(file) = file.filter(|_| stat.is_file()) else {
         let text = format_args!("\"{}\" is not a regular file", Text(path));
         log::error(ex, cx, LogLevel::Crit, text);
         return Some(Flow::Error(404));
-    }
+    };
     let flow = files::found(ex, cx, file, &stat);
     ex.response
         .fields
@@ -117,6 +116,7 @@ fn failed(path: &[u8], fault: &Fault, ex: &Exchange, cx: Cx<'_>) {
     }
     let level = match fault.error.kind() {
         io::ErrorKind::PermissionDenied => LogLevel::Error,
+        _ if opening::is_link_fault(&fault.error) => LogLevel::Error,
         _ => LogLevel::Crit,
     };
     let text = format_args!(

@@ -53,6 +53,14 @@ pub fn arm(plan: Option<&CharsetPlan>, ex: &mut Exchange, cx: Cx<'_>) {
     }
 }
 
+/// Whether an answer whose type is set and names no charset will be said to be in UTF-8.
+pub fn is_utf8(ex: &mut Exchange, cx: Cx<'_>) -> bool {
+    let filters = cx.location(ex.location).filters.as_deref();
+    let plan = filters.and_then(|filters| filters.charset.as_ref());
+    plan.and_then(|plan| destination(Some(plan), false, ex, cx))
+        .is_some_and(|to| to.name.eq_ignore_ascii_case(b"utf-8"))
+}
+
 /// Where the type proper ends in a `Content-Type`, and the charset that it names; none when it is empty.
 fn split(content_type: &[u8]) -> Option<(usize, Option<&[u8]>)> {
     if content_type.is_empty() {

@@ -10,8 +10,8 @@ use crate::base::escape::{self, Place};
 use crate::config::model::{self, Amount, Kind, Settings, Text};
 use crate::plan::expr::Expr;
 use crate::plan::location::{
-    Content, ErrorPage, LimitExcept, LocationKind, LocationPlan, RootPlan, TryFiles, TryLast,
-    TryTest,
+    Content, ErrorPage, LimitExcept, LocationKind, LocationPlan, OpenFiles, Opening, RootPlan,
+    TryFiles, TryLast, TryTest,
 };
 use crate::plan::locations::{LocationTree, TreeBuilder};
 use crate::plan::script::Script;
@@ -112,6 +112,7 @@ impl Compiler<'_> {
             content: self.content(settings, content),
             split_path_info: self.split_path_info(&settings.fastcgi),
             root: self.root(&core.root),
+            opening: self.opening(&settings.files),
             index: settings
                 .files
                 .index
@@ -170,6 +171,38 @@ impl Compiler<'_> {
             alias: root.alias,
             replaces: root.replaces,
         }
+    }
+
+    fn opening(&mut self, files: &model::Files) -> Option<Box<Opening>> {
+        let symlinks = &files.disable_symlinks;
+        let cache = files.open_file_cache.as_ref();
+        if symlinks.links == model::Symlinks::Off && cache.is_none() {
+            return None;
+        }
+        let millis =
+            |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let cache = cache.map(|cache| OpenFiles {
+            id: self.open_files_id(cache),
+            max: cache.max,
+            inactive_ms: millis(cache.inactive),
+            valid_ms: millis(files.open_file_cache_valid),
+            min_uses: files.open_file_cache_min_uses,
+            errors: files.open_file_cache_errors,
+        });
+        Some(Box::new(Opening {
+            links: symlinks.links,
+            from: symlinks.from.as_ref().map(|text| self.expr(text)),
+            cache,
+        }))
+    }
+
+    /// The number of a cache: one for each place where the directive stands.
+    fn open_files_id(&mut self, cache: &Arc<model::OpenFileCache>) -> usize {
+        let known = self.open_files.iter().position(|c| Arc::ptr_eq(c, cache));
+        known.unwrap_or_else(|| {
+            self.open_files.push(Arc::clone(cache));
+            self.open_files.len() - 1
+        })
     }
 
     fn try_files(&mut self, files: &model::TryFiles) -> TryFiles {

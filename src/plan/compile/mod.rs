@@ -43,7 +43,7 @@ use super::{
 };
 use crate::base::ids::IdVec;
 use crate::config::diag::{Diag, Level, SourceFile, Span};
-use crate::config::model::{Http, LogLevel, Model, Name, Text};
+use crate::config::model::{Http, LogLevel, Model, Name, OpenFileCache, Text};
 
 /// What compiling needs to know of the world.
 pub struct Env<'a> {
@@ -128,6 +128,8 @@ struct Compiler<'a> {
     /// Names of the server that is being compiled.
     server_names: Vec<Name>,
     charsets: Charsets,
+    /// `open_file_cache` directives so far.
+    open_files: Vec<Arc<OpenFileCache>>,
     /// Patterns compiled so far.
     patterns: usize,
     /// 0 and 1 in turn, from plan to plan.
@@ -156,6 +158,7 @@ impl<'a> Compiler<'a> {
             caches: edits::Caches::default(),
             server_names: Vec::new(),
             charsets: Charsets::default(),
+            open_files: Vec::new(),
             patterns: 0,
             bank: PLANS.fetch_add(1, Ordering::Relaxed) % 2,
         }

@@ -29,6 +29,7 @@ const PRESENT: &[&str] = &[
     "auth_request",
     "addition",
     "sub",
+    "random_index",
     "realip",
     "secure_link",
     "slice",

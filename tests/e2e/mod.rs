@@ -24,6 +24,7 @@ mod resolver;
 mod rest;
 mod rewrite;
 mod server;
+mod subrequests;
 mod toml;
 mod tunnel;
 mod upstream;

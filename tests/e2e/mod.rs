@@ -6,6 +6,7 @@ mod body;
 mod body_filters;
 mod buffering;
 mod cli;
+mod compression;
 mod connection;
 mod control;
 mod errors;

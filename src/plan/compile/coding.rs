@@ -47,19 +47,21 @@ impl Compiler<'_> {
         let (gzip, brotli, zstd) = (&settings.gzip, &settings.brotli, &settings.zstd);
         let statics = [gzip.gzip_static, brotli.brotli_static, zstd.zstd_static];
         let files = statics.iter().any(|&mode| mode != StaticMode::Off);
+        // Patterns that are wrong are told even where nothing uses them.
+        let patterns = gzip.gzip_disable.iter();
+        let gzip_disable = patterns
+            .filter_map(|pattern| self.regex(pattern, true))
+            .collect();
         if !(gzip.gzip || gzip.gunzip || brotli.brotli || zstd.zstd || files) {
             return None;
         }
-        let gzip_disable = gzip.gzip_disable.iter();
         Some(Coding {
             zstd: zstd.zstd,
             brotli: brotli.brotli,
             gzip: gzip.gzip,
             gunzip: gzip.gunzip,
             files,
-            gzip_disable: gzip_disable
-                .filter_map(|pattern| self.regex(pattern, true))
-                .collect(),
+            gzip_disable,
         })
     }
 }

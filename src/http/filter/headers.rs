@@ -170,7 +170,7 @@ fn expires(rule: &Expires, ex: &mut Exchange, cx: Cx<'_>) {
             None => (now.secs.saturating_add(seconds), seconds),
         },
         Lifetime::Daily(second) => {
-            let at = next_daily(now.secs, cx.local.clock.offset(now), second);
+            let at = next_daily(now.secs, 60 * cx.local.clock.offset(now), second);
             (at, at - now.secs)
         }
     };

@@ -438,11 +438,11 @@ fn moment(builtin: Builtin, ex: &Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> boo
         }
         Builtin::TimeLocal => {
             let now = clock.unix();
-            out.extend_from_slice(&time::log_local(now.secs, clock.offset(now) / 60));
+            out.extend_from_slice(&time::log_local(now.secs, clock.offset(now)));
         }
         Builtin::TimeIso8601 => {
             let now = clock.unix();
-            out.extend_from_slice(&time::log_iso8601(now.secs, clock.offset(now) / 60));
+            out.extend_from_slice(&time::log_iso8601(now.secs, clock.offset(now)));
         }
         _ => return false,
     }

@@ -12,4 +12,5 @@ pub mod password;
 pub mod rng;
 pub mod scan;
 pub mod size;
+pub mod strftime;
 pub mod time;

@@ -32,6 +32,7 @@ pub use super::rows::realip::{RealIpHeader, Realip, TrustedPeer};
 pub use super::rows::referer::Referer;
 pub use super::rows::rewrite::Rewriting;
 pub use super::rows::secure_link::SecureLink;
+pub use super::rows::ssi::SsiSettings;
 pub use super::rows::sub::{SubFilter, Substitution};
 pub use super::rows::subrequest::{AuthRequestSet, MirrorTo, Subrequests};
 pub use super::rows::userid::{Userid, UseridExpires};
@@ -138,6 +139,8 @@ pub struct Settings {
     pub addition: Arc<Addition>,
     /// `sub_filter*`.
     pub sub: Arc<SubFilter>,
+    /// `ssi*`.
+    pub ssi: Arc<SsiSettings>,
     /// `allow`, `deny`.
     pub access: Arc<Access>,
     /// `auth_request`, `mirror`, `slice`, `post_action`.

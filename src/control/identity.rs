@@ -39,7 +39,6 @@ const PRESENT: &[&str] = &[
 
 /// Parts of nginx that `-V` says were left out, so that tools and test suites do not count on them.
 const ABSENT: &[&str] = &[
-    "ssi",
     "uwsgi",
     "scgi",
     "grpc",
@@ -221,14 +220,13 @@ mod tests {
         assert!(text.starts_with("nginx version: nginx/1.31.5\n"));
         assert!(text.contains("\nconfigure arguments: --prefix=/etc/nginx "));
         assert!(text.contains(" --with-http_stub_status_module"));
-        assert!(text.contains(" --without-http_ssi_module"));
+        assert!(text.contains(" --without-http_uwsgi_module"));
         // A claim of TLS before it works would send certbot and test suites astray.
         assert!(!text.contains("SNI") && !text.contains("ssl"));
     }
 
     /// A line of a location that each absent part would understand.
     const PROBES: &[(&str, &str)] = &[
-        ("ssi", "ssi on;"),
         ("uwsgi", "uwsgi_pass 127.0.0.1:1;"),
         ("scgi", "scgi_pass 127.0.0.1:1;"),
         ("grpc", "grpc_pass 127.0.0.1:1;"),

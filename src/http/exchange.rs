@@ -12,7 +12,7 @@ use super::content::files::opening::Held;
 use super::filter::chain::Chain;
 use super::filter::compress::Coded;
 use super::filter::range::Parts;
-use super::filter::userid;
+use super::filter::{ssi, userid};
 use super::slice::{Slices, Slicing};
 use super::subrequest::Background;
 use crate::base::buf::BufPool;
@@ -110,6 +110,8 @@ pub struct Exchange {
     pub slicing: Option<Slicing>,
     /// Whether the client may be answered with gzip, once that was found out.
     pub gzip_ok: Option<bool>,
+    /// What pages with commands keep.
+    pub ssi: ssi::State,
     /// How many requests this one is inside of: 0 for a client's own, 1 for a subrequest of it.
     pub depth: u8,
     /// The client's method, where this is a subrequest with one of its own.
@@ -477,6 +479,7 @@ impl Exchange {
             uids: userid::Ids::default(),
             slicing: None,
             gzip_ok: None,
+            ssi: ssi::State::default(),
             depth: 0,
             main_method: Method::Other,
             background: None,
@@ -554,6 +557,7 @@ impl Exchange {
         self.uids = userid::Ids::default();
         self.slicing = None;
         self.gzip_ok = None;
+        self.ssi = ssi::State::default();
         self.depth = 0;
         self.main_method = Method::Other;
         self.background = None;

@@ -286,6 +286,7 @@ fn make(
     sub.started = cx.local.clock.mono();
     sub.vars.inherit(&parent.vars);
     sub.limits.inherit(&parent.limits);
+    sub.ssi = parent.ssi.inherited();
     // Differs from nginx: a length is not announced for a body that is not passed on.
     sub.body = match spec.with_body {
         true => share(&parent.body),

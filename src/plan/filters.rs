@@ -19,6 +19,20 @@ pub struct Filters {
     pub charset: Option<CharsetPlan>,
     /// `gzip`, `brotli`, `zstd`, `gunzip`, `gzip_static` and its kin.
     pub coding: Option<Coding>,
+    /// `ssi on`.
+    pub ssi: Option<Ssi>,
+}
+
+/// `ssi on`.
+pub struct Ssi {
+    /// `ssi_silent_errors`.
+    pub silent_errors: bool,
+    /// `ssi_value_length`.
+    pub value_length: usize,
+    /// `ssi_last_modified`.
+    pub last_modified: bool,
+    /// `ssi_types`.
+    pub types: MimeTypes,
 }
 
 /// `sub_filter`, one at least.

@@ -47,6 +47,8 @@ builtins! {
     ConnectionsWriting = "connections_writing";
     ContentLength = "content_length";
     ContentType = "content_type";
+    DateGmt = "date_gmt";
+    DateLocal = "date_local";
     DocumentRoot = "document_root";
     DocumentUri = "document_uri";
     FastcgiPathInfo = "fastcgi_path_info";
@@ -131,8 +133,6 @@ builtins! {
 /// no value without their feature. They must load: log formats name them everywhere.
 const ABSENT: &[&str] = &[
     "ancient_browser",
-    "date_gmt",
-    "date_local",
     "http2",
     "http3",
     "modern_browser",
@@ -180,6 +180,25 @@ const FAMILIES: &[(&str, Family)] = &[
     ("arg_", Family::Arg),
     ("proxy_protocol_tlv_", Family::ProxyProtocolTlv),
 ];
+
+/// The family of a name in lower case, and what follows the family's prefix.
+pub fn family_of(name: &[u8]) -> Option<(Family, &[u8])> {
+    FAMILIES
+        .iter()
+        .find_map(|&(prefix, family)| Some((family, name.strip_prefix(prefix.as_bytes())?)))
+}
+
+impl FamilyName {
+    /// A member by its name in lower case, without the family's prefix.
+    pub fn of(name: &[u8]) -> Self {
+        let dash = |&b: &u8| if b == b'_' { b'-' } else { b };
+        let dashed: Vec<u8> = name.iter().map(dash).collect();
+        Self {
+            name: Bytes::copy_from_slice(name),
+            token: Token::of(&dashed),
+        }
+    }
+}
 
 impl Builtin {
     /// What a name written by the configuration stands for.
@@ -294,30 +313,17 @@ impl Registry {
         if let Some(builtin) = Builtin::of(&lower) {
             return Some(Var::Builtin(builtin));
         }
-        let &(prefix, family) = FAMILIES
-            .iter()
-            .find(|(prefix, _)| lower.starts_with(prefix.as_bytes()))?;
-        Some(Var::Named(
-            family,
-            self.member(family, &lower[prefix.len()..]),
-        ))
+        let (family, member) = family_of(&lower)?;
+        Some(Var::Named(family, self.member(family, member)))
     }
 
     fn member(&mut self, family: Family, name: &[u8]) -> u32 {
-        let name = Bytes::copy_from_slice(name);
         let names = &mut self.family_names;
         *self
             .families_seen
-            .entry((family, name.clone()))
+            .entry((family, Bytes::copy_from_slice(name)))
             .or_insert_with(|| {
-                let dashed: Vec<u8> = name
-                    .iter()
-                    .map(|&b| if b == b'_' { b'-' } else { b })
-                    .collect();
-                names.push(FamilyName {
-                    token: Token::of(&dashed),
-                    name,
-                });
+                names.push(FamilyName::of(name));
                 (names.len() - 1) as u32
             })
     }

@@ -26,6 +26,7 @@ mod refused;
 pub mod rewrite;
 pub mod secure_link;
 mod server;
+pub mod ssi;
 pub mod sub;
 pub mod subrequest;
 pub(crate) mod syslog;
@@ -76,6 +77,7 @@ pub(crate) const FAMILIES: &[(&str, &[&[Row]])] = &[
     ("User ids", &[userid::FIELD_ROWS]),
     ("Additions to bodies", &[addition::FIELD_ROWS]),
     ("Replacing text", &[sub::FIELD_ROWS]),
+    ("Commands in pages", &[ssi::FIELD_ROWS]),
     ("Access", &[access::ROWS]),
     ("Subrequests", &[subrequest::FIELD_ROWS]),
     ("Passwords", &[auth_basic::FIELD_ROWS]),

@@ -22,7 +22,6 @@ const PERFTOOLS: &str = "the profiler of another allocator is not supported";
 const PERL: &str = "Perl is not supported";
 const SCGI: &str =
     "SCGI backends are not supported; let the application speak HTTP and use proxy_pass";
-const SSI: &str = "server-side includes are not supported";
 const STREAM: &str = "proxying of plain TCP and UDP comes with a later version";
 const TLS: &str = "TLS comes with a later version";
 const TUNNEL: &str = "forward proxying is not supported";
@@ -228,13 +227,6 @@ pub(crate) const ROWS: &[Row] = &[
         "such backends do not exist yet, so nothing is written there",
         "Directory for answers that do not fit in the buffers."
     ),
-    off_only("ssi", HSLI, SSI),
-    off_only("ssi_ignore_recycled_buffers", HSL, SSI),
-    off_only("ssi_last_modified", HSL, SSI),
-    refused("ssi_min_file_chunk", HSL, args(1), SSI),
-    off_only("ssi_silent_errors", HSL, SSI),
-    refused("ssi_types", HSL, args_min(1), SSI),
-    refused("ssi_value_length", HSL, args(1), SSI),
     refused("ssl_buffer_size", HS, args(1), TLS),
     refused("ssl_certificate", HS, args(1), TLS),
     refused("ssl_certificate_cache", HS, args_to(1, 3), TLS),

@@ -6,7 +6,7 @@
 
 use super::super::exchange::Exchange;
 use super::super::local::Cx;
-use super::{addition, charset, compress, gunzip, sub};
+use super::{addition, charset, compress, gunzip, ssi, sub};
 use crate::base::buf::BufPool;
 
 /// What stands behind the bytes that a filter is fed.
@@ -74,17 +74,19 @@ pub enum BodyFilter {
     Charset(Box<charset::Filter>),
     /// `gzip`, `brotli`, `zstd`.
     Compress(Box<compress::Filter>),
+    /// `ssi`.
+    Ssi(Box<ssi::Filter>),
 }
 
 impl BodyFilter {
     /// Place in the chain. Subrequests' output enters behind everything up to [`JOIN`].
     fn rank(&self) -> u8 {
         match self {
-            // ssi 5.
             Self::Gunzip(_) => 1,
             Self::Addition(_) => 2,
             Self::Sub(_) => 3,
             Self::Charset(_) => 4,
+            Self::Ssi(_) => 5,
             Self::Compress(_) => 7,
         }
     }
@@ -104,12 +106,14 @@ impl BodyFilter {
             Self::Sub(filter) => Ok(filter.feed(input, at, ex, cx, out)),
             Self::Charset(filter) => Ok(filter.feed(input, at, out)),
             Self::Compress(filter) => filter.feed(input, at, ex, out),
+            Self::Ssi(filter) => Ok(filter.feed(input, at, ex, cx, out)),
         }
     }
 
     /// A subrequest's output follows: what was held back for a possible continuation goes out before it.
     fn seam(&mut self, out: &mut Vec<u8>) {
         match self {
+            Self::Ssi(_) => {}
             Self::Sub(filter) => filter.seam(out),
             Self::Gunzip(_) | Self::Addition(_) | Self::Charset(_) | Self::Compress(_) => {}
         }
@@ -123,10 +127,13 @@ impl BodyFilter {
         cx: Cx<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Broken> {
-        let _ = (ex, cx, out);
         match self {
             Self::Addition(_) => addition::resume(&done),
             Self::Gunzip(_) | Self::Sub(_) | Self::Charset(_) | Self::Compress(_) => Ok(()),
+            Self::Ssi(filter) => {
+                filter.resume(done, ex, cx, out);
+                Ok(())
+            }
         }
     }
 
@@ -138,6 +145,7 @@ impl BodyFilter {
             | Self::Addition(_)
             | Self::Sub(_)
             | Self::Charset(_)
+            | Self::Ssi(_)
             | Self::Compress(_) => {}
         }
     }

@@ -11,6 +11,7 @@ pub mod conditional;
 pub mod gunzip;
 pub mod headers;
 pub mod range;
+pub mod ssi;
 pub mod sub;
 pub mod userid;
 
@@ -98,6 +99,9 @@ fn arm(ex: &mut Exchange, cx: Cx<'_>) {
     }
     if filters.charset.is_some() || !ex.response.accel_charset.is_empty() {
         charset::arm(filters.charset.as_ref(), ex, cx);
+    }
+    if let Some(plan) = &filters.ssi {
+        ssi::arm(plan, ex);
     }
     if let Some(plan) = &filters.coding {
         if !ex.is_subrequest() {

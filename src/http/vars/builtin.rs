@@ -95,6 +95,10 @@ pub(super) fn value(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut V
         B::Scheme => bytes(b"http", out),
         // Empty rather than missing, as in nginx.
         B::Https | B::UidReset => true,
+        B::DateGmt | B::DateLocal => {
+            ex.ssi.date(builtin == B::DateGmt, cx, out);
+            true
+        }
         B::TcpinfoRcvSpace | B::TcpinfoRtt | B::TcpinfoRttvar | B::TcpinfoSndCwnd => {
             tcp(builtin, ex, out)
         }

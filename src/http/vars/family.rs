@@ -14,12 +14,11 @@ use crate::proto::uri;
 /// Appends the value of a member; false when there is none.
 pub(super) fn value(
     family: Family,
-    index: u32,
+    name: &FamilyName,
     ex: &mut Exchange,
     cx: Cx<'_>,
     out: &mut Vec<u8>,
 ) -> bool {
-    let name = &cx.plan.family_names[index as usize];
     match family {
         Family::Http => fields(&ex.head.fields, name, out),
         Family::SentHttp => sent(name, ex, cx, out),

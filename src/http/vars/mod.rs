@@ -15,11 +15,12 @@ use super::local::Cx;
 use super::log::{self, Text};
 use crate::base::escape::{self, Place};
 use crate::base::size;
-use crate::plan::SlotId;
 use crate::plan::expr::{Expr, Part, Var};
 use crate::plan::model::LogLevel;
 use crate::plan::regex::{Captures, Regex};
 use crate::plan::script::SetTarget;
+use crate::plan::vars::{Builtin, family_of};
+use crate::plan::{FamilyName, SlotId};
 
 pub use builtin::{limit_rate, limit_rate_after, method_name, proxy_limit_rate, request_id};
 pub use family::cookie;
@@ -63,7 +64,9 @@ pub fn capture_text(number: u8, ex: &Exchange, quote: bool, out: &mut Vec<u8>) {
 pub fn value(var: Var, ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool {
     match var {
         Var::Builtin(builtin) => builtin::value(builtin, ex, cx, out),
-        Var::Named(family, index) => family::value(family, index, ex, cx, out),
+        Var::Named(family, index) => {
+            family::value(family, &cx.plan.family_names[index as usize], ex, cx, out)
+        }
         Var::Slot(slot) => slot_value(slot, ex, cx, out),
         Var::Map(_) | Var::Geo(_) | Var::Split(_) => guarded(var, ex, cx, out),
     }
@@ -131,6 +134,28 @@ pub fn defined(name: &[u8], ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) {
     {
         value(Var::Split(id), ex, cx, out);
     }
+}
+
+/// Appends the value of a variable by its name in lower case, which no configuration needs to have mentioned; false when
+/// there is none.
+pub fn by_name(name: &[u8], ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool {
+    let plan = cx.plan;
+    let var = if let Some((slot, _)) = plan.slots.enumerate().find(|(_, slot)| slot.name == name) {
+        Var::Slot(slot)
+    } else if let Some((id, _)) = plan.maps.enumerate().find(|(_, map)| map.name == name) {
+        Var::Map(id)
+    } else if let Some((id, _)) = plan.geos.enumerate().find(|(_, geo)| geo.name == name) {
+        Var::Geo(id)
+    } else if let Some((id, _)) = plan.splits.enumerate().find(|(_, s)| s.name == name) {
+        Var::Split(id)
+    } else if let Some(builtin) = Builtin::of(name) {
+        Var::Builtin(builtin)
+    } else if let Some((family, member)) = family_of(name) {
+        return family::value(family, &FamilyName::of(member), ex, cx, out);
+    } else {
+        return false;
+    };
+    value(var, ex, cx, out)
 }
 
 /// `set`.

@@ -3,7 +3,7 @@
 use super::{Compiler, bytes_of};
 use crate::base::needles::Needles;
 use crate::config::model::{Settings, SubFilter, Substitution};
-use crate::plan::filters::{Addition, Filters, Sub, SubPair};
+use crate::plan::filters::{Addition, Filters, Ssi, Sub, SubPair};
 
 /// Patterns that one body is searched for, as in nginx.
 const PATTERNS_MAX: usize = 255;
@@ -14,14 +14,21 @@ impl Compiler<'_> {
         let addition = addition(settings);
         let sub = self.substitutions(&settings.sub);
         let charset = self.charset(settings);
+        let ssi = ssi(settings);
         let coding = self.coding(settings);
-        if addition.is_none() && sub.is_none() && charset.is_none() && coding.is_none() {
+        if addition.is_none()
+            && sub.is_none()
+            && charset.is_none()
+            && ssi.is_none()
+            && coding.is_none()
+        {
             return None;
         }
         Some(Box::new(Filters {
             addition,
             sub,
             charset,
+            ssi,
             coding,
         }))
     }
@@ -48,6 +55,16 @@ impl Compiler<'_> {
             types: family.sub_filter_types.clone(),
         })
     }
+}
+
+fn ssi(settings: &Settings) -> Option<Ssi> {
+    let family = &settings.ssi;
+    family.ssi.then(|| Ssi {
+        silent_errors: family.ssi_silent_errors,
+        value_length: family.ssi_value_length,
+        last_modified: family.ssi_last_modified,
+        types: family.ssi_types.clone(),
+    })
 }
 
 fn addition(settings: &Settings) -> Option<Addition> {

@@ -1,5 +1,9 @@
 //! Work that would keep a shard busy or make it wait (walking a directory, a slow hash), on helper threads of the
 //! process. Start with [`run`].
+#![expect(
+    clippy::disallowed_types,
+    reason = "the queues to the helpers; shards only ever try them and wait on their own ring"
+)]
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

@@ -10,8 +10,9 @@ const SALT_MAX: usize = 8;
 /// What a password becomes with the salt of `stored`, which begins with `mark`.
 pub(super) fn md5_crypt(password: &[u8], stored: &[u8], mark: &[u8]) -> Vec<u8> {
     let salt = &stored[mark.len()..];
-    let end = salt.iter().take(SALT_MAX).position(|&b| b == b'$');
-    let salt = &salt[..end.unwrap_or(salt.len().min(SALT_MAX))];
+    let salt = &salt[..salt.len().min(SALT_MAX)];
+    let end = memchr::memchr(b'$', salt);
+    let salt = &salt[..end.unwrap_or(salt.len())];
     let digest = digest(password, salt, mark);
     let mut out = Vec::with_capacity(mark.len() + salt.len() + 23);
     out.extend_from_slice(mark);

@@ -580,6 +580,18 @@ const LOCATION: &[(&str, &str)] = &[
         "[emerg] invalid parameter \"10.0.0/8\" @",
     ),
     (
+        "secure_link_secret a; secure_link_md5 b;",
+        "[emerg] \"secure_link_secret\" cannot be mixed with \"secure_link\" and \"secure_link_md5\" @",
+    ),
+    (
+        "auth_basic a; auth_basic b;",
+        "[emerg] \"auth_basic\" directive is duplicate @",
+    ),
+    (
+        "set_real_ip_from 10.0.0.1/8;",
+        "[warn] low address bits of 10.0.0.1/8 are meaningless @",
+    ),
+    (
         "deny 10.0.0.1/8;",
         "[warn] low address bits of 10.0.0.1/8 are meaningless @",
     ),

@@ -375,6 +375,72 @@ fn ranges_are_tried_in_blocks() {
     );
 }
 
+/// The rules of a level, as they were written.
+fn rules(settings: &Settings) -> Vec<String> {
+    let shown = |rule: &AccessRule| {
+        let source = match rule.source {
+            Source::All => "all".to_owned(),
+            Source::Unix => "unix:".to_owned(),
+            Source::Range(range) => range.bounds().0.to_string(),
+        };
+        format!("{} {source}", if rule.deny { "deny" } else { "allow" })
+    };
+    settings.access.rules.iter().map(shown).collect()
+}
+
+#[test]
+fn allow_and_deny_are_one_list() {
+    let http = model(
+        "deny 10.0.0.1; allow all;
+         server { location /none { } location /one { deny all; }
+            location /both { allow unix:; deny all; allow ::1; limit_except GET { } } }",
+    );
+    let server = &http.servers[0];
+    assert_eq!(rules(&server.settings), ["deny 10.0.0.1", "allow all"]);
+    let at = |path| rules(&location(server, path).settings);
+    assert_eq!(at("/none"), ["deny 10.0.0.1", "allow all"]);
+    assert_eq!(at("/one"), ["deny all"]);
+    assert_eq!(at("/both"), ["allow unix:", "deny all", "allow ::1"]);
+    let inner = &location(server, "/both").locations[0];
+    assert_eq!(rules(&inner.settings).len(), 3);
+}
+
+#[test]
+fn trust_passwords_and_links() {
+    let http = model(
+        "set_real_ip_from 10.0.0.0/8; real_ip_header X-Forwarded-For; auth_basic closed;
+         server { set_real_ip_from unix:; set_real_ip_from proxy.example; secure_link_secret word;
+            location /a { secure_link $arg_a; secure_link_md5 b; valid_referers none; valid_referers a.example b.example;
+               location /a/b { auth_basic off; valid_referers c.example; secure_link_secret other; } }
+            location /c { real_ip_recursive on; } }",
+    );
+    let server = &http.servers[0];
+    let realip = &location(server, "/c").settings.realip;
+    let name = TrustedPeer::Name(Text::from("proxy.example"));
+    assert_eq!(*realip.set_real_ip_from, [TrustedPeer::Unix, name]);
+    assert_eq!(realip.real_ip_header, RealIpHeader::ForwardedFor);
+    assert!(realip.real_ip_recursive && !server.settings.realip.real_ip_recursive);
+    let a = location(server, "/a");
+    let b = &a.locations[0];
+    let realm = |location: &Location| {
+        let text = location.settings.auth_basic.auth_basic.as_ref();
+        text.map(Text::lossy)
+    };
+    assert_eq!(realm(a).as_deref(), Some("closed"));
+    assert_eq!(realm(b).as_deref(), Some("off"));
+    let referers = |location: &Location| location.settings.referer.valid_referers.len();
+    assert_eq!((referers(a), referers(b)), (3, 1));
+    let link = |location: &Location| {
+        let link = &location.settings.secure_link;
+        (
+            link.secure_link.is_some(),
+            link.secure_link_secret.is_some(),
+        )
+    };
+    assert_eq!((link(a), link(b)), ((true, false), (false, true)));
+    assert_eq!(link(location(server, "/c")), (false, true));
+}
+
 #[test]
 fn includes() {
     let loaded = load_files(&[

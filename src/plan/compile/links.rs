@@ -81,3 +81,55 @@ impl Compiler<'_> {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::plan::compile::testing;
+
+    #[test]
+    fn referers_that_cannot_be() {
+        let cases: &[(&str, &str)] = &[
+            ("valid_referers example.com;", ""),
+            ("valid_referers none blocked server_names ~x;", ""),
+            (
+                "valid_referers none;",
+                "the \"none\" or \"blocked\" referers are specified in the \"valid_referers\" directive without any valid referer",
+            ),
+            (
+                "valid_referers a.test a.test;",
+                "conflicting parameter \"a.test\"",
+            ),
+            (
+                "valid_referers a.*.test;",
+                "invalid hostname or wildcard \"a.*.test\"",
+            ),
+            (
+                "valid_referers a..test;",
+                "invalid hostname or wildcard \"a..test\"",
+            ),
+            ("valid_referers ~;", "empty regex in \"~\""),
+            ("valid_referers \"\";", "invalid referer \"\""),
+            (
+                "secure_link $nosuch; secure_link_md5 x;",
+                "unknown \"nosuch\" variable",
+            ),
+            (
+                "set_real_ip_from no.test;",
+                "host not found in set_real_ip_from \"no.test\"",
+            ),
+            ("set_real_ip_from two.test;", ""),
+            (
+                "auth_basic $nosuch; auth_basic_user_file x;",
+                "unknown \"nosuch\" variable",
+            ),
+        ];
+        for (text, message) in cases {
+            let text = format!("events {{}} http {{ server {{ server_name s.test; {text} }} }}");
+            let told = match testing::from_text(&text) {
+                Ok(_) => String::new(),
+                Err(diags) => diags[0].message.clone(),
+            };
+            assert_eq!(told, *message, "{text}");
+        }
+    }
+}

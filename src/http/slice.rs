@@ -165,7 +165,10 @@ enum Wrong {
 }
 
 fn tell(ex: &Exchange, cx: Cx<'_>, why: &Wrong) {
-    let told = |text: std::fmt::Arguments<'_>| log::error(ex, cx, LogLevel::Error, text);
+    let told = |text: std::fmt::Arguments<'_>| {
+        let text = format_args!("{text} while reading response header from upstream");
+        log::error(ex, cx, LogLevel::Error, text);
+    };
     match why {
         Wrong::Status(status) => told(format_args!(
             "unexpected status code {status} in slice response"

@@ -97,7 +97,7 @@ fn auth_request_refuses_in_the_backends_words() {
         _ => response("503 Busy", "", b"HIDDEN"),
     });
     let proxy = guarded(&app, &auth, "")
-        .logs("auth request unexpected status: 302, client: 127.0.0.1, server: , request: \"GET /302 HTTP/1.1\"")
+        .logs("auth request unexpected status: 302 while sending to client, client: 127.0.0.1, server: , request: \"GET /302 HTTP/1.1\"")
         .may_log("auth request unexpected status: 404")
         .may_log("auth request unexpected status: 503")
         .start();
@@ -585,7 +585,7 @@ fn a_slice_that_was_not_asked_for_is_an_error() {
     for (fields, text) in [
         (
             "Content-Range: bytes 1-10/100\r\n",
-            "unexpected range in slice response: 1-11, expected: 0-10",
+            "unexpected range in slice response: 1-11, expected: 0-10 while reading response header from upstream, client: ",
         ),
         (
             "Content-Range: bytes 0-9/*\r\n",

@@ -56,7 +56,12 @@ pub(super) async fn check(ex: &mut Exchange, cx: Cx<'_>, plan: &AuthRequest) -> 
         }
         403 => Verdict::Denied(403),
         status => {
-            let text = format_args!("auth request unexpected status: {status}");
+            // Where an upstream was asked, nginx is said to be sending already.
+            let doing = match answer.attempts.is_empty() {
+                true => "",
+                false => " while sending to client",
+            };
+            let text = format_args!("auth request unexpected status: {status}{doing}");
             log::error(ex, cx, LogLevel::Error, text);
             Verdict::Denied(500)
         }

@@ -96,7 +96,7 @@ pub enum Waited {
 }
 
 impl Waited {
-    /// Reads the result of [`Conn::wait_on`].
+    /// Reads the result of [`Conn::wait`] and [`Conn::wait_on`].
     #[must_use]
     pub fn of(idle: &io::Result<Idle>) -> Self {
         match idle {
@@ -167,19 +167,28 @@ impl Conn {
         rest
     }
 
-    /// Waits for the first byte of the next request, `within` at most. Holds no buffer while it waits. With
-    /// `patience`, a wait that lasts longer than it ends with [`Waited::Long`], to be continued from a smaller task.
-    pub async fn wait(&mut self, within: Duration, patience: Option<Duration>) -> Waited {
+    /// Whether bytes of the next request are here already.
+    pub fn is_pipelined(&self) -> bool {
         // Only bytes that were here before the wait are pipelined.
-        self.info.pipelined.set(self.at < self.input.len());
-        if self.at < self.input.len() {
-            return Waited::Ready;
-        }
-        let idle = self.socket.rx.wait_idle_patiently(Some(within), patience);
-        Waited::of(&idle.await)
+        let pipelined = self.at < self.input.len();
+        self.info.pipelined.set(pipelined);
+        pipelined
     }
 
-    /// As [`Conn::wait`], for a connection that has waited long already: [`Waited::of`] reads the result. Adds
+    /// Waits for the first byte of the next request, `within` at most. Holds no buffer while it waits. A wait that lasts
+    /// longer than `patience` ends with [`Waited::Long`], to be continued from a smaller task. [`Waited::of`] reads the
+    /// result.
+    pub fn wait(
+        &mut self,
+        within: Duration,
+        patience: Duration,
+    ) -> impl Future<Output = io::Result<Idle>> + use<'_> {
+        self.socket
+            .rx
+            .wait_idle_patiently(Some(within), Some(patience))
+    }
+
+    /// As [`Conn::wait`], for a connection that has waited long already. Adds
     /// nothing to the future, which is most of what an idle connection costs.
     pub fn wait_on(
         &mut self,
@@ -188,7 +197,34 @@ impl Conn {
         self.socket.rx.wait_idle(Some(within))
     }
 
-    /// Reads one head, `within` in all. Pipelined bytes behind it stay for the body and the next request.
+    /// Looks for the next head in what is here already, with no wait. None when it has not come as a whole:
+    /// [`Conn::read_head`] goes on.
+    pub fn look_for_head(
+        &mut self,
+        head: &mut RequestHead,
+        limits: &HeadLimits,
+        buffers: &BufPool,
+    ) -> Option<Decoded> {
+        self.begin();
+        self.socket.rx.begin();
+        if self.at < self.input.len()
+            && let Some(decoded) = self.parse_head(head, limits)
+        {
+            return Some(decoded);
+        }
+        if !self.socket.rx.is_ready() {
+            return None;
+        }
+        self.make_room(limits, buffers);
+        match self.socket.rx.try_recv(&mut self.input) {
+            Ok(None) => None,
+            Ok(Some(1..)) => self.parse_head(head, limits),
+            Ok(Some(0)) | Err(_) => Some(self.ended_in_head(head)),
+        }
+    }
+
+    /// Reads the rest of a head that [`Conn::look_for_head`] did not find as a whole, `within` in all. Pipelined bytes
+    /// behind it stay for the body and the next request.
     pub async fn read_head(
         &mut self,
         head: &mut RequestHead,
@@ -196,38 +232,35 @@ impl Conn {
         within: Duration,
         buffers: &BufPool,
     ) -> Decoded {
-        self.begin();
-        self.socket.rx.begin();
-        let mut armed = false;
+        self.socket.rx.arm(within);
         loop {
-            match self.parser.parse(&self.input[self.at..], limits, head) {
-                Ok(Parsed::Complete(len)) => {
-                    if armed {
-                        self.socket.rx.disarm();
-                    }
-                    self.at += len;
-                    self.accept_head(head);
-                    return Decoded::Request;
-                }
-                Ok(Parsed::Incomplete) => {}
-                Err(error) => {
-                    self.version = head.version;
-                    self.method = head.method;
-                    self.broken = true;
-                    return Decoded::Refused(Refusal::Bad(error));
-                }
-            }
-            if !armed {
-                self.socket.rx.arm(within);
-                armed = true;
-            }
-            self.compact();
             self.make_room(limits, buffers);
             let (result, input) = self.socket.rx.recv(std::mem::take(&mut self.input)).await;
             self.input = input;
             if !matches!(result, Ok(n) if n > 0) {
-                self.broken = true;
                 return self.ended_in_head(head);
+            }
+            if let Some(decoded) = self.parse_head(head, limits) {
+                self.socket.rx.disarm();
+                return decoded;
+            }
+        }
+    }
+
+    /// Parses what has come of a head. None when it goes on.
+    fn parse_head(&mut self, head: &mut RequestHead, limits: &HeadLimits) -> Option<Decoded> {
+        match self.parser.parse(&self.input[self.at..], limits, head) {
+            Ok(Parsed::Complete(len)) => {
+                self.at += len;
+                self.accept_head(head);
+                Some(Decoded::Request)
+            }
+            Ok(Parsed::Incomplete) => None,
+            Err(error) => {
+                self.version = head.version;
+                self.method = head.method;
+                self.broken = true;
+                Some(Decoded::Refused(Refusal::Bad(error)))
             }
         }
     }
@@ -269,6 +302,7 @@ impl Conn {
 
     /// Room for the rest of a head: the first buffer as configured, then as large as a head may become.
     fn make_room(&mut self, limits: &HeadLimits, buffers: &BufPool) {
+        self.compact();
         let unread = self.input.len() - self.at;
         if self.input.capacity() == 0 {
             self.input = buffers.take(limits.first_buffer);
@@ -285,7 +319,8 @@ impl Conn {
         }
     }
 
-    fn ended_in_head(&self, head: &mut RequestHead) -> Decoded {
+    fn ended_in_head(&mut self, head: &mut RequestHead) -> Decoded {
+        self.broken = true;
         self.parser.give_up(&self.input[self.at..], head);
         if !self.parser.started() {
             Decoded::Closed
@@ -495,6 +530,12 @@ impl Conn {
         }
     }
 
+    /// See [`super::Stream::owes_continue`].
+    #[must_use]
+    pub fn owes_continue(&self) -> bool {
+        self.expects_continue
+    }
+
     /// RFC 9110 10.1.1: the interim answer precedes the first read of the body.
     pub async fn send_continue(
         &mut self,
@@ -661,14 +702,14 @@ impl Conn {
 
     /// See [`super::Stream::flush`].
     pub async fn flush(&mut self, within: Duration, buffers: &BufPool) -> Result<(), ClientFault> {
-        if self.out.is_empty() {
+        if self.try_flush(buffers)? {
             return Ok(());
         }
         let len = self.out.len() as u64;
         let (result, out) = self
             .socket
             .tx
-            .send_all_within(within, std::mem::take(&mut self.out))
+            .send_rest_within(within, std::mem::take(&mut self.out), 0)
             .await;
         buffers.give(out);
         match result {
@@ -803,19 +844,24 @@ impl Conn {
         self.keep_alive && !self.broken
     }
 
+    /// Ends an exchange after which nothing keeps the connection from the next request. False when there is more to
+    /// it: [`Conn::finish`] does that.
+    pub fn go_on(&mut self, buffers: &BufPool) -> bool {
+        self.give_out(buffers);
+        let clean = self.keeps_alive() && self.body_done;
+        if clean && !self.is_pipelined() {
+            self.give_input(buffers);
+        }
+        clean
+    }
+
     /// Ends an exchange: reads what is left of the request, or closes as nginx does. True when another request may
     /// follow on this connection.
     pub async fn finish(&mut self, ending: &Ending, buffers: &BufPool) -> bool {
-        self.give_out(buffers);
         if self.keeps_alive() && !self.body_done {
             self.discard_body(ending, buffers).await;
         }
-        if self.keeps_alive() && self.body_done {
-            let pipelined = self.at < self.input.len();
-            self.info.pipelined.set(pipelined);
-            if !pipelined {
-                self.give_input(buffers);
-            }
+        if self.go_on(buffers) {
             return true;
         }
         if ending.reset {

@@ -212,6 +212,15 @@ impl Stream {
         }
     }
 
+    /// Whether `Expect: 100-continue` waits for its answer.
+    #[must_use]
+    pub fn owes_continue(&self) -> bool {
+        match self {
+            Self::H1(conn) => conn.owes_continue(),
+            Self::None | Self::Inner(_) => false,
+        }
+    }
+
     /// Answers a pending `Expect: 100-continue`, also where no body follows.
     pub async fn send_continue(
         &mut self,

@@ -15,6 +15,16 @@ use crate::plan::model::{BodyInFile, LogLevel, TempPath};
 /// Bytes written to a temporary file at a time.
 const WRITE_BYTES: usize = 32 << 10;
 
+/// Whether nothing is left to read, write or answer before the request can be passed on: the common case of a request
+/// without a body, told without a wait.
+pub fn is_complete(ex: &Exchange, cx: Cx<'_>) -> bool {
+    let core = &cx.location(ex.location).settings.core;
+    !matches!(ex.body, RequestBody::Unread)
+        || (ex.stream.body_length() == BodyLength::None
+            && core.client_body_in_file_only == BodyInFile::Off
+            && !ex.stream.owes_continue())
+}
+
 /// Reads the whole body into `ex.body`. `Next` when it is there; bodies of known length were measured before.
 pub async fn read_all(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
     if !matches!(ex.body, RequestBody::Unread) {

@@ -15,22 +15,25 @@ use crate::plan::expr::Part;
 use crate::plan::model::LogLevel;
 use crate::plan::script::{AfterRewrite, Condition, FileTest, Op, Return, Rewrite, Script};
 
+/// Whether the location that the exchange is in has a script of its own.
+pub fn is_due(ex: &Exchange, cx: Cx<'_>) -> bool {
+    !cx.location(ex.location).script.ops.is_empty()
+        && ex.location != cx.plan.servers[ex.server].root
+}
+
 /// The script of the location that the exchange is in.
 pub async fn location(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
-    let script = &cx.location(ex.location).script;
-    if script.ops.is_empty() || ex.location == cx.plan.servers[ex.server].root {
-        return Flow::Next;
-    }
-    run(script, ex, cx).await
+    run(&cx.location(ex.location).script, ex, cx).await
+}
+
+/// Whether the server has a script.
+pub fn is_due_in_server(ex: &Exchange, cx: Cx<'_>) -> bool {
+    !cx.plan.servers[ex.server].script.ops.is_empty()
 }
 
 /// The script of the server; it runs before a location is looked for, so that a new URI needs no second search.
 pub async fn server(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
-    let script = &cx.plan.servers[ex.server].script;
-    if script.ops.is_empty() {
-        return Flow::Next;
-    }
-    match run(script, ex, cx).await {
+    match run(&cx.plan.servers[ex.server].script, ex, cx).await {
         Flow::Reroute(Reroute::Uri) => Flow::Next,
         other => other,
     }

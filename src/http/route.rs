@@ -271,6 +271,9 @@ fn tell_dropped(ex: &Exchange, cx: Cx<'_>) {
 
 /// Runs the server's rewrite rules, then looks for a location.
 async fn search(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
+    if !rewrite::is_due_in_server(ex, cx) {
+        return find(ex, cx);
+    }
     match rewrite::server(ex, cx).await {
         Flow::Next => find(ex, cx),
         other => other,

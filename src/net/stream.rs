@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::pin;
 use std::rc::{Rc, Weak};
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use monoio::buf::{IoBuf, IoBufMut};
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::SockRef;
 
 use super::addr::Addr;
@@ -20,7 +20,6 @@ use super::deadline::{Deadlines, Expired, SlotId};
 use super::runtime;
 use super::sys::duplex::Duplex;
 use super::sys::option::{self, TcpInfo};
-use super::sys::vector::{self, Joined, Vector};
 
 /// Which direction to shut down.
 pub use std::net::Shutdown as How;
@@ -103,8 +102,6 @@ pub struct RecvHalf(Rc<Socket>);
 /// The sending half. One send at a time.
 pub struct SendHalf {
     socket: Rc<Socket>,
-    /// Kept from one vectored send to the next.
-    vector: Option<Vector>,
 }
 
 /// Marks a socket as idle while it lives, so that a dropped wait leaves no mark.
@@ -164,10 +161,7 @@ impl Stream {
         });
         Ok(Self {
             rx: RecvHalf(socket.clone()),
-            tx: SendHalf {
-                socket,
-                vector: None,
-            },
+            tx: SendHalf { socket },
         })
     }
 
@@ -376,11 +370,31 @@ fn timed_out() -> io::Error {
 impl RecvHalf {
     /// Appends what arrives to the buffer's spare room. `Ok(0)` is the peer's end, or an expired deadline. Poll it
     /// to its end: dropping it loses bytes. See [`RecvHalf::recv_ready`] for one that may be dropped.
-    pub async fn recv(&mut self, mut buf: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
-        if self.0.ready.take() {
+    pub fn recv(
+        &mut self,
+        buf: Vec<u8>,
+    ) -> impl Future<Output = (io::Result<usize>, Vec<u8>)> + use<'_> {
+        self.recv_step(None, buf)
+    }
+
+    /// [`RecvHalf::recv`] with a deadline, which becomes an error of kind `TimedOut`.
+    pub fn recv_within(
+        &mut self,
+        within: Duration,
+        buf: Vec<u8>,
+    ) -> impl Future<Output = (io::Result<usize>, Vec<u8>)> + use<'_> {
+        self.recv_step(Some(within), buf)
+    }
+
+    async fn recv_step(
+        &mut self,
+        within: Option<Duration>,
+        mut buf: Vec<u8>,
+    ) -> (io::Result<usize>, Vec<u8>) {
+        if self.0.ready.get() {
             // The bytes are here: a system call now is cheaper than a turn through the ring.
             match self.try_recv(&mut buf) {
-                Ok(Some(n)) => return (Ok(n), buf),
+                Ok(Some(n)) => return (self.judge(within, n), buf),
                 Ok(None) => {}
                 Err(e) => return (Err(e), buf),
             }
@@ -388,24 +402,24 @@ impl RecvHalf {
         if buf.capacity() == buf.len() {
             buf.reserve(RECV_ROOM_MIN);
         }
+        if let Some(within) = within {
+            self.arm(within);
+        }
         let begin = buf.len();
         let (result, slice) = self.0.io.recv(buf.slice_mut(begin..)).await;
+        if within.is_some() {
+            self.disarm();
+        }
+        let result = result.and_then(|n| self.judge(within, n));
         (result, slice.into_inner())
     }
 
-    /// [`RecvHalf::recv`] with a deadline, which becomes an error of kind `TimedOut`.
-    pub async fn recv_within(
-        &mut self,
-        within: Duration,
-        buf: Vec<u8>,
-    ) -> (io::Result<usize>, Vec<u8>) {
-        self.arm(within);
-        let (result, buf) = self.recv(buf).await;
-        self.disarm();
-        match result {
-            Ok(0) if self.0.expired().is_some() => (Err(timed_out()), buf),
-            result => (result, buf),
+    /// The end that an expired deadline made is not the peer's.
+    fn judge(&self, within: Option<Duration>, n: usize) -> io::Result<usize> {
+        if n == 0 && within.is_some() && self.0.expired().is_some() {
+            return Err(timed_out());
         }
+        Ok(n)
     }
 
     /// Waits until something can be received, then appends it. May be dropped at any time without loss; costs one
@@ -419,8 +433,14 @@ impl RecvHalf {
         }
     }
 
+    /// Whether a wait has just found something, so that [`RecvHalf::try_recv`] is worth its call.
+    pub fn is_ready(&self) -> bool {
+        self.0.ready.get()
+    }
+
     /// Appends what is already there; `None` when nothing is. Never waits.
     pub fn try_recv(&mut self, buf: &mut Vec<u8>) -> io::Result<Option<usize>> {
+        self.0.ready.set(false);
         if buf.capacity() == buf.len() {
             buf.reserve(RECV_ROOM_MIN);
         }
@@ -535,7 +555,7 @@ impl AsFd for RecvHalf {
     }
 }
 
-/// A body that [`SendHalf::send_all2`] takes.
+/// A body that [`SendHalf::send_all2_within`] takes.
 pub trait Body: IoBuf {
     /// Its bytes.
     fn bytes(&self) -> &[u8];
@@ -556,39 +576,56 @@ impl Body for Bytes {
 impl SendHalf {
     /// Sends all of it.
     pub async fn send_all(&mut self, buf: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
-        self.send_from(buf, 0).await
+        self.send_steps(buf, 0, None).await
     }
 
-    /// Sends all from an offset on, of anything that owns its bytes.
-    pub async fn send_from<T: IoBuf>(&mut self, buf: T, from: usize) -> (io::Result<()>, T) {
-        self.send_steps(buf, from, None).await
+    /// Sends all from an offset on. What fits into the socket's buffer, most of the time all, leaves by a system call
+    /// now: that is cheaper than a turn through the ring, and finds the bytes in the cache.
+    async fn send_steps<T: Body>(
+        &mut self,
+        buf: T,
+        from: usize,
+        step: Option<Duration>,
+    ) -> (io::Result<()>, T) {
+        match self.try_send(&buf.bytes()[from..]) {
+            Ok(sent) => self.send_rest(buf, from + sent.unwrap_or(0), step).await,
+            Err(e) => (Err(self.cause(e)), buf),
+        }
     }
 
-    async fn send_steps<T: IoBuf>(
+    /// Waits until the socket has taken all from an offset on; each step must make progress within its time.
+    async fn send_rest<T: Body>(
         &mut self,
         mut buf: T,
         from: usize,
         step: Option<Duration>,
     ) -> (io::Result<()>, T) {
-        let len = buf.bytes_init();
+        let len = buf.bytes().len();
         let mut at = from;
+        let mut result = Ok(());
         while at < len {
             if let Some(step) = step {
                 self.arm(step);
             }
-            let (result, slice) = self.socket.io.send(buf.slice(at..)).await;
+            let (sent, slice) = self.socket.io.send(buf.slice(at..)).await;
             buf = slice.into_inner();
-            match result {
-                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buf),
+            match sent {
+                Ok(0) => result = Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => {
                     at += n;
                     self.socket.count_sent(n);
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return (Err(self.cause(e)), buf),
+                Err(e) => result = Err(self.cause(e)),
+            }
+            if result.is_err() {
+                break;
             }
         }
-        (Ok(()), buf)
+        if from < len && step.is_some() {
+            self.disarm();
+        }
+        (result, buf)
     }
 
     /// A send that fails because its deadline shut the socket down timed out.
@@ -600,90 +637,83 @@ impl SendHalf {
         }
     }
 
-    /// Sends the head and then the body, in one system call where that wins.
-    pub async fn send_all2<B: Body>(
-        &mut self,
-        head: Vec<u8>,
-        body: B,
-    ) -> (io::Result<()>, Vec<u8>, B) {
-        self.send_two(head, body, None).await
-    }
-
-    /// [`SendHalf::send_all2`] whose every step must make progress within the time; else an error of kind `TimedOut`.
+    /// Sends the head and then the body, in one system call where both fit. Every step must make progress within the
+    /// time; else an error of kind `TimedOut`.
     pub async fn send_all2_within<B: Body>(
         &mut self,
         within: Duration,
-        head: Vec<u8>,
-        body: B,
-    ) -> (io::Result<()>, Vec<u8>, B) {
-        let out = self.send_two(head, body, Some(within)).await;
-        self.disarm();
-        out
-    }
-
-    async fn send_two<B: Body>(
-        &mut self,
         mut head: Vec<u8>,
         body: B,
-        step: Option<Duration>,
     ) -> (io::Result<()>, Vec<u8>, B) {
         let len_of_head = head.len();
         if body.bytes().len() <= JOIN_BYTES_MAX {
             head.extend_from_slice(body.bytes());
-            let (result, head) = self.send_steps(head, 0, step).await;
+            let (result, head) = self.send_steps(head, 0, Some(within)).await;
             return (result, head, body);
         }
-        if let Some(step) = step {
-            self.arm(step);
-        }
-        let vector = self.vector.take().unwrap_or_else(vector::vector);
-        let joined = Joined::new(head, body, vector);
-        let (result, joined) = self.socket.io.send_vectored(joined).await;
-        let (head, body, vector) = joined.split();
-        self.vector = Some(vector);
-        let sent = match result {
-            Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => 0,
+        let sent = match self.try_send_two(&head, body.bytes()) {
+            Ok(sent) => sent.unwrap_or(0),
             Err(e) => return (Err(self.cause(e)), head, body),
         };
-        self.socket.count_sent(sent);
-        let (result, head) = self.send_steps(head, sent.min(len_of_head), step).await;
+        let (result, head) = self
+            .send_rest(head, sent.min(len_of_head), Some(within))
+            .await;
         if result.is_err() {
             return (result, head, body);
         }
-        let (result, body) = self
-            .send_steps(body, sent.saturating_sub(len_of_head), step)
-            .await;
+        let from = sent.saturating_sub(len_of_head);
+        let (result, body) = self.send_rest(body, from, Some(within)).await;
         (result, head, body)
     }
 
     /// [`SendHalf::send_all`] whose every step must make progress within the time; else an error of kind `TimedOut`.
-    pub async fn send_all_within(
+    pub fn send_all_within(
         &mut self,
         within: Duration,
         buf: Vec<u8>,
-    ) -> (io::Result<()>, Vec<u8>) {
-        let out = self.send_steps(buf, 0, Some(within)).await;
-        self.disarm();
-        out
+    ) -> impl Future<Output = (io::Result<()>, Vec<u8>)> + use<'_> {
+        self.send_steps(buf, 0, Some(within))
     }
 
     /// [`SendHalf::send_all_within`] from an offset on.
-    pub async fn send_from_within(
+    pub fn send_from_within(
         &mut self,
         within: Duration,
         buf: Vec<u8>,
         from: usize,
-    ) -> (io::Result<()>, Vec<u8>) {
-        let out = self.send_steps(buf, from, Some(within)).await;
-        self.disarm();
-        out
+    ) -> impl Future<Output = (io::Result<()>, Vec<u8>)> + use<'_> {
+        self.send_steps(buf, from, Some(within))
+    }
+
+    /// As [`SendHalf::send_from_within`], of what [`SendHalf::try_send`] left.
+    pub fn send_rest_within(
+        &mut self,
+        within: Duration,
+        buf: Vec<u8>,
+        from: usize,
+    ) -> impl Future<Output = (io::Result<()>, Vec<u8>)> + use<'_> {
+        self.send_rest(buf, from, Some(within))
+    }
+
+    /// [`SendHalf::try_send`] of two pieces, one behind the other.
+    fn try_send_two(&mut self, head: &[u8], body: &[u8]) -> io::Result<Option<usize>> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let pieces = [IoSlice::new(head), IoSlice::new(body)];
+        let mut nothing = SendAncillaryBuffer::default();
+        let result = rustix::net::sendmsg(self.socket.io.as_fd(), &pieces, &mut nothing, flags);
+        self.taken(result)
     }
 
     /// Sends what fits; `None` when nothing does. Never waits.
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        match rustix::net::send(self.socket.io.as_fd(), bytes, flags) {
+        let result = rustix::net::send(self.socket.io.as_fd(), bytes, flags);
+        self.taken(result)
+    }
+
+    /// Reads the result of a send that does not wait.
+    fn taken(&self, result: rustix::io::Result<usize>) -> io::Result<Option<usize>> {
+        match result {
             Ok(n) => {
                 self.socket.count_sent(n);
                 Ok(Some(n))

@@ -29,7 +29,7 @@ use crate::observe::counters::{Count, Gauge, Held};
 use crate::observe::scribe::Files;
 use crate::observe::{Counters, Desk, Logs, Scribe};
 use crate::plan::location::LocationPlan;
-use crate::plan::model::{LingeringClose, LogLevel};
+use crate::plan::model::{Core, LingeringClose, LogLevel};
 use crate::plan::{ListenAddr, ListenerId, Plan};
 use crate::proto::h1::parse::HeadLimits;
 use crate::upstream::health::HealthNote;
@@ -47,6 +47,14 @@ struct Job {
     refused: Option<Refusal>,
     generation: Rc<Generation>,
     local: Rc<Local>,
+}
+
+/// A request whose head is being read.
+struct Begun {
+    exchange: Box<Exchange>,
+    generation: Rc<Generation>,
+    /// What its head is, once it has come as a whole.
+    decoded: Option<Decoded>,
 }
 
 /// A listening address over reloads: its connections outlive the plan that numbered it.
@@ -142,7 +150,8 @@ impl Http {
         loop {
             let waited = match waited.take() {
                 Some(waited) => waited,
-                None => client.conn.wait(client.within, Some(PATIENCE)).await,
+                None if client.conn.is_pipelined() => Waited::Ready,
+                None => Waited::of(&client.conn.wait(client.within, PATIENCE).await),
             };
             match waited {
                 Waited::Ready => {}
@@ -153,10 +162,22 @@ impl Http {
                 }
             }
             let Client { conn, home, .. } = &mut client;
-            let Some((mut exchange, refused, generation)) = service.read(&shard, conn, home).await
-            else {
+            let Some(mut begun) = service.begin_request(conn, home) else {
                 return After::Closed;
             };
+            let decoded = match begun.decoded {
+                Some(decoded) => decoded,
+                None => service.read_on(&mut begun, conn).await,
+            };
+            let Some(refused) = service.end_reading(&shard, &mut begun, decoded) else {
+                service.give(begun.exchange);
+                return After::Closed;
+            };
+            let Begun {
+                mut exchange,
+                generation,
+                ..
+            } = begun;
             let Client {
                 conn,
                 home,
@@ -175,7 +196,7 @@ impl Http {
             let mut exchange = service.workers.run(job, serve).await;
             counters.lower(Gauge::Writing);
             let location = &generation.plan.locations[exchange.location];
-            let ending = ending(location, &exchange);
+            let timed_out = exchange.client_timed_out;
             let within = location.settings.core.keepalive_timeout.timeout;
             if exchange.close {
                 exchange.stream.set_close();
@@ -183,11 +204,14 @@ impl Http {
             let (stream, head) = exchange.end(&service.local.buffers);
             exchange.head = head;
             service.give(exchange);
-            drop(generation);
             let Stream::H1(mut conn) = stream else {
                 return After::Closed;
             };
-            if !conn.finish(&ending, &service.local.buffers).await || shard.draining() {
+            let buffers = &service.local.buffers;
+            let goes_on =
+                conn.go_on(buffers) || conn.finish(&ending(location, timed_out), buffers).await;
+            drop(generation);
+            if !goes_on || shard.draining() {
                 return After::Closed;
             }
             client = Client {
@@ -265,59 +289,53 @@ impl Http {
         Some(core.client_header_timeout)
     }
 
-    /// Reads a request's head into a fresh exchange. None when the connection is over.
-    async fn read(
-        &self,
-        shard: &Rc<Shard<Self>>,
-        conn: &mut Conn,
-        home: &Home,
-    ) -> Option<(Box<Exchange>, Option<Refusal>, Rc<Generation>)> {
+    /// Begins a request: takes an exchange, and its head where that is here already. None when nobody listens any more.
+    fn begin_request(&self, conn: &mut Conn, home: &Home) -> Option<Begun> {
         let generation = self.generation()?;
-        let plan = &generation.plan;
         let listener = home.now.get()?;
-        let address = plan.listeners[listener].address(conn.info.local.ip());
         conn.info.listener.set(listener);
         let mut exchange = self.take(conn);
-        let core = &plan.locations[plan.servers[address.names.default_server()].root]
-            .settings
-            .core;
-        let limits = HeadLimits {
-            first_buffer: core.client_header_buffer_size,
-            large_count: core.large_client_header_buffers.count as usize,
-            large_size: core.large_client_header_buffers.size,
-            fields_max: core.max_headers as usize,
-            ignore_invalid: core.ignore_invalid_headers,
-            underscores: core.underscores_in_headers,
-        };
-        exchange.started = self.local.clock.mono();
-        let counters = &self.local.counters;
-        counters.raise(Gauge::Reading);
-        let mut head = std::mem::take(&mut exchange.head);
-        let decoded = conn
-            .read_head(
-                &mut head,
-                &limits,
-                core.client_header_timeout,
-                &self.local.buffers,
-            )
-            .await;
-        counters.lower(Gauge::Reading);
-        exchange.request_length = head.wire_len.into();
-        exchange.head = head;
         exchange.conn = conn.info.clone();
+        exchange.started = self.local.clock.mono();
+        self.local.counters.raise(Gauge::Reading);
+        let core = default_core(&generation.plan, &conn.info)?;
+        let decoded = conn.look_for_head(&mut exchange.head, &limits(core), &self.local.buffers);
+        Some(Begun {
+            exchange,
+            generation,
+            decoded,
+        })
+    }
+
+    /// Reads the rest of a head that comes in pieces.
+    async fn read_on(&self, begun: &mut Begun, conn: &mut Conn) -> Decoded {
+        let Some(core) = default_core(&begun.generation.plan, &conn.info) else {
+            return Decoded::Closed;
+        };
+        let (within, head) = (core.client_header_timeout, &mut begun.exchange.head);
+        conn.read_head(head, &limits(core), within, &self.local.buffers)
+            .await
+    }
+
+    /// A head was read, or broke a rule; None when the connection is over.
+    fn end_reading(
+        &self,
+        shard: &Rc<Shard<Self>>,
+        begun: &mut Begun,
+        decoded: Decoded,
+    ) -> Option<Option<Refusal>> {
+        let counters = &self.local.counters;
+        counters.lower(Gauge::Reading);
+        let exchange = &mut begun.exchange;
+        exchange.request_length = exchange.head.wire_len.into();
         let refused = match decoded {
             Decoded::Request => None,
             Decoded::Refused(refusal) => Some(refusal),
-            Decoded::Closed => {
-                self.give(exchange);
-                return None;
-            }
+            Decoded::Closed => return None,
         };
         counters.count(Count::Requests);
-        if shard.draining() {
-            exchange.close = true;
-        }
-        Some((exchange, refused, generation))
+        exchange.close |= shard.draining();
+        Some(refused)
     }
 
     fn take(&self, conn: &Conn) -> Box<Exchange> {
@@ -477,14 +495,35 @@ async fn serve(job: Job) -> Box<Exchange> {
 }
 
 /// How the connection may end, by the location that answered.
-fn ending(location: &LocationPlan, exchange: &Exchange) -> Ending {
+fn ending(location: &LocationPlan, timed_out: bool) -> Ending {
     let core = &location.settings.core;
     Ending {
         linger: core.lingering_close != LingeringClose::Off,
         linger_always: core.lingering_close == LingeringClose::Always,
         linger_time: core.lingering_time,
         linger_timeout: core.lingering_timeout,
-        reset: core.reset_timedout_connection && exchange.client_timed_out,
+        reset: core.reset_timedout_connection && timed_out,
+    }
+}
+
+/// The settings that hold before a request has named its server.
+fn default_core<'a>(plan: &'a Plan, conn: &ConnInfo) -> Option<&'a Core> {
+    let address = plan
+        .listeners
+        .get(conn.listener.get())?
+        .address(conn.local.ip());
+    let root = plan.servers[address.names.default_server()].root;
+    Some(&plan.locations[root].settings.core)
+}
+
+fn limits(core: &Core) -> HeadLimits {
+    HeadLimits {
+        first_buffer: core.client_header_buffer_size,
+        large_count: core.large_client_header_buffers.count as usize,
+        large_size: core.large_client_header_buffers.size,
+        fields_max: core.max_headers as usize,
+        ignore_invalid: core.ignore_invalid_headers,
+        underscores: core.underscores_in_headers,
     }
 }
 

@@ -15,20 +15,6 @@ use crate::net::connect::{self, Options};
 use crate::net::deadline::Deadlines;
 use crate::plan::{LocationId, PeerAddr};
 
-/// What an attempt needs besides the group.
-pub struct Dial<'a> {
-    /// `proxy_connect_timeout`, `proxy_bind`, socket options.
-    pub options: &'a Options,
-    /// The location that the pool is keyed by.
-    pub location: LocationId,
-    /// The deadlines of the shard.
-    pub deadlines: &'a Rc<Deadlines>,
-    /// The time of the attempt.
-    pub now: Mono,
-    /// A random word.
-    pub random: u64,
-}
-
 /// No connection.
 #[derive(Debug)]
 pub enum Unreached {
@@ -64,26 +50,39 @@ impl Unreached {
     }
 }
 
-/// Picks a peer and gets a connection to it. The peer stays the selection's current one until it is reported,
-/// whatever the result.
-pub async fn acquire(
+/// Picks a peer, with the help of a random word. The peer stays the selection's current one until it is reported, whatever the result. A connection to
+/// it that idles is taken from the pool, which is keyed by `location`; none means that one has to be opened, by [`open`].
+pub fn acquire(
     selection: &mut Selection,
     pool: &Pool,
-    dial: &Dial<'_>,
-) -> Result<Conn, Unreached> {
+    location: LocationId,
+    now: Mono,
+    random: u64,
+) -> Result<Option<Conn>, Unreached> {
     let fresh = selection.fresh_only();
-    let Pick::Peer(peer) = selection.pick(dial.now, dial.random) else {
+    let Pick::Peer(peer) = selection.pick(now, random) else {
+        return Err(Unreached::NoLive);
+    };
+    let group = selection.group();
+    Ok(match group.id {
+        Some(id) if !fresh => pool.take(id, group.target(peer).twin, location, now),
+        _ => None,
+    })
+}
+
+/// Opens a connection to the peer that [`acquire`] picked.
+pub async fn open(
+    selection: &Selection,
+    options: &Options,
+    deadlines: &Rc<Deadlines>,
+    now: Mono,
+) -> Result<Conn, Unreached> {
+    let Some(peer) = selection.current() else {
         return Err(Unreached::NoLive);
     };
     let group = Rc::clone(selection.group());
     let target = group.target(peer);
-    if let Some(id) = group.id
-        && !fresh
-        && let Some(conn) = pool.take(id, target.twin, dial.location, dial.now)
-    {
-        return Ok(conn);
-    }
-    let stream = connect::connect(&address(&target.addr), dial.options, dial.deadlines)
+    let stream = connect::connect(&address(&target.addr), options, deadlines)
         .await
         .map_err(|e| unreached(e, target))?;
     Ok(Conn {
@@ -91,7 +90,7 @@ pub async fn acquire(
         group: group.id,
         peer: target.twin,
         requests: 1,
-        created: dial.now,
+        created: now,
         bytes_sent_before: 0,
         reused: false,
     })
@@ -179,6 +178,21 @@ mod tests {
         PeerAddr::Tcp(listener.local_addr().unwrap())
     }
 
+    async fn obtain(
+        selection: &mut Selection,
+        pool: &Pool,
+        deadlines: &Rc<Deadlines>,
+    ) -> Result<Conn, Unreached> {
+        if let Some(conn) = acquire(selection, pool, LocationId(0), Mono(0), 0)? {
+            return Ok(conn);
+        }
+        let options = Options {
+            within: Some(Duration::from_secs(1)),
+            ..Options::default()
+        };
+        open(selection, &options, deadlines, Mono(0)).await
+    }
+
     #[test]
     fn a_connection_is_opened_kept_and_taken_again() {
         on_each_driver(|| async {
@@ -186,31 +200,20 @@ mod tests {
             let plans = plans(vec![PeerAddr::Tcp(listener.local_addr().unwrap())]);
             let (groups, pool) = (Groups::new(&plans), Pool::new(&plans));
             let deadlines = Deadlines::new();
-            let options = Options {
-                within: Some(Duration::from_secs(1)),
-                ..Options::default()
-            };
-            let dial = Dial {
-                options: &options,
-                location: LocationId(0),
-                deadlines: &deadlines,
-                now: Mono(0),
-                random: 0,
-            };
             let mut selection = groups.begin(GroupId(0), Key::None, 0, Mono(0));
-            let conn = acquire(&mut selection, &pool, &dial).await.unwrap();
+            let conn = obtain(&mut selection, &pool, &deadlines).await.unwrap();
             assert!(!conn.reused);
             let local = conn.stream.local_addr().unwrap();
             pool.put(conn, LocationId(0), Mono(1));
             selection.report(Outcome::Ok, Mono(1));
             let mut selection = groups.begin(GroupId(0), Key::None, 0, Mono(1));
-            let conn = acquire(&mut selection, &pool, &dial).await.unwrap();
+            let conn = obtain(&mut selection, &pool, &deadlines).await.unwrap();
             assert!(conn.reused);
             assert_eq!(conn.stream.local_addr().unwrap(), local);
             // After a stale attempt an idle connection is not trusted.
             pool.put(conn, LocationId(0), Mono(1));
             selection.report(Outcome::Stale, Mono(1));
-            let conn = acquire(&mut selection, &pool, &dial).await.unwrap();
+            let conn = obtain(&mut selection, &pool, &deadlines).await.unwrap();
             assert!(!conn.reused);
         });
     }
@@ -232,16 +235,11 @@ mod tests {
                 let plans = plans(vec![addr]);
                 let (groups, pool) = (Groups::new(&plans), Pool::new(&plans));
                 let deadlines = Deadlines::new();
-                let options = Options::default();
-                let dial = Dial {
-                    options: &options,
-                    location: LocationId(0),
-                    deadlines: &deadlines,
-                    now: Mono(0),
-                    random: 0,
-                };
                 let mut selection = groups.begin(GroupId(0), Key::None, 0, Mono(0));
-                let error = acquire(&mut selection, &pool, &dial).await.err().unwrap();
+                let error = obtain(&mut selection, &pool, &deadlines)
+                    .await
+                    .err()
+                    .unwrap();
                 assert_eq!(error.cause(), Cause::Error);
                 let mut out = Vec::new();
                 error.into_trouble().write(Action::Connecting, &mut out);

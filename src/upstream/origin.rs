@@ -4,6 +4,7 @@
 //! are found where they lie and handed on without a copy. Knows no retry policy and no client. Start at
 //! [`Inbound::read_head`].
 
+use std::future::Future;
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
@@ -237,24 +238,41 @@ impl Origin {
         }
     }
 
-    /// Sends a piece of the request. Gives the buffer back.
-    pub async fn send(
+    /// Sends what the socket takes of the request now, which is all of it most of the time; returns how much that was.
+    pub fn send_now(&mut self, request: &[u8]) -> Result<usize, Fault> {
+        match self.conn.stream.tx.try_send(request) {
+            Ok(sent) => {
+                let sent = sent.unwrap_or(0);
+                self.sent += sent as u64;
+                Ok(sent)
+            }
+            Err(error) => Err(self.broken(error)),
+        }
+    }
+
+    /// Sends the rest of the request, from `from` on. Gives the buffer back.
+    pub async fn send_rest(
         &mut self,
         request: Vec<u8>,
+        from: usize,
         within: Duration,
     ) -> (Result<(), Fault>, Vec<u8>) {
-        let len = request.len() as u64;
-        let (result, request) = self.conn.stream.tx.send_all_within(within, request).await;
+        let len = (request.len() - from) as u64;
+        let tx = &mut self.conn.stream.tx;
+        let (result, request) = tx.send_rest_within(within, request, from).await;
         match result {
             Ok(()) => {
                 self.sent += len;
                 (Ok(()), request)
             }
-            Err(error) => {
-                self.inbound.spoiled = true;
-                (Err(Fault::of(error, self.conn.stream.cut())), request)
-            }
+            Err(error) => (Err(self.broken(error)), request),
         }
+    }
+
+    /// Sending failed.
+    fn broken(&mut self, error: io::Error) -> Fault {
+        self.inbound.spoiled = true;
+        Fault::of(error, self.conn.stream.cut())
     }
 
     /// Sends a request's head and a body larger than a head together. Gives both buffers back.
@@ -272,11 +290,7 @@ impl Origin {
                 self.sent += len;
                 (Ok(()), head, body)
             }
-            Err(error) => {
-                self.inbound.spoiled = true;
-                let cut = self.conn.stream.cut();
-                (Err(Fault::of(error, cut)), head, body)
-            }
+            Err(error) => (Err(self.broken(error)), head, body),
         }
     }
 
@@ -297,27 +311,25 @@ impl Origin {
     }
 
     /// See [`Inbound::read_head`].
-    pub async fn read_head(
-        &mut self,
+    pub fn read_head<'a>(
+        &'a mut self,
         bytes_max: usize,
         within: Duration,
-        buffers: &BufPool,
-    ) -> Result<HeadRead, Fault> {
+        buffers: &'a BufPool,
+    ) -> impl Future<Output = Result<HeadRead, Fault>> + use<'a> {
         self.inbound
             .read_head(&mut self.conn.stream.rx, bytes_max, within, buffers)
-            .await
     }
 
     /// See [`Inbound::receive`].
-    pub async fn receive(
-        &mut self,
+    pub fn receive<'a>(
+        &'a mut self,
         room: usize,
         within: Duration,
-        buffers: &BufPool,
-    ) -> Result<bool, Fault> {
+        buffers: &'a BufPool,
+    ) -> impl Future<Output = Result<bool, Fault>> + use<'a> {
         self.inbound
             .receive(&mut self.conn.stream.rx, room, within, buffers)
-            .await
     }
 
     /// Whether the connection may carry another request: both messages ended properly, nothing is left over and
@@ -350,66 +362,62 @@ impl Inbound {
         within: Duration,
         buffers: &BufPool,
     ) -> Result<HeadRead, Fault> {
-        if matches!(self.decoder, Decoder::FastCgi(_)) {
-            return self.read_answer(rx, bytes_max, within, buffers).await;
-        }
         loop {
-            if self.at < self.input.len() {
-                match self
-                    .parser
-                    .parse(&self.input[self.at..], bytes_max, &mut self.head)
-                {
-                    Ok(Parsed::Complete(len)) => {
-                        self.at += len;
-                        self.parser.reset();
-                        return self.accept_head();
-                    }
-                    Ok(Parsed::Incomplete) => {}
-                    Err(error) => return Err(self.spoil(Fault::Head(error))),
-                }
+            if self.at < self.input.len()
+                && let Some(found) = self.look_for_head(bytes_max)?
+            {
+                return Ok(found);
             }
-            let room = bytes_max.saturating_sub(self.input.len() - self.at).max(1);
+            let room = match self.decoder {
+                Decoder::Http(_) => bytes_max.saturating_sub(self.input.len() - self.at).max(1),
+                Decoder::FastCgi(_) => bytes_max,
+            };
             if !self.receive(rx, room, within, buffers).await? {
+                if matches!(self.decoder, Decoder::FastCgi(_)) {
+                    self.ends_at_close();
+                }
                 return Err(self.spoil(Fault::Closed));
             }
         }
     }
 
+    /// Looks for a head in what was received.
+    fn look_for_head(&mut self, bytes_max: usize) -> Result<Option<HeadRead>, Fault> {
+        if matches!(self.decoder, Decoder::FastCgi(_)) {
+            return self.look_for_answer(bytes_max);
+        }
+        let input = &self.input[self.at..];
+        match self.parser.parse(input, bytes_max, &mut self.head) {
+            Ok(Parsed::Complete(len)) => {
+                self.at += len;
+                self.parser.reset();
+                self.accept_head().map(Some)
+            }
+            Ok(Parsed::Incomplete) => Ok(None),
+            Err(error) => Err(self.spoil(Fault::Head(error))),
+        }
+    }
+
     /// The same where the head is in records.
-    async fn read_answer(
-        &mut self,
-        rx: &mut RecvHalf,
-        bytes_max: usize,
-        within: Duration,
-        buffers: &BufPool,
-    ) -> Result<HeadRead, Fault> {
-        loop {
-            if let Decoder::FastCgi(answer) = &mut self.decoder
-                && self.at < self.input.len()
-            {
-                match answer.head(&self.input[self.at..], bytes_max, &mut self.head) {
-                    Ok(HeadStep::Done(len)) => {
-                        self.at += len;
-                        if self.asked.head || matches!(self.head.status, 204 | 304) {
-                            answer.expect_nothing();
-                        } else {
-                            answer.expect(self.head.content_length);
-                        }
-                        return Ok(HeadRead::Final);
-                    }
-                    Ok(HeadStep::More) => {
-                        self.at = self.input.len();
-                        if answer.has_notes() {
-                            return Ok(HeadRead::Notes);
-                        }
-                    }
-                    Err(error) => return Err(self.spoil(Fault::FastCgi(error))),
+    fn look_for_answer(&mut self, bytes_max: usize) -> Result<Option<HeadRead>, Fault> {
+        let Decoder::FastCgi(answer) = &mut self.decoder else {
+            return Ok(None);
+        };
+        match answer.head(&self.input[self.at..], bytes_max, &mut self.head) {
+            Ok(HeadStep::Done(len)) => {
+                self.at += len;
+                if self.asked.head || matches!(self.head.status, 204 | 304) {
+                    answer.expect_nothing();
+                } else {
+                    answer.expect(self.head.content_length);
                 }
+                Ok(Some(HeadRead::Final))
             }
-            if !self.receive(rx, bytes_max, within, buffers).await? {
-                self.ends_at_close();
-                return Err(self.spoil(Fault::Closed));
+            Ok(HeadStep::More) => {
+                self.at = self.input.len();
+                Ok(answer.has_notes().then_some(HeadRead::Notes))
             }
+            Err(error) => Err(self.spoil(Fault::FastCgi(error))),
         }
     }
 

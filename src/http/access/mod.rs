@@ -42,6 +42,11 @@ pub enum Verdict {
     Close,
 }
 
+/// Whether the location that the exchange is in has any checks.
+pub fn is_due(ex: &Exchange, cx: Cx<'_>) -> bool {
+    cx.location(ex.location).access.is_some()
+}
+
 /// Runs the checks of the location that the exchange is in.
 pub async fn run(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
     match &cx.location(ex.location).access {

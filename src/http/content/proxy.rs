@@ -29,7 +29,7 @@ use crate::proto::h1::encode;
 use crate::proto::h1::parse::ResponseError;
 use crate::proto::head::Method;
 use crate::proto::tokens::Token;
-use crate::upstream::connect::{Dial, acquire};
+use crate::upstream::connect::{self, acquire};
 use crate::upstream::group::{Outcome, Selection};
 use crate::upstream::origin::{Asked, Fault, Lease, Origin, Step, Wire};
 use crate::upstream::retry::{self, Cause, Policy, Verdict};
@@ -93,7 +93,7 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Flow {
         },
         false => false,
     };
-    if !streamed {
+    if !streamed && !body::is_complete(ex, cx) {
         match body::read_all(ex, cx).await {
             Flow::Next => {}
             other => return other,
@@ -121,7 +121,11 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Flow {
         Ok(request) => request,
         Err(flow) => return flow,
     };
-    let selection = target::select(ex, cx, plan, dynamic.as_ref()).await;
+    let selection = match (&plan.target, &dynamic) {
+        (ProxyTarget::Group(id), _) => Ok(target::in_group(ex, cx, *id)),
+        (_, Some(dynamic)) => target::by_name(ex, cx, &plan.wire, dynamic).await,
+        (ProxyTarget::Dynamic { .. }, None) => Err(500),
+    };
     let flow = match selection {
         Ok(selection) => attempts(ex, cx, plan, &mut request, selection).await,
         // As in nginx: no peer was asked, so that `$upstream_addr` stays empty.
@@ -339,17 +343,17 @@ async fn attempts(
     request: &mut Request,
     mut selection: Selection,
 ) -> Flow {
-    let options = dial_options(ex, cx, plan);
     loop {
         let now = cx.local.clock.mono();
-        let dial = Dial {
-            options: &options,
-            location: ex.location,
-            deadlines: &cx.local.deadlines,
-            now,
-            random: cx.local.random(),
+        let pool = &cx.generation.pool;
+        let acquired = match acquire(&mut selection, pool, ex.location, now, cx.local.random()) {
+            Ok(Some(conn)) => Ok(conn),
+            Ok(None) => {
+                let options = dial_options(ex, cx, plan);
+                connect::open(&selection, &options, &cx.local.deadlines, now).await
+            }
+            Err(unreached) => Err(unreached),
         };
-        let acquired = acquire(&mut selection, &cx.generation.pool, &dial).await;
         begin_attempt(ex, plan, &selection, request, now);
         let conn = match acquired {
             Ok(conn) => conn,

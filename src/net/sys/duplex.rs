@@ -6,7 +6,7 @@ use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use monoio::buf::{IoBuf, IoBufMut, IoVecBuf};
+use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent};
 use monoio::net::TcpStream;
 
@@ -59,14 +59,6 @@ impl Duplex {
     /// Sends from the buffer.
     pub fn send<T: IoBuf>(&self, buf: T) -> impl Future<Output = (io::Result<usize>, T)> + '_ {
         self.exclusive().write(buf)
-    }
-
-    /// Sends from several buffers.
-    pub fn send_vectored<T: IoVecBuf>(
-        &self,
-        bufs: T,
-    ) -> impl Future<Output = (io::Result<usize>, T)> + '_ {
-        self.exclusive().writev(bufs)
     }
 
     /// Completes when a receive would not wait. Dropping it loses nothing.

@@ -17,5 +17,4 @@ pub mod option;
 pub mod poll;
 pub mod process;
 pub mod steer;
-pub mod vector;
 pub mod zone;

@@ -34,58 +34,49 @@ pub(super) async fn exchange(
     request: &mut Request,
     origin: &mut Origin,
 ) -> Result<(), Failure> {
-    let result = both_ways(ex, cx, plan, request, origin).await;
-    match (&plan.wire, result) {
-        (WirePlan::FastCgi(wire), Ok(())) => notes::judge(ex, cx, wire, origin),
-        (_, result) => result,
-    }
-}
-
-/// Sends the request and reads the response's head.
-async fn both_ways(
-    ex: &mut Exchange,
-    cx: Cx<'_>,
-    plan: &ProxyPlan,
-    request: &mut Request,
-    origin: &mut Origin,
-) -> Result<(), Failure> {
     let pass = &cx.location(ex.location).pass;
     let steps = Steps {
         send: pass.send_timeout,
         read: pass.read_timeout,
     };
     request.sent = true;
+    let mut body = Rest::None;
     if request.rest == Rest::Held
         && request.framing == Framing::Plain
-        && let Some(body) = small_body(ex, cx).await
+        && let Some(held) = small_body(ex, cx).await
     {
         let head = std::mem::take(&mut request.bytes);
-        let (result, head, body) = origin.send_two(head, body, steps.send).await;
+        let (result, head, held) = origin.send_two(head, held, steps.send).await;
         request.bytes = head;
         match &mut ex.body {
-            RequestBody::Memory(kept) => *kept = body,
-            _ => cx.local.buffers.give(body),
+            RequestBody::Memory(kept) => *kept = held,
+            _ => cx.local.buffers.give(held),
         }
-        if let Err(fault) = result {
-            return Err(Failure::Peer(fault, Action::Sending));
+        result.map_err(while_sending)?;
+    } else {
+        let sent = origin.send_now(&request.bytes).map_err(while_sending)?;
+        if sent < request.bytes.len() {
+            let bytes = std::mem::take(&mut request.bytes);
+            let (result, bytes) = origin.send_rest(bytes, sent, steps.send).await;
+            request.bytes = bytes;
+            result.map_err(while_sending)?;
         }
+        body = request.rest;
+    }
+    if body == Rest::None {
         origin.request_sent();
-        return self::head(ex, cx, plan, origin, steps.read).await;
+        read_head(ex, cx, plan, origin, steps.read).await?;
+    } else {
+        with_body(ex, cx, request, origin, steps).await?;
     }
-    let (result, bytes) = origin
-        .send(std::mem::take(&mut request.bytes), steps.send)
-        .await;
-    request.bytes = bytes;
-    if let Err(fault) = result {
-        return Err(Failure::Peer(fault, Action::Sending));
+    match &plan.wire {
+        WirePlan::FastCgi(wire) => notes::judge(ex, cx, wire, origin),
+        WirePlan::Http => Ok(()),
     }
-    match request.rest {
-        Rest::None => {
-            origin.request_sent();
-            head(ex, cx, plan, origin, steps.read).await
-        }
-        Rest::Held | Rest::Streamed => with_body(ex, cx, request, origin, steps).await,
-    }
+}
+
+fn while_sending(fault: Fault) -> Failure {
+    Failure::Peer(fault, Action::Sending)
 }
 
 /// A held body that is small enough to go out with the head; one that is in a file is read back for it. An origin that
@@ -113,7 +104,7 @@ async fn small_body(ex: &mut Exchange, cx: Cx<'_>) -> Option<Vec<u8>> {
 }
 
 /// Reads heads until the final one.
-async fn head(
+async fn read_head(
     ex: &mut Exchange,
     cx: Cx<'_>,
     plan: &ProxyPlan,

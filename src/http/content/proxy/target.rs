@@ -12,7 +12,7 @@ use super::super::super::log::{self, Text};
 use super::super::super::vars;
 use crate::net::Addr;
 use crate::plan::expr::Expr;
-use crate::plan::location::{ProxyPlan, ProxyTarget, WirePlan};
+use crate::plan::location::{ProxyPlan, WirePlan};
 use crate::plan::model::LogLevel;
 use crate::plan::{GroupId, Method, PeerAddr};
 use crate::upstream::balance::Key;
@@ -158,26 +158,13 @@ pub fn evaluate(
     })
 }
 
-/// Starts the request's way through its group.
-pub async fn select(
-    ex: &mut Exchange,
-    cx: Cx<'_>,
-    plan: &ProxyPlan,
-    dynamic: Option<&Dynamic>,
-) -> Result<Selection, u16> {
-    match (&plan.target, dynamic) {
-        (ProxyTarget::Group(id), _) => Ok(in_group(ex, cx, *id)),
-        (ProxyTarget::Dynamic { .. }, Some(dynamic)) => by_name(ex, cx, &plan.wire, dynamic).await,
-        (ProxyTarget::Dynamic { .. }, None) => Err(500),
-    }
-}
-
 fn tries_max(ex: &Exchange, cx: Cx<'_>) -> u32 {
     let tries = cx.location(ex.location).pass.next_upstream_tries;
     u32::try_from(tries).unwrap_or(u32::MAX)
 }
 
-fn in_group(ex: &mut Exchange, cx: Cx<'_>, id: GroupId) -> Selection {
+/// Starts the request's way through a group of the plan.
+pub fn in_group(ex: &mut Exchange, cx: Cx<'_>, id: GroupId) -> Selection {
     let tries = tries_max(ex, cx);
     let now = cx.local.deadlines.now();
     let groups = &cx.generation.groups;
@@ -203,7 +190,7 @@ fn in_group(ex: &mut Exchange, cx: Cx<'_>, id: GroupId) -> Selection {
 }
 
 /// A target that is only known now: an `upstream` of that name, an address, or a name to resolve.
-async fn by_name(
+pub async fn by_name(
     ex: &mut Exchange,
     cx: Cx<'_>,
     wire: &WirePlan,

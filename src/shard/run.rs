@@ -30,6 +30,9 @@ pub struct Setup {
 /// Waits before a full box is tried again.
 const RETRY: Duration = Duration::from_millis(5);
 
+/// Tries of a shard that ends.
+const LAST_TRIES: u32 = 20;
+
 /// Starts a shard's thread. `make` runs on it. The thread ends after [`Mail::Drain`] or [`Mail::Stop`] and tells
 /// control so with [`Mail::Ended`]; it fails only when its runtime cannot be built.
 pub fn start<S, F>(
@@ -80,7 +83,13 @@ where
     shard
         .outbox
         .post(shard.outbox.control(), Mail::Ended { shard: own });
-    shard.outbox.flush();
+    // A box may be full for a moment; that of a shard that has ended stays full.
+    for _ in 0..LAST_TRIES {
+        if !shard.outbox.flush() {
+            break;
+        }
+        runtime::sleep(RETRY).await;
+    }
     Ok(())
 }
 

@@ -368,7 +368,123 @@ const HTTP: &[(&str, &str)] = &[
 #[test]
 fn http_level() {
     check("events {}\nhttp {", "}", HTTP);
+    check("events {}\nhttp {", "}", LIMITS);
 }
+
+/// What is said about limits.
+const LIMITS: &[(&str, &str)] = &[
+    ("limit_req_zone $uri zone=a:32k rate=1r/s;", ""),
+    (
+        "limit_req_zone $uri zone=a:32k;",
+        "[emerg] invalid number of arguments in \"limit_req_zone\" directive @",
+    ),
+    (
+        "limit_req_zone $uri zone=a rate=1r/s;",
+        "[emerg] invalid zone size \"zone=a\" @",
+    ),
+    (
+        "limit_req_zone $uri zone=a:1x rate=1r/s;",
+        "[emerg] invalid zone size \"zone=a:1x\" @",
+    ),
+    (
+        "limit_req_zone $uri zone=a:31k rate=1r/s;",
+        "[emerg] zone \"zone=a:31k\" is too small @",
+    ),
+    (
+        "limit_req_zone $uri zone=a:32k rate=0r/s;",
+        "[emerg] invalid rate \"rate=0r/s\" @",
+    ),
+    (
+        "limit_req_zone $uri zone=a:32k rate=1r/h;",
+        "[emerg] invalid rate \"rate=1r/h\" @",
+    ),
+    (
+        "limit_req_zone $uri zone=a:32k sync;",
+        "[emerg] invalid parameter \"sync\" @",
+    ),
+    (
+        "limit_req_zone $uri rate=1r/s rate=2r/s;",
+        "[emerg] \"limit_req_zone\" must have \"zone\" parameter @",
+    ),
+    (
+        "limit_req_zone $uri zone=a:32k rate=1r/s; limit_req_zone $args zone=a:32k rate=1r/s;",
+        "[emerg] limit_req_zone \"a\" is already bound to key \"$uri\" @",
+    ),
+    (
+        "limit_req_zone $uri zone=a:32k rate=1r/s; limit_conn_zone $uri zone=a:32k;",
+        "[emerg] the shared memory zone \"a\" is already declared for a different use @",
+    ),
+    (
+        "limit_conn_zone $uri zone=a:32k; upstream u { zone a 32k; server 127.0.0.1; }",
+        "[emerg] the shared memory zone \"a\" is already declared for a different use @",
+    ),
+    (
+        "limit_conn_zone $uri a:32k;",
+        "[emerg] invalid parameter \"a:32k\" @",
+    ),
+    // A zone may be declared below its use.
+    (
+        "limit_req zone=a; limit_req_zone $uri zone=a:32k rate=1r/s;",
+        "",
+    ),
+    (
+        "limit_req zone=a burst=5;",
+        "[emerg] zero size shared memory zone \"a\"",
+    ),
+    (
+        "limit_conn a 5;",
+        "[emerg] zero size shared memory zone \"a\"",
+    ),
+    (
+        "limit_req burst=5;",
+        "[emerg] \"limit_req\" must have \"zone\" parameter @",
+    ),
+    (
+        "limit_req zone=a burst=0;",
+        "[emerg] invalid burst value \"burst=0\" @",
+    ),
+    (
+        "limit_req zone=a delay=x;",
+        "[emerg] invalid delay value \"delay=x\" @",
+    ),
+    (
+        "limit_req zone=a fast;",
+        "[emerg] invalid parameter \"fast\" @",
+    ),
+    (
+        "limit_req_zone $uri zone=a:32k rate=1r/s; limit_req zone=a; limit_req zone=a burst=2;",
+        "[emerg] \"limit_req\" directive is duplicate @",
+    ),
+    (
+        "limit_conn_zone $uri zone=a:32k; limit_conn a 1; limit_conn a 2;",
+        "[emerg] \"limit_conn\" directive is duplicate @",
+    ),
+    (
+        "limit_conn_zone $uri zone=a:32k; limit_conn a 0;",
+        "[emerg] invalid number of connections \"0\" @",
+    ),
+    (
+        "limit_conn_zone $uri zone=a:32k; limit_conn a 65536;",
+        "[emerg] connection limit must be less 65536 @",
+    ),
+    (
+        "limit_req_status 399;",
+        "[emerg] value must be between 400 and 599 @",
+    ),
+    (
+        "limit_conn_log_level crit;",
+        "[emerg] invalid value \"crit\" @",
+    ),
+    ("server { listen 80 steer=client; }", ""),
+    (
+        "server { listen 80 steer=port; }",
+        "[emerg] invalid steer \"steer=port\" @",
+    ),
+    (
+        "server { listen unix:/s steer=client; }",
+        "[emerg] \"steer=client\" needs a TCP address: clients of unix sockets have none @",
+    ),
+];
 
 const SERVER: &[(&str, &str)] = &[
     (

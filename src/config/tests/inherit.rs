@@ -562,3 +562,43 @@ fn globals_and_identity() {
         "[emerg] open() \"/d\" failed (2: No such file or directory)"
     );
 }
+
+#[test]
+fn limits_replace_those_around_them_and_reach_every_block_inside() {
+    let http = model(
+        "limit_req_zone $uri zone=a:32k rate=1r/s; limit_req_zone $uri zone=b:32k rate=2r/m; limit_conn_zone $uri zone=c:32k;
+         limit_req zone=a burst=5; limit_req zone=b delay=3; limit_conn c 7; limit_req_status 429;
+         server { location /in { if ($uri) { } limit_except GET { } location /in/x { } }
+                  location /own { limit_req zone=b nodelay; limit_req_dry_run on; limit_req_log_level info; } }",
+    );
+    let names = |settings: &Settings| -> Vec<_> {
+        let limits = settings.limits.limit_req.iter();
+        limits
+            .map(|l| {
+                (
+                    String::from_utf8_lossy(&l.zone).into_owned(),
+                    l.burst,
+                    l.delay,
+                )
+            })
+            .collect()
+    };
+    let around = [("a".to_owned(), 5, Some(0)), ("b".to_owned(), 0, Some(3))];
+    let server = &http.servers[0];
+    let inside = location(server, "/in");
+    assert_eq!(names(&inside.settings), around);
+    assert_eq!(inside.locations.len(), 3);
+    for inner in &inside.locations {
+        assert_eq!(names(&inner.settings), around);
+        assert_eq!(inner.settings.limits.limit_conn[0].max, 7);
+    }
+    let own = &location(server, "/own").settings;
+    assert_eq!(names(own), [("b".to_owned(), 0, None)]);
+    assert_eq!(own.limits.limit_req_status, 429);
+    assert_eq!(own.limits.limit_conn_status, 503);
+    assert!(own.limits.limit_req_dry_run);
+    assert_eq!(own.limits.limit_req_log_level, LogLevel::Info);
+    assert_eq!(own.limits.limit_conn[0].max, 7);
+    let zones: Vec<_> = http.limit_zones.iter().map(|z| z.rate).collect();
+    assert_eq!(zones, [Some(1000), Some(33), None]);
+}

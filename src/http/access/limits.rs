@@ -457,3 +457,6 @@ impl Drop for Hold {
         self.limits.tell(self.owner, place, self.end);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,6 +26,9 @@ const RECV_BYTES: usize = 16 << 10;
 /// Queued bytes that are sent before more is received.
 const QUEUE_BYTES: usize = 32 << 10;
 
+/// Bytes of an answer in slices that wait for more, as many as nginx holds back by default.
+const POSTPONED_BYTES: usize = 1460;
+
 /// What decides how a body crosses.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
@@ -175,9 +178,16 @@ async fn sliced(ex: &mut Exchange, cx: Cx<'_>, mut slices: Box<Slices>) -> Resul
             Err(slice::Broken::Origin(origin, fault)) => {
                 break cut(ex, cx, origin, &fault).await;
             }
-            Err(slice::Broken::Part) => break break_off(ex, cx).await,
+            Err(slice::Broken::Part) => {
+                // What was not sent is dropped: a short answer then ends without a byte.
+                ex.response.truncated = true;
+                ex.close = true;
+                ex.stream.set_close();
+                break Ok(());
+            }
         }
         let sent = match memory(ex, cx, &piece, &mut pace).await {
+            Ok(()) if ex.stream.queued() < POSTPONED_BYTES => Ok(()),
             Ok(()) => ex.stream.flush(within, buffers).await,
             Err(fault) => Err(fault),
         };

@@ -424,6 +424,7 @@ async fn stream(
                         }
                     }
                 }
+                proxy::notes::tell(ex, cx, &mut origin);
                 let room = room(&origin, pass.buffer_bytes());
                 match origin.receive(room, pass.read_timeout, buffers).await {
                     Ok(true) => {}
@@ -522,19 +523,22 @@ async fn paced_stream(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) -> Resul
                 proxy::finish(ex, cx, origin);
                 return end(ex, cx).await;
             }
-            Ok(Step::More) => match origin
-                .receive(
-                    RECV_BYTES,
-                    cx.location(ex.location).pass.read_timeout,
-                    buffers,
-                )
-                .await
-            {
-                Ok(true) => {}
-                Ok(false) if origin.inbound.ends_at_close() => {}
-                Ok(false) => return cut(ex, cx, origin, &Fault::Closed).await,
-                Err(fault) => return cut(ex, cx, origin, &fault).await,
-            },
+            Ok(Step::More) => {
+                proxy::notes::tell(ex, cx, &mut origin);
+                match origin
+                    .receive(
+                        RECV_BYTES,
+                        cx.location(ex.location).pass.read_timeout,
+                        buffers,
+                    )
+                    .await
+                {
+                    Ok(true) => {}
+                    Ok(false) if origin.inbound.ends_at_close() => {}
+                    Ok(false) => return cut(ex, cx, origin, &Fault::Closed).await,
+                    Err(fault) => return cut(ex, cx, origin, &fault).await,
+                }
+            }
             Err(fault) => return cut(ex, cx, origin, &fault).await,
         }
     }

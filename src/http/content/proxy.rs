@@ -4,7 +4,7 @@
 //! and no balancing (`upstream::group`). Start at [`run`].
 
 mod fastcgi;
-mod notes;
+pub mod notes;
 mod redirect;
 mod request;
 mod response;

@@ -252,6 +252,7 @@ impl Pump {
                         self.ahead = false;
                         return self.spooled(origin, ex, cx).await;
                     }
+                    proxy::notes::tell(ex, cx, &mut origin);
                     let room = room(&origin, pass.buffer_bytes());
                     let within = pass.read_timeout;
                     match origin.receive(room, within, &cx.local.buffers).await {

@@ -32,6 +32,7 @@ pub(super) fn judge(
 }
 
 /// Logs what came since it was last asked for; costs one test where nothing did.
+#[inline]
 pub fn tell(ex: &Exchange, cx: Cx<'_>, origin: &mut Origin) {
     if let Some(notes) = origin.inbound.take_notes() {
         let answered = ex.attempts.last().is_some_and(|a| a.header_ms.is_some());

@@ -124,6 +124,11 @@ impl Client {
         self
     }
 
+    /// A second handle on the socket, to send on one thread and receive on another.
+    pub fn twin(&mut self) -> Socket {
+        self.reader.source().twin()
+    }
+
     /// Sends bytes to a server that may close or reset meanwhile.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.reader.source().write_all(bytes.as_ref()).is_ok()

@@ -12,8 +12,10 @@
 
 pub mod client;
 pub mod dns;
+pub mod fastcgi;
 pub mod origin;
 pub mod peer;
+pub mod php;
 pub mod ports;
 pub mod proxy;
 pub mod wait;

@@ -10,6 +10,9 @@ use crate::proto::fastcgi::Notes;
 use crate::upstream::origin::{Fault, Origin};
 use crate::upstream::trouble::Action;
 
+/// Bytes of one text that are shown, so that the line has room for its context.
+const SHOWN_MAX: usize = 1748;
+
 /// Logs what came before the head or with it. An error when a text is among it that the location does not want.
 pub(super) fn judge(
     ex: &mut Exchange,
@@ -49,6 +52,7 @@ pub fn tell(ex: &Exchange, cx: Cx<'_>, origin: &mut Origin) {
 fn write(ex: &Exchange, cx: Cx<'_>, notes: &Notes, action: Action) {
     let action = action.words();
     for text in &notes.texts {
+        let text = &text[..text.len().min(SHOWN_MAX)];
         let text = format_args!("FastCGI sent in stderr: \"{}\" while {action}", Text(text));
         log::error(ex, cx, LogLevel::Error, text);
     }

@@ -129,6 +129,30 @@ fn chunked_bodies() {
 }
 
 #[test]
+fn fastcgi_answers() {
+    const PIECES: &[&str] = &[
+        "\x01\x06\0\x01\0\x11\0\0Status: 200 OK\r\n\r\n",
+        "\x01\x06\0\x01\0\x11\0\0Status: 200 OK\r\n\r\n",
+        "\x01\x06\0\x01\0\x15\0\0Content-Length: 5\r\n\r\n",
+        "\x01\x06\0\x01\0\x09\0\0Status: 4",
+        "\x01\x06\0\x01\0\x06\0\004\r\n\r\n",
+        "\x01\x06\0\x01\0\x05\x03\0helloxxx",
+        "\x01\x06\0\x01\0\x01\0\0x",
+        "\x01\x06\0\x01\0\0\0\0",
+        "\x01\x06\0\x01\0\0\x02\0xx",
+        "\x01\x07\0\x01\0\x05\0\0error",
+        "\x01\x07\0\x01\0\0\0\0",
+        "\x01\x03\0\x01\0\x08\0\0\0\0\0\0\0\0\0\0",
+        "\x01\x03\0\x01\0\0\x01\0x",
+        "\x01\x06",
+        "\0\x01",
+        "\r\n\r\n",
+        "\0",
+    ];
+    run(PIECES, CASES, targets::fastcgi_answer);
+}
+
+#[test]
 fn paths_and_hosts() {
     const PIECES: &[&str] = &[
         "/",

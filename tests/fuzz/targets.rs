@@ -4,7 +4,8 @@
 use ringx::config::source::Source;
 use ringx::config::{self, Identity};
 use ringx::proto::dns::{self, Query};
-use ringx::proto::h1::body::{BodyDecoder, BodyError};
+use ringx::proto::fastcgi::{self, Answer, HeadStep};
+use ringx::proto::h1::body::{BodyDecoder, BodyError, BodyStep};
 use ringx::proto::h1::parse::{HeadLimits, Parsed, RequestParser, ResponseParser};
 use ringx::proto::head::{Fields, RequestHead, ResponseHead};
 use ringx::proto::{host, proxy_protocol, uri};
@@ -111,6 +112,67 @@ fn decode(data: &[u8], step: usize) -> Decoded {
         at += piece.len();
     }
     Ok((body, None))
+}
+
+/// An answer over FastCGI: the same head, body and end whether it comes at once or byte by byte.
+pub fn fastcgi_answer(data: &[u8]) {
+    for keep in [false, true] {
+        let whole = take_apart(data, data.len().max(1), keep);
+        for step in [1, 7] {
+            let cut = take_apart(data, step, keep);
+            match &whole {
+                Ok(whole) => assert_eq!(cut.as_ref(), Ok(whole)),
+                // Without a line end a fault may be told later than it could be.
+                Err(_) => assert!(!cut.is_ok_and(|(_, _, done)| done)),
+            }
+        }
+    }
+}
+
+/// Status, body, and whether the end was reached.
+fn take_apart(
+    data: &[u8],
+    step: usize,
+    keep: bool,
+) -> Result<(u16, Vec<u8>, bool), fastcgi::Error> {
+    let mut answer = Answer::default();
+    answer.reset(keep);
+    let mut head = ResponseHead::default();
+    let mut body = Vec::new();
+    let mut in_body = false;
+    for piece in data.chunks(step) {
+        let mut at = 0;
+        if !in_body {
+            match answer.head(piece, RESPONSE_HEAD_MAX, &mut head)? {
+                HeadStep::More => continue,
+                HeadStep::Done(used) => at = used,
+            }
+            assert!((200..1000).contains(&head.status));
+            clean(&head.fields);
+            answer.expect(head.content_length);
+            in_body = true;
+        }
+        loop {
+            match answer.step(&piece[at..])? {
+                BodyStep::Data { from, to } => {
+                    assert!(from < to && at + to <= piece.len());
+                    body.extend_from_slice(&piece[at + from..at + to]);
+                    at += to;
+                }
+                BodyStep::More => break,
+                BodyStep::Done(len) => {
+                    assert!(at + len <= piece.len());
+                    assert!(
+                        answer.has_excess()
+                            || head.content_length.is_none_or(|n| n == body.len() as u64)
+                    );
+                    return Ok((head.status, body, true));
+                }
+            }
+        }
+    }
+    let status = if in_body { head.status } else { 0 };
+    Ok((status, body, false))
 }
 
 /// A normal form has no dot segments, no NUL, and (where wished) no empty segments; a host has one spelling.

@@ -1,3 +1,5 @@
+//! Tests of the records and of answers cut at every byte; owns no code of its own.
+
 use super::*;
 
 /// A record as an application sends it.

@@ -208,16 +208,17 @@ fn broken(bytes: Vec<u8>, body: &'static str, log: &'static str) -> Case {
 
 const WHILE_HEAD: &str = "while reading response header from upstream";
 
-fn hostile_cases() -> Vec<Case> {
-    let head = || record(STDOUT, "Content-Type: a/b\r\n\r\nstart ");
-    let sized = || record(STDOUT, "Content-Length: 20\r\n\r\nstart ");
-    let and = |first: Vec<u8>, second: Vec<u8>| [first, second].concat();
-    let mut wrong_id = record(STDOUT, "x");
-    wrong_id[3] = 2;
-    let mut wrong_high_id = record(STDOUT, "x");
-    wrong_high_id[2] = 7;
-    let mut unfinished = record(STDOUT, "promised more than this");
-    unfinished.truncate(16);
+/// Records of other requests.
+fn strange_ids() -> [Vec<u8>; 2] {
+    let (mut low, mut high) = (record(STDOUT, "x"), record(STDOUT, "x"));
+    low[3] = 2;
+    high[2] = 7;
+    [low, high]
+}
+
+/// Failures before a head is whole: another status.
+fn failures_of_heads() -> Vec<Case> {
+    let [wrong_id, wrong_high_id] = strange_ids();
     vec![
         failing(
             vec![],
@@ -236,7 +237,7 @@ fn hostile_cases() -> Vec<Case> {
             "upstream sent invalid FastCGI record type: 9 while reading response header",
         ),
         failing(
-            wrong_id.clone(),
+            wrong_id,
             "upstream sent unexpected FastCGI request id low byte: 2 while reading",
         ),
         failing(
@@ -263,7 +264,18 @@ fn hostile_cases() -> Vec<Case> {
             answer(format!("X: {}\r\n\r\n", "x".repeat(10_000))),
             "upstream sent too big header while reading response header",
         ),
-        // Behind a good head the client has its status: all that is left is to show that the end is missing.
+    ]
+}
+
+/// Failures behind a good head: the client has its status, and all that is left is to show that the end is missing.
+fn failures_of_bodies() -> Vec<Case> {
+    let head = || record(STDOUT, "Content-Type: a/b\r\n\r\nstart ");
+    let sized = || record(STDOUT, "Content-Length: 20\r\n\r\nstart ");
+    let and = |first: Vec<u8>, second: Vec<u8>| [first, second].concat();
+    let [wrong_id, _] = strange_ids();
+    let mut unfinished = record(STDOUT, "promised more than this");
+    unfinished.truncate(16);
+    vec![
         broken(
             head(),
             "start ",
@@ -316,7 +328,7 @@ fn hostile_cases() -> Vec<Case> {
 #[test]
 fn origins_that_fail_or_lie() {
     for buffering in ["on", "off"] {
-        for case in hostile_cases() {
+        for case in failures_of_heads().into_iter().chain(failures_of_bodies()) {
             let (bytes, waits) = (case.bytes.clone(), case.waits);
             let origin = Origin::script(move |conn| {
                 if fastcgi::read(conn).is_some() {
@@ -328,12 +340,13 @@ fn origins_that_fail_or_lie() {
             });
             let text = "location / {
                 fastcgi_pass %%origin%%;
-                fastcgi_read_timeout 200ms;
+                fastcgi_read_timeout %%timeout%%;
                 fastcgi_buffering %%buffering%%;
             }";
             let config = Config::server(text)
                 .set("origin", origin.addr())
                 .set("buffering", buffering)
+                .set("timeout", if waits { "200ms" } else { "60s" })
                 .logs(case.log);
             let proxy = config.start();
             let response = proxy.get("/");
@@ -572,4 +585,170 @@ fn what_is_wrong_is_told_at_load() {
         assert_ne!(ran.code(), Some(0), "{line}");
         assert!(ran.stderr().contains(says), "{line}: {}", ran.stderr());
     }
+}
+
+#[test]
+fn an_origin_that_reads_nothing_is_given_up() {
+    let (over, waits) = std::sync::mpsc::channel::<()>();
+    let waits = Mutex::new(waits);
+    let origin = Origin::script(move |conn| {
+        conn.bytes(8);
+        // Takes no more until the test is over.
+        let _ = waits.lock().unwrap().recv_timeout(crate::support::LIMIT);
+    });
+    let config = Config::server(
+        "client_max_body_size 0;
+        location / { fastcgi_pass %%origin%%; fastcgi_send_timeout 200ms; fastcgi_socket_sndbuf 16k; }",
+    );
+    let proxy = config
+        .set("origin", origin.addr())
+        .may_log("is buffered to a temporary file")
+        .logs("upstream timed out (110: Connection timed out) while sending request to upstream")
+        .start();
+    let body = vec![b'x'; 20 << 20];
+    let mut client = proxy.client();
+    let fields = format!("Content-Length: {}\r\n", body.len());
+    client.request("POST", "/", &fields).send(body);
+    assert_eq!(client.response().status(), 504);
+    drop(over);
+}
+
+#[test]
+fn tries_are_counted_and_timed() {
+    let mute = || {
+        Origin::script(|conn| {
+            fastcgi::read(conn);
+            conn.rest();
+        })
+    };
+    let (a, b) = (mute(), mute());
+    let config = Config::http(
+        "upstream app { server %%a%% max_fails=0; server %%b%% max_fails=0; }
+        server {
+            listen %%ADDR_0%%;
+            fastcgi_read_timeout 200ms;
+            fastcgi_connect_timeout 1s;
+            location /tries { fastcgi_pass app; fastcgi_next_upstream_tries 1; }
+            location /time { fastcgi_pass app; fastcgi_next_upstream_timeout 100ms; }
+            location /both { fastcgi_pass app; }
+        }",
+    );
+    let proxy = config
+        .set("a", a.addr())
+        .set("b", b.addr())
+        .logs("upstream timed out")
+        .start();
+    for (target, asked) in [("/tries", 1), ("/time", 2), ("/both", 4)] {
+        assert_eq!(proxy.get(target).status(), 504);
+        assert_eq!(a.accepted() + b.accepted(), asked, "{target}");
+    }
+}
+
+#[test]
+fn connections_are_made_as_they_are_wished() {
+    let origin = Origin::script(|conn| {
+        if fastcgi::read(conn).is_some() {
+            let peer = conn.peer().ip();
+            conn.send(answer(format!("\r\n{peer}")));
+        }
+    });
+    let proxy = to(
+        &origin,
+        "fastcgi_bind 127.0.0.7;
+        fastcgi_socket_keepalive on;
+        fastcgi_socket_rcvbuf 32k;
+        location / { fastcgi_pass %%origin%%; }
+        location /off { fastcgi_pass %%origin%%; fastcgi_bind off; }",
+    );
+    assert_eq!(proxy.get("/").text(), "127.0.0.7");
+    assert_eq!(proxy.get("/off").text(), "127.0.0.1");
+}
+
+#[test]
+fn answers_are_slowed_ranged_and_steered() {
+    let text = format!(
+        "Content-Length: 60000\r\nX-Accel-Redirect: /inside\r\n\r\n{}",
+        "0123456789".repeat(6_000)
+    );
+    let (origin, _) = origin(answer(text));
+    let proxy = to(
+        &origin,
+        "location / { fastcgi_pass %%origin%%; }
+        location /as-it-is {
+            fastcgi_pass %%origin%%;
+            fastcgi_ignore_headers X-Accel-Redirect;
+            fastcgi_force_ranges on;
+        }
+        location /slow {
+            fastcgi_pass %%origin%%;
+            fastcgi_ignore_headers X-Accel-Redirect;
+            fastcgi_limit_rate 30k;
+        }
+        location /inside { internal; return 200 inside; }",
+    );
+    assert_eq!(proxy.get("/").text(), "inside");
+    let mut client = proxy.client();
+    let part = client.request("GET", "/as-it-is", "Range: bytes=11-13\r\n");
+    let part = part.response();
+    assert_eq!((part.status(), part.text()), (206, "123"));
+    let from = std::time::Instant::now();
+    assert_eq!(proxy.get("/slow").body.len(), 60_000);
+    assert!(from.elapsed().as_millis() > 300);
+}
+
+#[test]
+fn an_origin_may_finish_for_a_client_that_left() {
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let gone = Mutex::new(gone);
+    let asked = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&asked);
+    let origin = Origin::script(move |conn| {
+        if fastcgi::read(conn).is_some() {
+            *count.lock().unwrap() += 1;
+            gone.lock()
+                .unwrap()
+                .recv_timeout(crate::support::LIMIT)
+                .unwrap();
+            conn.send(answer("\r\nlate"));
+        }
+    });
+    let proxy = to(
+        &origin,
+        "access_log %%DIR%%/access.log;
+        location / { fastcgi_pass %%origin%%; fastcgi_ignore_client_abort on; }",
+    );
+    let mut client = proxy.client();
+    client.get("/slow");
+    crate::support::wait::until("the request", || *asked.lock().unwrap() == 1);
+    drop(client);
+    go.send(()).unwrap();
+    proxy.wait_log("access.log", "\"GET /slow HTTP/1.1\" 200 ");
+}
+
+#[test]
+fn a_slow_client_does_not_hold_the_origin() {
+    let origin = Origin::script(|conn| {
+        if fastcgi::read(conn).is_some() {
+            conn.send(record(STDOUT, "\r\n"));
+            let piece = record(STDOUT, [b'x'; 50_000]);
+            for _ in 0..200 {
+                conn.send(&piece);
+            }
+            conn.send(end());
+        }
+    });
+    let proxy = to(
+        &origin,
+        "location / { fastcgi_pass %%origin%%; fastcgi_temp_path %%DIR%%/answer_temp 1; }",
+    );
+    let mut client = proxy.client();
+    client.get("/");
+    // The client has read nothing, and yet the origin got rid of all it has.
+    crate::support::wait::until("the origin to be done", || origin.ended() == 1);
+    assert!(proxy.path("answer_temp").is_dir());
+    let response = client.response();
+    assert_eq!(
+        (response.body.len(), response.end),
+        (10_000_000, End::Whole)
+    );
 }

@@ -106,6 +106,14 @@ impl Conn {
         self.reader.take_all()
     }
 
+    /// The address that the connection comes from.
+    pub fn peer(&mut self) -> SocketAddr {
+        match &self.reader.source().socket {
+            Socket::Tcp(s) => s.peer_addr().unwrap(),
+            Socket::Unix(_) => panic!("a unix socket has no IP address"),
+        }
+    }
+
     /// Ends the sending direction.
     pub fn half_close(&mut self) {
         self.reader.source().socket.shutdown(Shutdown::Write);

@@ -1,6 +1,7 @@
 //! Text (nginx.conf or TOML) to [`tree::Tree`] to [`model::Model`], through the one directive table; all diagnostics.
 //! Resolves nothing, compiles nothing, opens files only through a [`source::Source`]. Start at [`load`].
 
+mod backends;
 mod choices;
 pub mod diag;
 mod lint;

@@ -33,6 +33,9 @@ const RETRY: Duration = Duration::from_millis(5);
 /// Tries of a shard that ends.
 const LAST_TRIES: u32 = 20;
 
+/// Room for fifty subrequests, each polled inside its parent's poll. Only pages that are touched cost memory.
+const STACK_BYTES: usize = 32 << 20;
+
 /// Starts a shard's thread. `make` runs on it. The thread ends after [`Mail::Drain`] or [`Mail::Stop`] and tells
 /// control so with [`Mail::Ended`]; it fails only when its runtime cannot be built.
 pub fn start<S, F>(
@@ -46,7 +49,10 @@ where
     F: FnOnce(&Parts) -> S + Send + 'static,
 {
     let name = format!("shard {}", inbox.own().0);
-    std::thread::Builder::new().name(name).spawn(move || {
+    let thread = std::thread::Builder::new()
+        .name(name)
+        .stack_size(STACK_BYTES);
+    thread.spawn(move || {
         if let Some(id) = setup.core {
             core_affinity::set_for_current(core_affinity::CoreId { id });
         }

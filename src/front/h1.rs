@@ -167,12 +167,28 @@ impl Conn {
         rest
     }
 
+    /// Takes what a new connection has brought along, which often is its first request: it is served then without a
+    /// wait.
+    pub fn look_ahead(&mut self, limits: &HeadLimits, buffers: &BufPool) {
+        if self.has_unread() {
+            return;
+        }
+        self.make_room(limits, buffers);
+        match self.socket.rx.try_recv(&mut self.input) {
+            Ok(Some(1..)) => {}
+            // An end is found by the wait that follows.
+            Ok(None | Some(0)) | Err(_) => self.give_input(buffers),
+        }
+    }
+
     /// Whether bytes of the next request are here already.
-    pub fn is_pipelined(&self) -> bool {
-        // Only bytes that were here before the wait are pipelined.
-        let pipelined = self.at < self.input.len();
-        self.info.pipelined.set(pipelined);
-        pipelined
+    pub fn has_unread(&self) -> bool {
+        let unread = self.at < self.input.len();
+        // Only bytes that were here before the wait, behind another request, are pipelined.
+        self.info
+            .pipelined
+            .set(unread && self.info.requests.get() > 0);
+        unread
     }
 
     /// Waits for the first byte of the next request, `within` at most. Holds no buffer while it waits. A wait that lasts
@@ -849,7 +865,7 @@ impl Conn {
     pub fn go_on(&mut self, buffers: &BufPool) -> bool {
         self.give_out(buffers);
         let clean = self.keeps_alive() && self.body_done;
-        if clean && !self.is_pipelined() {
+        if clean && !self.has_unread() {
             self.give_input(buffers);
         }
         clean

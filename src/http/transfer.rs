@@ -77,12 +77,55 @@ pub fn decide(facts: Facts) -> Transfer {
 pub async fn send(ex: &mut Exchange, cx: Cx<'_>) {
     queue_head(ex, cx);
     let head_bytes = ex.stream.queued() as u64;
-    let result = body(ex, cx).await;
+    let result = if queue_whole(ex, cx) {
+        flush(ex, cx).await
+    } else {
+        body(ex, cx).await
+    };
     if let Err(fault) = result {
         client_fault(ex, cx, fault);
     }
     ex.response.bytes_sent = ex.stream.sent();
     ex.response.body_bytes_sent = ex.response.bytes_sent.saturating_sub(head_bytes);
+}
+
+/// Queues a body of an origin that has come as a whole, with its end. False when there is more to do than that, and
+/// nothing was done yet.
+fn queue_whole(ex: &mut Exchange, cx: Cx<'_>) -> bool {
+    let Body::Origin(origin) = &ex.response.body else {
+        return false;
+    };
+    if !origin.inbound.is_whole(RECV_BYTES)
+        || !ex.response.chain.is_empty()
+        || !ex.stream.wants_body()
+        || is_paced(ex, cx)
+    {
+        return false;
+    }
+    let Body::Origin(mut origin) = std::mem::take(&mut ex.response.body) else {
+        return false;
+    };
+    // A body that is whole has no piece that could be wrong or wanting.
+    while let Ok(Step::Data) = origin.inbound.step() {
+        ex.stream.queue(origin.inbound.data(), &cx.local.buffers);
+    }
+    proxy::finish(ex, cx, origin);
+    queue_end(ex, cx);
+    true
+}
+
+fn is_paced(ex: &mut Exchange, cx: Cx<'_>) -> bool {
+    pace::Pace::of_client(ex, cx).is_some() || pace::Pace::of_origin(ex, cx).is_some()
+}
+
+/// Sends what is queued.
+async fn flush(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), ClientFault> {
+    let buffers = &cx.local.buffers;
+    if ex.stream.try_flush(buffers)? {
+        return Ok(());
+    }
+    let within = cx.location(ex.location).settings.core.send_timeout;
+    ex.stream.flush(within, buffers).await
 }
 
 /// Encodes the head into the client's output queue.
@@ -336,11 +379,14 @@ async fn from_file(
 
 /// Ends the body, trailers included, and sends what is left in the queue.
 pub(super) async fn end(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), ClientFault> {
-    let within = cx.location(ex.location).settings.core.send_timeout;
+    queue_end(ex, cx);
+    flush(ex, cx).await
+}
+
+fn queue_end(ex: &mut Exchange, cx: Cx<'_>) {
     filter::headers::trailers(ex, cx);
     ex.stream
         .queue_end(&ex.response.trailers, &cx.local.buffers);
-    ex.stream.flush(within, &cx.local.buffers).await
 }
 
 /// Relays a response body from its origin.
@@ -359,7 +405,7 @@ async fn relay(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) -> Result<(), Clien
     if !ex.stream.wants_body() {
         return drain(ex, cx, origin).await;
     }
-    let paced = pace::Pace::of_client(ex, cx).is_some() || pace::Pace::of_origin(ex, cx).is_some();
+    let paced = is_paced(ex, cx);
     if paced && transfer == Transfer::Buffer {
         return spool::run(ex, cx, origin).await;
     }

@@ -144,6 +144,8 @@ pub struct Accepted {
     pub stream: Stream,
     /// The client.
     pub peer: Addr,
+    /// This end, where that is told by the listener; else the stream knows.
+    pub local: Option<Addr>,
     /// Which of the shard's listeners took it.
     pub listener: usize,
 }
@@ -152,18 +154,32 @@ pub struct Accepted {
 pub struct Listener {
     io: Duplex,
     id: Cell<usize>,
+    /// The address that every connection comes to; none for wildcards and for what is steered here from elsewhere.
+    only: Option<Addr>,
 }
 
 /// How long accepting rests when descriptors ran out; nginx's accept_mutex_delay.
 pub const PAUSE: Duration = Duration::from_millis(500);
 
 impl Listener {
-    /// Takes a listening socket over; `id` marks the connections that it accepts.
+    /// Takes a listening socket over; `id` marks the connections that it accepts. They send small segments at once,
+    /// which they have from the listener, without a system call for each.
     pub fn new(fd: OwnedFd, id: usize) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&fd, true)?;
+        let at = Addr::from(Some(rustix::net::getsockname(&fd)?));
+        let socket = socket2::SockRef::from(&fd);
+        let only = match at.ip() {
+            None => true,
+            Some(at) => {
+                // Some sockets have no such option; all is well without it.
+                let _ = socket.set_nodelay(true);
+                !at.ip().is_unspecified() && !socket.ip_transparent().unwrap_or(true)
+            }
+        };
         Ok(Self {
             io: Duplex::new(fd)?,
             id: Cell::new(id),
+            only: only.then_some(at),
         })
     }
 
@@ -197,6 +213,7 @@ impl Listener {
                     return Ok(Some(Accepted {
                         stream,
                         peer,
+                        local: self.only.clone(),
                         listener: self.id.get(),
                     }));
                 }

@@ -130,8 +130,10 @@ impl Http {
         counters.count(Count::Handled);
         let active = counters.hold(Gauge::Active);
         let home = self.home(ListenerId(accepted.listener as u32))?;
-        let conn = self.open(&generation, &home, accepted).await?;
-        let within = self.head_time(&conn, &home)?;
+        let mut conn = self.open(&generation, &home, accepted).await?;
+        let core = default_core(&generation.plan, &conn.info)?;
+        conn.look_ahead(&limits(core), &self.local.buffers);
+        let within = core.client_header_timeout;
         Some(Client {
             conn,
             home,
@@ -150,7 +152,7 @@ impl Http {
         loop {
             let waited = match waited.take() {
                 Some(waited) => waited,
-                None if client.conn.is_pipelined() => Waited::Ready,
+                None if client.conn.has_unread() => Waited::Ready,
                 None => Waited::of(&client.conn.wait(client.within, PATIENCE).await),
             };
             match waited {
@@ -233,17 +235,23 @@ impl Http {
         let number = self.next.get();
         self.next.set(number + self.shards);
         let Accepted {
-            mut stream, peer, ..
+            mut stream,
+            peer,
+            local,
+            ..
         } = accepted;
-        let local = stream.local_addr().ok()?;
+        let local = match local {
+            Some(local) => local,
+            None => stream.local_addr().ok()?,
+        };
         let plan = &generation.plan;
         let listener = home.now.get()?;
         let address = plan.listeners.get(listener)?.address(local.ip());
         let location = &plan.locations[plan.servers[address.names.default_server()].root];
         let core = &location.settings.core;
-        if core.tcp_nodelay && !local.is_unix() {
+        if !core.tcp_nodelay && !local.is_unix() {
             // Some sockets have no such option; all is well without it.
-            let _ = stream.set_nodelay(true);
+            let _ = stream.set_nodelay(false);
         }
         let (mut proxy, mut input, mut at) = (None, Vec::new(), 0);
         if address.proxy_protocol {
@@ -278,15 +286,6 @@ impl Http {
             pipelined: Cell::new(false),
         });
         Some(Box::new(Conn::new(stream, info, input, at)))
-    }
-
-    /// How long the first request of a connection may take to begin.
-    fn head_time(&self, conn: &Conn, home: &Home) -> Option<Duration> {
-        let generation = self.generation()?;
-        let address = generation.plan.listeners[home.now.get()?].address(conn.info.local.ip());
-        let server = &generation.plan.servers[address.names.default_server()];
-        let core = &generation.plan.locations[server.root].settings.core;
-        Some(core.client_header_timeout)
     }
 
     /// Begins a request: takes an exchange, and its head where that is here already. None when nobody listens any more.

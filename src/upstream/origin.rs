@@ -501,6 +501,16 @@ impl Inbound {
         }
     }
 
+    /// Whether all of the body is here, at most `bytes_max`, and framed by nothing but its length.
+    #[must_use]
+    pub fn is_whole(&self, bytes_max: usize) -> bool {
+        let Decoder::Http(BodyDecoder::Length(body)) = &self.decoder else {
+            return false;
+        };
+        let here = self.input.len() - self.at;
+        here <= bytes_max && body.remaining() <= here as u64 && self.window.is_none()
+    }
+
     /// Only the bytes of the body from `start` to before `end` are wanted.
     pub fn narrow(&mut self, start: u64, end: u64) {
         self.window = Some((start, end));

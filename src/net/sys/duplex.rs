@@ -1,10 +1,13 @@
 //! One ring socket whose two directions are used at once: the runtime's own halves shut the socket down when the
 //! write half goes, which would send a FIN before a wanted reset.
 
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent};
@@ -12,8 +15,52 @@ use monoio::net::TcpStream;
 
 /// A stream socket (TCP or unix) that is registered with this thread's runtime.
 pub struct Duplex {
-    io: UnsafeCell<TcpStream>,
+    io: ManuallyDrop<UnsafeCell<TcpStream>>,
     raw: RawFd,
+    /// Operations that were begun and have not come to their end. One that is dropped before stays counted: the kernel
+    /// may still be at it.
+    pending: Cell<u32>,
+}
+
+/// An operation that tells when it has ended.
+struct Counted<'a, F> {
+    operation: F,
+    pending: &'a Cell<u32>,
+}
+
+impl<'a, F> Counted<'a, F> {
+    fn new(operation: F, pending: &'a Cell<u32>) -> Self {
+        pending.set(pending.get() + 1);
+        Self { operation, pending }
+    }
+}
+
+impl<F: Future> Future for Counted<'_, F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        // SAFETY: `operation` is pinned with the whole: nothing moves it out, and dropping it is left to the compiler.
+        let this = unsafe { self.get_unchecked_mut() };
+        // SAFETY: as above.
+        let operation = unsafe { Pin::new_unchecked(&mut this.operation) };
+        let result = operation.poll(cx);
+        if result.is_ready() {
+            this.pending.set(this.pending.get() - 1);
+        }
+        result
+    }
+}
+
+impl Drop for Duplex {
+    fn drop(&mut self) {
+        // SAFETY: dropping happens once, and nothing uses the field after it.
+        let io = unsafe { ManuallyDrop::take(&mut self.io) }.into_inner();
+        if self.pending.get() == 0 && !monoio::utils::is_legacy() {
+            // The runtime would close by two entries of the ring and an allocation; nothing waits here that needs it.
+            // SAFETY: the runtime gives its only handle up, as no operation holds another one.
+            drop(unsafe { OwnedFd::from_raw_fd(io.into_raw_fd()) });
+        }
+    }
 }
 
 impl Duplex {
@@ -28,8 +75,9 @@ impl Duplex {
         // The runtime's type for TCP takes any stream socket: it looks at nothing but the descriptor.
         let io = TcpStream::from_std(std::net::TcpStream::from(fd))?;
         Ok(Self {
-            io: UnsafeCell::new(io),
+            io: ManuallyDrop::new(UnsafeCell::new(io)),
             raw,
+            pending: Cell::new(0),
         })
     }
 
@@ -53,22 +101,22 @@ impl Duplex {
 
     /// Receives into the buffer.
     pub fn recv<T: IoBufMut>(&self, buf: T) -> impl Future<Output = (io::Result<usize>, T)> + '_ {
-        self.exclusive().read(buf)
+        Counted::new(self.exclusive().read(buf), &self.pending)
     }
 
     /// Sends from the buffer.
     pub fn send<T: IoBuf>(&self, buf: T) -> impl Future<Output = (io::Result<usize>, T)> + '_ {
-        self.exclusive().write(buf)
+        Counted::new(self.exclusive().write(buf), &self.pending)
     }
 
     /// Completes when a receive would not wait. Dropping it loses nothing.
     pub fn readable(&self) -> impl Future<Output = io::Result<()>> + '_ {
-        self.shared().readable(false)
+        Counted::new(self.shared().readable(false), &self.pending)
     }
 
     /// Completes when a send would not wait. Dropping it loses nothing.
     pub fn writable(&self) -> impl Future<Output = io::Result<()>> + '_ {
-        self.shared().writable(false)
+        Counted::new(self.shared().writable(false), &self.pending)
     }
 }
 

@@ -108,6 +108,8 @@ pub struct Exchange {
     pub uids: userid::Ids,
     /// The slice that is asked for, once `$slice_range` was.
     pub slicing: Option<Slicing>,
+    /// In a subrequest: the charset of the answer that it becomes a part of; empty when that has none.
+    pub main_charset: Vec<u8>,
     /// Whether the client may be answered with gzip, once that was found out.
     pub gzip_ok: Option<bool>,
     /// What pages with commands keep.
@@ -478,6 +480,7 @@ impl Exchange {
             client_timed_out: false,
             uids: userid::Ids::default(),
             slicing: None,
+            main_charset: Vec::new(),
             gzip_ok: None,
             ssi: ssi::State::default(),
             depth: 0,
@@ -556,6 +559,7 @@ impl Exchange {
         self.client_timed_out = false;
         self.uids = userid::Ids::default();
         self.slicing = None;
+        reset(&mut self.main_charset);
         self.gzip_ok = None;
         self.ssi = ssi::State::default();
         self.depth = 0;

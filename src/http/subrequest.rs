@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::exchange::{Exchange, RequestBody};
+use super::filter::charset;
 use super::local::{Cx, Generation, Local};
 use super::log::{self, Text};
 use super::{flow, route, transfer};
@@ -277,6 +278,7 @@ fn make(
         true => parent.main_method,
         false => parent.method,
     };
+    charset::hand_down(parent, &mut sub);
     sub.method = match spec.same_method {
         true => parent.method,
         false => Method::Get,

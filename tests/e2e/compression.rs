@@ -584,6 +584,37 @@ fn charsets_are_told_and_converted() {
 }
 
 #[test]
+fn what_is_added_to_a_body_takes_its_charset() {
+    let origin = Origin::answer(|request| {
+        let kind = match request.target() {
+            "/tail" => "text/html; charset=koi8-r",
+            _ => "text/html; charset=utf-8",
+        };
+        let body: &[u8] = if request.target() == "/tail" {
+            b"\xc0"
+        } else {
+            b"a"
+        };
+        response("200 OK", &format!("Content-Type: {kind}\r\n"), body)
+    });
+    let proxy = Config::http(
+        "charset_map koi8-r utf-8 { C0 D18E; }
+         server {
+             listen %%ADDR_0%%;
+             gzip on; gzip_min_length 1;
+             location / { add_after_body /tail; proxy_pass http://%%origin%%; }
+             location /tail { proxy_pass http://%%origin%%; }
+         }",
+    )
+    .set("origin", origin.addr())
+    .start();
+    assert_eq!(proxy.get("/").text(), "aю");
+    let coded = accepting(&proxy, "/", "gzip");
+    assert_eq!(coded.field("content-encoding"), Some("gzip"));
+    assert_eq!(decoded(&coded), "aю".as_bytes(), "one stream, not two");
+}
+
+#[test]
 fn the_log_tells_how_much_was_saved() {
     let origin =
         Origin::answer(|_| response("200 OK", "Content-Type: text/html\r\n", &[b'x'; 10_000]));

@@ -22,7 +22,8 @@ family! {
         value gzip_hash: u8 = "64k", gzip_hash, HSL, args(1), "Size of gzip's hash table."
             accepted "the tables of this compressor have one size";
         value postpone_gzipping: usize = "0", size, HSL, args(1), "How much of an answer is gathered before it is compressed.";
-        value gzip_no_buffer: bool = "off", flag, HSL, args(1), "Sends what is compressed whenever an answer pauses.";
+        value gzip_no_buffer: bool = "off", flag, HSL, args(1), "Sends what is compressed whenever an answer pauses."
+            accepted "what is compressed is never kept while an answer pauses";
         value gzip_min_length: usize = "20", size, HSL, args(1), "Shorter answers are not compressed.";
         value gzip_http_version: HttpVersion = "1.1", |a| one_of(a, HttpVersion::WORDS), HSL, args(1), "Oldest version of a request whose answer is compressed.";
         mask  gzip_proxied: GzipProxied = "off", |a| any_of(a, GzipProxied::WORDS, GzipProxied::has, GzipProxied::with), HSL, args_min(1), "Which answers to other proxies are compressed.";

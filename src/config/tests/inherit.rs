@@ -602,3 +602,50 @@ fn limits_replace_those_around_them_and_reach_every_block_inside() {
     let zones: Vec<_> = http.limit_zones.iter().map(|z| z.rate).collect();
     assert_eq!(zones, [Some(1000), Some(33), None]);
 }
+
+#[test]
+fn compression() {
+    let http = model(
+        "gzip on; gzip_types a/b; gzip_types A/B c/d; gzip_disable msie6 one; gzip_proxied expired auth;
+         server { location /own { gzip_types e/f; gzip_disable two; gzip_proxied any; gzip_window 4k; }
+                  location /same { } location /all { gzip_types *; charset_types x/y; } }",
+    );
+    let server = &http.servers[0];
+    let own = &location(server, "/own").settings;
+    let same = &location(server, "/same").settings;
+    let all = &location(server, "/all").settings;
+    assert!(own.gzip.gzip && same.gzip.gzip);
+    for (kind, in_own, in_same) in [
+        ("text/html", true, true),
+        ("a/b; x=y", false, true),
+        ("C/D", false, true),
+        ("e/f", true, false),
+        ("x/y", false, false),
+    ] {
+        assert_eq!(own.gzip.gzip_types.has(kind.as_bytes()), in_own, "{kind}");
+        assert_eq!(same.gzip.gzip_types.has(kind.as_bytes()), in_same, "{kind}");
+        assert!(all.gzip.gzip_types.has(kind.as_bytes()));
+    }
+    let patterns = |settings: &Settings| -> Vec<String> {
+        let list = settings.gzip.gzip_disable.iter();
+        list.map(Text::lossy).collect()
+    };
+    assert_eq!(
+        (patterns(own), patterns(same)),
+        (vec!["two".into()], vec!["one".into()])
+    );
+    // The word is inherited by itself.
+    assert!(own.gzip.gzip_disable_msie6 && same.gzip.gzip_disable_msie6);
+    assert_eq!(own.gzip.gzip_proxied, GzipProxied::ANY);
+    assert_eq!(
+        same.gzip.gzip_proxied,
+        GzipProxied::EXPIRED.with(GzipProxied::AUTH)
+    );
+    assert_eq!((own.gzip.gzip_window, same.gzip.gzip_window), (12, 15));
+    // The types that charset has by default are more than what always stays.
+    for (kind, by_default) in [("text/html", true), ("text/xml", true), ("x/y", false)] {
+        let has = |settings: &Settings| settings.charset.charset_types.has(kind.as_bytes());
+        assert_eq!(has(same), by_default, "{kind}");
+        assert_eq!(has(all), kind != "text/xml", "{kind}");
+    }
+}

@@ -84,6 +84,16 @@ fn split(content_type: &[u8]) -> Option<(usize, Option<&[u8]>)> {
     Some((content_type.len(), None))
 }
 
+/// Tells a subrequest the charset of the answer that it becomes a part of.
+pub fn hand_down(parent: &Exchange, sub: &mut Exchange) {
+    let name = match split(&parent.response.content_type) {
+        _ if parent.is_subrequest() => &parent.main_charset,
+        Some((_, Some(name))) => name,
+        _ => b"",
+    };
+    sub.main_charset.extend_from_slice(name);
+}
+
 /// The charset that the answer shall be in; none when nothing is to be done.
 fn destination(
     plan: Option<&CharsetPlan>,
@@ -91,6 +101,9 @@ fn destination(
     ex: &mut Exchange,
     cx: Cx<'_>,
 ) -> Option<Found> {
+    if ex.is_subrequest() {
+        return Some(known(ex.main_charset.clone(), cx)).filter(|found| !found.name.is_empty());
+    }
     if !ex.response.accel_charset.is_empty() {
         let found = known(ex.response.accel_charset.clone(), cx);
         if found.id.is_none() {

@@ -80,8 +80,8 @@ pub fn head(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
 /// Header filters of those that change bodies, in nginx's order: gunzip, addition, sub, charset, ssi, compress, range.
 fn arm(ex: &mut Exchange, cx: Cx<'_>) {
     let Some(filters) = &cx.location(ex.location).filters else {
-        // An origin may ask for a charset where the location has none.
-        if !ex.response.accel_charset.is_empty() {
+        // An origin, or the answer that this becomes a part of, may ask for a charset where the location has none.
+        if !ex.response.accel_charset.is_empty() || !ex.main_charset.is_empty() {
             charset::arm(None, ex, cx);
         }
         return;
@@ -97,7 +97,10 @@ fn arm(ex: &mut Exchange, cx: Cx<'_>) {
     if let Some(plan) = &filters.sub {
         sub::arm(plan, ex, cx);
     }
-    if filters.charset.is_some() || !ex.response.accel_charset.is_empty() {
+    if filters.charset.is_some()
+        || !ex.response.accel_charset.is_empty()
+        || !ex.main_charset.is_empty()
+    {
         charset::arm(filters.charset.as_ref(), ex, cx);
     }
     if let Some(plan) = &filters.ssi {

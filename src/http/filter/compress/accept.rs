@@ -40,7 +40,11 @@ impl Name {
 
 /// How much the client wants a coding, in thousandths; 0 when it must not have it.
 pub fn weight_of(coding: Name, plan: &Coding, ex: &mut Exchange, cx: Cx<'_>) -> u16 {
-    let allowed = coding != Name::Gzip || gzip_ok(plan, ex, cx);
+    let allowed = match coding {
+        Name::Gzip => gzip_ok(plan, ex, cx),
+        // What becomes a part of another body is not coded by itself.
+        _ => !ex.is_subrequest(),
+    };
     match ex.head.fields.get(Token::ACCEPT_ENCODING) {
         // Whether gzip is taken was decided as nginx does; the weight only ranks it.
         Some(list) if allowed => quality(list, coding.bytes()).max(u16::from(coding == Name::Gzip)),
@@ -59,6 +63,9 @@ pub fn gzip_ok(plan: &Coding, ex: &mut Exchange, cx: Cx<'_>) -> bool {
 }
 
 fn judge_gzip(plan: &Coding, ex: &Exchange, cx: Cx<'_>) -> bool {
+    if ex.is_subrequest() {
+        return false;
+    }
     let fields = &ex.head.fields;
     let Some(accepted) = fields.get(Token::ACCEPT_ENCODING) else {
         return false;

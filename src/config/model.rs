@@ -24,6 +24,7 @@ pub use super::rows::fastcgi::Fastcgi;
 pub use super::rows::files::{DisableSymlinks, Files, OpenFileCache};
 pub use super::rows::gzip::Gzip;
 pub use super::rows::headers::Headers;
+pub use super::rows::http2::Http2;
 pub use super::rows::limits::Limits;
 pub use super::rows::log::Log;
 pub use super::rows::main::{CpuAffinity, Main};
@@ -134,6 +135,8 @@ pub struct Settings {
     pub rewrite: Arc<Rewriting>,
     /// `index`, `try_files`.
     pub files: Arc<Files>,
+    /// `http2`, `http2_*`.
+    pub http2: Arc<Http2>,
     /// `userid*`.
     pub userid: Arc<Userid>,
     /// `add_before_body`, `add_after_body`.
@@ -365,6 +368,8 @@ pub struct Listen {
     pub default_server: bool,
     /// `proxy_protocol`.
     pub proxy_protocol: bool,
+    /// `http2`.
+    pub http2: bool,
     /// Socket options; `set` says that the line carried any, so it is the one that counts.
     pub options: ListenOptions,
     /// The parameter as written; empty for the implied `*:80`.

@@ -26,6 +26,7 @@ pub enum Identity {
 /// Parts of nginx that it only has when they are asked for, and that are here.
 const PRESENT: &[&str] = &[
     "stub_status",
+    "v2",
     "auth_request",
     "addition",
     "sub",

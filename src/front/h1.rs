@@ -17,7 +17,9 @@ use crate::net::file::{self, File};
 use crate::net::stream::{How, Idle};
 use crate::proto::h1::body::{BodyDecoder, BodyStep, ChunkedDecoder, LengthBody};
 use crate::proto::h1::encode;
-use crate::proto::h1::parse::{HeadLimits, Parsed, RequestError, RequestParser};
+use crate::proto::h1::parse::{
+    HeadLimits, Parsed, Preface, RequestError, RequestParser, h2_preface,
+};
 use crate::proto::head::Method;
 use crate::proto::head::{Fields, RequestHead, Version};
 use crate::proto::tokens::Token;
@@ -179,6 +181,38 @@ impl Conn {
             // An end is found by the wait that follows.
             Ok(None | Some(0)) | Err(_) => self.give_input(buffers),
         }
+    }
+
+    /// Whether the client speaks HTTP/2, as its first bytes tell (RFC 9113 §3.3); none when it sends nothing in time.
+    pub async fn speaks_h2(&mut self, within: Duration, buffers: &BufPool) -> Option<bool> {
+        loop {
+            match h2_preface(&self.input[self.at..]) {
+                Preface::Yes => return Some(true),
+                Preface::No => return Some(false),
+                Preface::Partial => {}
+            }
+            if self.input.capacity() == 0 {
+                match self.socket.rx.wait_idle(Some(within)).await {
+                    Ok(Idle::Ready) => self.input = buffers.take(OUT_BYTES),
+                    _ => return None,
+                }
+            }
+            let (result, input) = self
+                .socket
+                .rx
+                .recv_within(within, std::mem::take(&mut self.input))
+                .await;
+            self.input = input;
+            if !matches!(result, Ok(n) if n > 0) {
+                return None;
+            }
+        }
+    }
+
+    /// The socket, and what was read ahead from an offset on: for another protocol.
+    #[must_use]
+    pub fn into_parts(self) -> (Socket, Vec<u8>, usize) {
+        (self.socket, self.input, self.at)
     }
 
     /// Whether bytes of the next request are here already.

@@ -5,6 +5,7 @@
 
 pub mod accept;
 pub mod h1;
+pub mod h2;
 pub mod inner;
 pub mod stream;
 

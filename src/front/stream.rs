@@ -6,15 +6,16 @@
 use std::io;
 use std::time::Duration;
 
-use super::h1;
 use super::inner::Inner;
+use super::{h1, h2};
 use crate::base::buf::BufPool;
 use crate::net::Stream as Socket;
 use crate::net::file::File;
 use crate::net::stream::Line;
 use crate::net::sys::option::TcpInfo;
 use crate::proto::h1::body::BodyError;
-use crate::proto::head::Fields;
+use crate::proto::h1::parse::RequestError;
+use crate::proto::head::{Fields, RequestHead};
 
 /// A client's half-done exchange.
 #[derive(Default)]
@@ -24,6 +25,8 @@ pub enum Stream {
     None,
     /// HTTP/1.
     H1(Box<h1::Conn>),
+    /// A stream of HTTP/2.
+    H2(Box<h2::Handle>),
     /// Another request, which made this one: a subrequest has no body to read, and its answer no socket to go to.
     Inner(Box<Inner>),
 }
@@ -96,7 +99,7 @@ impl Stream {
     pub fn h1(&self) -> &h1::Conn {
         match self {
             Self::H1(conn) => conn,
-            Self::None | Self::Inner(_) => unreachable!("{NO_CLIENT}"),
+            _ => unreachable!("{NO_CLIENT}"),
         }
     }
 
@@ -104,7 +107,7 @@ impl Stream {
     pub fn h1_mut(&mut self) -> &mut h1::Conn {
         match self {
             Self::H1(conn) => conn,
-            Self::None | Self::Inner(_) => unreachable!("{NO_CLIENT}"),
+            _ => unreachable!("{NO_CLIENT}"),
         }
     }
 
@@ -112,7 +115,7 @@ impl Stream {
     fn inner(&self) -> Option<&Inner> {
         match self {
             Self::Inner(inner) => Some(inner),
-            Self::None | Self::H1(_) => None,
+            _ => None,
         }
     }
 
@@ -127,6 +130,7 @@ impl Stream {
     pub fn line(&self) -> Line {
         match self {
             Self::H1(conn) => conn.socket().line(),
+            Self::H2(handle) => handle.line(),
             Self::Inner(inner) => inner.line().clone(),
             Self::None => Line::default(),
         }
@@ -136,6 +140,7 @@ impl Stream {
     pub fn watch(&self, link: &Socket) {
         match self {
             Self::H1(conn) => conn.socket().watch(Some(link)),
+            Self::H2(handle) => handle.watch(link.line()),
             Self::Inner(inner) => inner.line().watch(link),
             Self::None => {}
         }
@@ -145,6 +150,7 @@ impl Stream {
     pub fn unwatch(&self) {
         match self {
             Self::H1(conn) => conn.socket().unwatch(),
+            Self::H2(handle) => handle.unwatch(),
             Self::Inner(inner) => inner.line().unwatch(),
             Self::None => {}
         }
@@ -163,6 +169,7 @@ impl Stream {
     pub fn body_length(&self) -> BodyLength {
         match self {
             Self::Inner(_) => BodyLength::None,
+            Self::H2(handle) => handle.body_length(),
             _ => self.h1().body_length(),
         }
     }
@@ -172,6 +179,7 @@ impl Stream {
     pub fn body_done(&self) -> bool {
         match self {
             Self::H1(conn) => conn.body_done(),
+            Self::H2(handle) => handle.body_done(),
             Self::None | Self::Inner(_) => true,
         }
     }
@@ -186,6 +194,7 @@ impl Stream {
     ) -> Result<BodyRead, ClientFault> {
         match self {
             Self::Inner(_) => Ok(BodyRead::End),
+            Self::H2(handle) => handle.read_body(out, within, buffers).await,
             _ => self.h1_mut().read_body(out, within, buffers).await,
         }
     }
@@ -200,6 +209,7 @@ impl Stream {
     ) -> Result<bool, ClientFault> {
         match self {
             Self::Inner(_) => Ok(true),
+            Self::H2(handle) => handle.take_ready_body(out, bytes_max, buffers),
             _ => self.h1_mut().take_ready_body(out, bytes_max, buffers),
         }
     }
@@ -208,6 +218,8 @@ impl Stream {
     pub fn take_here(&mut self, out: &mut Vec<u8>) -> Result<(), ClientFault> {
         match self {
             Self::Inner(_) => Ok(()),
+            // Nothing is known to be here without asking for it, which costs no system call either.
+            Self::H2(_) => Ok(()),
             _ => self.h1_mut().take_here(out),
         }
     }
@@ -217,6 +229,7 @@ impl Stream {
     pub fn owes_continue(&self) -> bool {
         match self {
             Self::H1(conn) => conn.owes_continue(),
+            Self::H2(handle) => handle.owes_continue(),
             Self::None | Self::Inner(_) => false,
         }
     }
@@ -229,6 +242,10 @@ impl Stream {
     ) -> Result<(), ClientFault> {
         match self {
             Self::Inner(_) => Ok(()),
+            Self::H2(handle) => {
+                handle.send_continue();
+                Ok(())
+            }
             _ => self.h1_mut().send_continue(within, buffers).await,
         }
     }
@@ -238,6 +255,7 @@ impl Stream {
     pub fn body_trailers(&self) -> Option<&Fields> {
         match self {
             Self::Inner(_) => None,
+            Self::H2(handle) => handle.body_trailers(),
             _ => self.h1().body_trailers(),
         }
     }
@@ -246,6 +264,7 @@ impl Stream {
     pub fn queue_head(&mut self, head: &HeadView<'_>, buffers: &BufPool) {
         match self {
             Self::Inner(inner) => inner.queue_head(head),
+            Self::H2(handle) => handle.queue_head(head),
             _ => self.h1_mut().queue_head(head, buffers),
         }
     }
@@ -254,6 +273,7 @@ impl Stream {
     pub fn queue_interim(&mut self, status: u16, fields: &Fields, buffers: &BufPool) {
         match self {
             Self::Inner(_) => {}
+            Self::H2(handle) => handle.queue_interim(status, fields),
             _ => self.h1_mut().queue_interim(status, fields, buffers),
         }
     }
@@ -262,6 +282,7 @@ impl Stream {
     pub fn queue(&mut self, data: &[u8], buffers: &BufPool) {
         match self {
             Self::Inner(inner) => inner.queue(data, buffers),
+            Self::H2(handle) => handle.queue(data),
             _ => self.h1_mut().queue(data, buffers),
         }
     }
@@ -271,6 +292,7 @@ impl Stream {
     pub fn queued(&self) -> usize {
         match self {
             Self::Inner(inner) => inner.queued(),
+            Self::H2(handle) => handle.queued(),
             _ => self.h1().queued(),
         }
     }
@@ -282,6 +304,7 @@ impl Stream {
                 inner.flush(buffers).await;
                 Ok(())
             }
+            Self::H2(handle) => handle.flush(within).await,
             _ => self.h1_mut().flush(within, buffers).await,
         }
     }
@@ -290,6 +313,7 @@ impl Stream {
     pub fn try_flush(&mut self, buffers: &BufPool) -> Result<bool, ClientFault> {
         match self {
             Self::Inner(inner) => Ok(inner.try_flush(buffers)),
+            Self::H2(handle) => handle.try_flush(),
             _ => self.h1_mut().try_flush(buffers),
         }
     }
@@ -301,6 +325,10 @@ impl Stream {
             Self::Inner(inner) => {
                 inner.queue(data, buffers);
                 Ok(inner.try_flush(buffers))
+            }
+            Self::H2(handle) => {
+                handle.queue(data);
+                handle.try_flush()
             }
             _ => self.h1_mut().try_send(data, buffers),
         }
@@ -316,6 +344,10 @@ impl Stream {
     ) -> (Result<(), ClientFault>, Vec<u8>) {
         match self {
             Self::Inner(inner) => (Ok(()), inner.send(data, from, buffers).await),
+            Self::H2(handle) => {
+                handle.queue(&data[from..]);
+                (handle.flush(within).await, data)
+            }
             _ => self.h1_mut().send(data, from, within, buffers).await,
         }
     }
@@ -335,6 +367,7 @@ impl Stream {
     pub fn queue_end(&mut self, trailers: &Fields, buffers: &BufPool) {
         match self {
             Self::Inner(_) => {}
+            Self::H2(handle) => handle.queue_end(trailers),
             _ => self.h1_mut().queue_end(trailers, buffers),
         }
     }
@@ -344,6 +377,7 @@ impl Stream {
     pub fn wants_body(&self) -> bool {
         match self {
             Self::Inner(inner) => inner.wants_body(),
+            Self::H2(handle) => handle.wants_body(),
             _ => self.h1().wants_body(),
         }
     }
@@ -352,7 +386,7 @@ impl Stream {
     #[must_use]
     pub fn is_plain(&self) -> bool {
         match self {
-            Self::Inner(_) => false,
+            Self::Inner(_) | Self::H2(_) => false,
             _ => !self.h1().is_chunked(),
         }
     }
@@ -362,6 +396,7 @@ impl Stream {
     pub fn sent(&self) -> u64 {
         match self {
             Self::Inner(inner) => inner.sent(),
+            Self::H2(handle) => handle.sent(),
             _ => self.h1().sent(),
         }
     }
@@ -370,6 +405,8 @@ impl Stream {
     pub fn set_close(&mut self) {
         match self {
             Self::Inner(_) => {}
+            // The other streams of the connection go on.
+            Self::H2(_) => {}
             _ => self.h1_mut().set_close(),
         }
     }
@@ -378,8 +415,26 @@ impl Stream {
     #[must_use]
     pub fn keeps_alive(&self) -> bool {
         match self {
-            Self::Inner(_) => true,
+            Self::Inner(_) | Self::H2(_) => true,
             _ => self.h1().keeps_alive(),
+        }
+    }
+
+    /// Request body bytes read so far, without framing.
+    #[must_use]
+    pub fn body_received(&self) -> u64 {
+        match self {
+            Self::H2(handle) => handle.body_received(),
+            Self::Inner(_) => 0,
+            _ => self.h1().body_received(),
+        }
+    }
+
+    /// Appends what the log says of a head that broke a rule.
+    pub fn describe(&self, error: RequestError, head: &RequestHead, out: &mut Vec<u8>) {
+        match self {
+            Self::H1(conn) => conn.describe(error, head, out),
+            _ => out.extend_from_slice(error.message().as_bytes()),
         }
     }
 }

@@ -69,7 +69,7 @@ pub async fn read_all(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
             }
         }
     }
-    ex.request_length += ex.stream.h1().body_received();
+    ex.request_length += ex.stream.body_received();
     ex.body = RequestBody::Memory(memory);
     Flow::Next
 }

@@ -116,10 +116,14 @@ impl Pace {
 
 /// Waits, unless the client leaves first.
 pub(super) async fn wait_for(wait: Duration, client: &Stream) -> Result<(), ClientFault> {
-    let Stream::H1(conn) = client else {
-        // A subrequest ends with its parent.
-        runtime::sleep(wait).await;
-        return Ok(());
+    let conn = match client {
+        Stream::H1(conn) => conn,
+        Stream::H2(handle) => return handle.rest(wait).await,
+        _ => {
+            // A subrequest ends with its parent.
+            runtime::sleep(wait).await;
+            return Ok(());
+        }
     };
     let socket = conn.socket();
     let mut asleep = pin!(runtime::sleep(wait));

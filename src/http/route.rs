@@ -76,7 +76,7 @@ pub fn refuse(ex: &mut Exchange, cx: Cx<'_>, why: Refusal) -> Flow {
     let status = match why {
         Refusal::Bad(error) => {
             let mut text = cx.local.buffers.take(256);
-            ex.stream.h1().describe(error, &ex.head, &mut text);
+            ex.stream.describe(error, &ex.head, &mut text);
             let part = if is_of_line(error) { "line" } else { "headers" };
             let shown = format_args!("{} while reading client request {part}", Text(&text));
             log::error(ex, cx, LogLevel::Info, shown);

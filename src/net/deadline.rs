@@ -374,6 +374,13 @@ impl Deadlines {
         }
     }
 
+    /// Cuts one socket, as if its link had lost its peer.
+    pub fn cut_one(&self, id: SlotId) {
+        if let Some(slot) = self.slots.borrow_mut().get_mut(id.0 as usize) {
+            slot.cut();
+        }
+    }
+
     /// Cuts every socket of the shard: the end of a drain whose time is over.
     pub fn cut_all(&self) {
         for (_, slot) in self.slots.borrow_mut().iter_mut() {

@@ -80,6 +80,13 @@ impl Line {
         }
     }
 
+    /// Shuts the socket down, as if the peer that it is linked to had hung up.
+    pub fn cut(&self) {
+        if let Some(socket) = self.0.upgrade() {
+            socket.deadlines.cut_one(socket.slot);
+        }
+    }
+
     /// As [`Stream::unwatch`].
     pub fn unwatch(&self) {
         if let Some(socket) = self.0.upgrade() {

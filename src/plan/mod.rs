@@ -216,6 +216,8 @@ pub struct AddressPlan {
     pub proxy_protocol: bool,
     /// `ssl` on this address.
     pub ssl: bool,
+    /// `http2` on this address, or of its default server.
+    pub http2: bool,
     /// Server names, and the default server.
     pub names: VirtualHosts,
 }

@@ -56,6 +56,7 @@ builtins! {
     GzipRatio = "gzip_ratio";
     Host = "host";
     Hostname = "hostname";
+    Http2 = "http2";
     Https = "https";
     InvalidReferer = "invalid_referer";
     IsArgs = "is_args";
@@ -133,7 +134,6 @@ builtins! {
 /// no value without their feature. They must load: log formats name them everywhere.
 const ABSENT: &[&str] = &[
     "ancient_browser",
-    "http2",
     "http3",
     "modern_browser",
     "msie",

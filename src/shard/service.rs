@@ -3,6 +3,8 @@
 //! The loop that a connection waits in is small; an exchange and its future come from pools for as long as a request
 //! lasts. Start at [`Http::connection`].
 
+mod h2;
+
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
@@ -30,7 +32,7 @@ use crate::observe::scribe::Files;
 use crate::observe::{Counters, Desk, Logs, Scribe};
 use crate::plan::location::LocationPlan;
 use crate::plan::model::{Core, LingeringClose, LogLevel};
-use crate::plan::{ListenAddr, ListenerId, Plan};
+use crate::plan::{AddressPlan, ListenAddr, ListenerId, Plan};
 use crate::proto::h1::parse::HeadLimits;
 use crate::upstream::health::HealthNote;
 use crate::upstream::{Groups, Pool, Resolvers};
@@ -72,6 +74,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct Client {
     conn: Box<Conn>,
     home: Rc<Home>,
+    /// It may speak HTTP/2 instead: its first bytes tell.
+    maybe_h2: bool,
     /// How long the next request may take to begin.
     within: Duration,
     _active: Held,
@@ -134,9 +138,11 @@ impl Http {
         let core = default_core(&generation.plan, &conn.info)?;
         conn.look_ahead(&limits(core), &self.local.buffers);
         let within = core.client_header_timeout;
+        let maybe_h2 = default_address(&generation.plan, &conn.info)?.http2;
         Some(Client {
             conn,
             home,
+            maybe_h2,
             within,
             _active: active,
         })
@@ -149,6 +155,14 @@ impl Http {
         mut waited: Option<Waited>,
     ) -> After<Client> {
         let service = &shard.service;
+        if std::mem::take(&mut client.maybe_h2) {
+            let speaks = client.conn.speaks_h2(client.within, &service.local.buffers);
+            match Box::pin(speaks).await {
+                Some(true) => return Box::pin(h2::serve(shard, client)).await,
+                Some(false) => {}
+                None => return After::Closed,
+            }
+        }
         loop {
             let waited = match waited.take() {
                 Some(waited) => waited,
@@ -184,6 +198,7 @@ impl Http {
                 conn,
                 home,
                 within: _,
+                maybe_h2: _,
                 _active,
             } = client;
             exchange.stream = Stream::H1(conn);
@@ -219,6 +234,7 @@ impl Http {
             client = Client {
                 conn,
                 home,
+                maybe_h2: false,
                 within,
                 _active,
             };
@@ -293,7 +309,7 @@ impl Http {
         let generation = self.generation()?;
         let listener = home.now.get()?;
         conn.info.listener.set(listener);
-        let mut exchange = self.take(conn);
+        let mut exchange = self.take(&conn.info);
         exchange.conn = conn.info.clone();
         exchange.started = self.local.clock.mono();
         self.local.counters.raise(Gauge::Reading);
@@ -337,9 +353,9 @@ impl Http {
         Some(refused)
     }
 
-    fn take(&self, conn: &Conn) -> Box<Exchange> {
+    fn take(&self, info: &Rc<ConnInfo>) -> Box<Exchange> {
         let pooled = self.exchanges.borrow_mut().pop();
-        pooled.unwrap_or_else(|| Box::new(Exchange::new(conn.info.clone())))
+        pooled.unwrap_or_else(|| Box::new(Exchange::new(info.clone())))
     }
 
     fn give(&self, exchange: Box<Exchange>) {
@@ -488,6 +504,18 @@ fn tell_health(shard: &Shard<Http>, generation: &Generation) {
     });
 }
 
+/// What a head may cost, by the settings of the address's default server.
+fn limits(core: &Core) -> HeadLimits {
+    HeadLimits {
+        first_buffer: core.client_header_buffer_size,
+        large_count: core.large_client_header_buffers.count as usize,
+        large_size: core.large_client_header_buffers.size,
+        fields_max: core.max_headers as usize,
+        ignore_invalid: core.ignore_invalid_headers,
+        underscores: core.underscores_in_headers,
+    }
+}
+
 /// The body of a worker: one exchange from head to log line.
 async fn serve(job: Job) -> Box<Exchange> {
     flow::serve(job.exchange, job.refused, job.generation, job.local).await
@@ -507,23 +535,15 @@ fn ending(location: &LocationPlan, timed_out: bool) -> Ending {
 
 /// The settings that hold before a request has named its server.
 fn default_core<'a>(plan: &'a Plan, conn: &ConnInfo) -> Option<&'a Core> {
-    let address = plan
-        .listeners
-        .get(conn.listener.get())?
-        .address(conn.local.ip());
+    let address = default_address(plan, conn)?;
     let root = plan.servers[address.names.default_server()].root;
     Some(&plan.locations[root].settings.core)
 }
 
-fn limits(core: &Core) -> HeadLimits {
-    HeadLimits {
-        first_buffer: core.client_header_buffer_size,
-        large_count: core.large_client_header_buffers.count as usize,
-        large_size: core.large_client_header_buffers.size,
-        fields_max: core.max_headers as usize,
-        ignore_invalid: core.ignore_invalid_headers,
-        underscores: core.underscores_in_headers,
-    }
+/// The servers of the address that a connection came by.
+fn default_address<'a>(plan: &'a Plan, conn: &ConnInfo) -> Option<&'a AddressPlan> {
+    let listener = plan.listeners.get(conn.listener.get())?;
+    Some(listener.address(conn.local.ip()))
 }
 
 impl Serve for Http {

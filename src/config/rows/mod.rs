@@ -12,6 +12,7 @@ pub mod fastcgi;
 pub mod files;
 pub mod gzip;
 pub mod headers;
+pub mod http2;
 pub mod limits;
 pub mod log;
 pub mod main;
@@ -68,6 +69,7 @@ pub(crate) const FAMILIES: &[(&str, &[&[Row]])] = &[
         "FastCGI",
         &[fastcgi::ROWS, fastcgi::FIELD_ROWS, pass::FASTCGI_ROWS],
     ),
+    ("HTTP/2", &[http2::ROWS, http2::FIELD_ROWS]),
     ("Upstream groups", &[upstream::ROWS]),
     ("Rewriting", &[rewrite::ROWS, rewrite::FIELD_ROWS]),
     ("Variables", &[map::ROWS]),

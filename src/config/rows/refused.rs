@@ -13,7 +13,6 @@ const DAV: &str = "WebDAV is not supported";
 const DEGRADATION: &str = "the module exists for testing only";
 const GEOIP: &str = "GeoIP databases are not supported; use geo";
 const GRPC: &str = "gRPC backends come with a later version";
-const HTTP2: &str = "HTTP/2 comes with a later version, together with TLS";
 const HTTP3: &str = "HTTP/3 comes with a later version";
 const MAIL: &str = "mail proxying is not supported";
 const MEDIA: &str = "media files are not processed";
@@ -91,21 +90,6 @@ pub(crate) const ROWS: &[Row] = &[
     refused("grpc_ssl_trusted_certificate", HSL, args(1), GRPC),
     off_only("grpc_ssl_verify", HSL, GRPC),
     refused("grpc_ssl_verify_depth", HSL, args(1), GRPC),
-    off_only("http2", HS, HTTP2),
-    refused("http2_body_preread_size", HS, args(1), HTTP2),
-    refused("http2_chunk_size", HSL, args(1), HTTP2),
-    refused("http2_idle_timeout", HS, args(1), HTTP2),
-    refused("http2_max_concurrent_pushes", HS, args(1), HTTP2),
-    refused("http2_max_concurrent_streams", HS, args(1), HTTP2),
-    refused("http2_max_field_size", HS, args(1), HTTP2),
-    refused("http2_max_header_size", HS, args(1), HTTP2),
-    refused("http2_max_requests", HS, args(1), HTTP2),
-    refused("http2_pool_size", HS, args(1), HTTP2),
-    refused("http2_push", HSL, args(1), HTTP2),
-    off_only("http2_push_preload", HSL, HTTP2),
-    refused("http2_recv_buffer_size", H, args(1), HTTP2),
-    refused("http2_recv_timeout", HS, args(1), HTTP2),
-    refused("http2_streams_index_size", HS, args(1), HTTP2),
     off_only("http3", HS, HTTP3),
     off_only("http3_hq", HS, HTTP3),
     refused("http3_max_concurrent_streams", HS, args(1), HTTP3),

@@ -87,6 +87,7 @@ fn server(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
             addr,
             default_server: false,
             proxy_protocol: false,
+            http2: false,
             options: ListenOptions::default(),
             text: Text {
                 bytes: Arc::from(&b""[..]),
@@ -358,6 +359,7 @@ fn listen(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
         addr: ListenAddr::Name(String::new(), 0),
         default_server: false,
         proxy_protocol: false,
+        http2: false,
         options: ListenOptions::default(),
         text: text_of(address),
     };
@@ -407,7 +409,7 @@ fn listen_parameter(
                 "the \"listen ... http2\" directive is deprecated, use the \"http2\" directive instead",
                 directive.span,
             );
-            return Err(later("HTTP/2, which comes with TLS"));
+            listen.http2 = true;
         }
         option => {
             listen_option(&mut listen.options, option, &shown).map_err(|m| (m, None))?;

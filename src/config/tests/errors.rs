@@ -533,8 +533,7 @@ const SERVER: &[(&str, &str)] = &[
     ),
     (
         "listen 80 http2;",
-        "[warn] the \"listen ... http2\" directive is deprecated, use the \"http2\" directive instead @ | \
-                 [emerg] the \"http2\" parameter of \"listen\" is not supported yet: HTTP/2, which comes with TLS @",
+        "[warn] the \"listen ... http2\" directive is deprecated, use the \"http2\" directive instead @",
     ),
     ("server_name *;", "[emerg] server name \"*\" is invalid @"),
     (

@@ -17,7 +17,7 @@ use crate::plan::expr::Expr;
 use crate::plan::location::{Content, WirePlan};
 use crate::plan::regex::Captures;
 use crate::plan::vars::Builtin;
-use crate::proto::head::Method;
+use crate::proto::head::{Method, Version};
 use crate::proto::tokens::Token;
 
 /// Appends the value; false when there is none.
@@ -31,6 +31,7 @@ pub(super) fn value(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut V
         | B::RequestMethod
         | B::RequestUri
         | B::ServerProtocol
+        | B::Http2
         | B::ContentLength
         | B::ContentType
         | B::RequestPort
@@ -190,6 +191,8 @@ fn request(builtin: Builtin, ex: &Exchange, out: &mut Vec<u8>) -> bool {
         Builtin::RequestMethod if ex.is_subrequest() => bytes(name_of(ex.main_method, ex), out),
         Builtin::RequestMethod => bytes(method_name(ex), out),
         Builtin::RequestUri => bytes(head.bytes(head.uri), out),
+        Builtin::Http2 if head.version == Version::Http2 => bytes(b"h2c", out),
+        Builtin::Http2 => bytes(b"", out),
         Builtin::ServerProtocol => bytes(head.bytes(head.protocol), out),
         Builtin::ContentType => join(head.fields.get_all(Token::CONTENT_TYPE), b", ", out),
         Builtin::ContentLength => match head.fields.get(Token::CONTENT_LENGTH) {

@@ -17,6 +17,7 @@ struct Address {
     options: model::ListenOptions,
     bind: bool,
     proxy_protocol: bool,
+    http2: bool,
     default: Option<ServerId>,
     /// Servers in file order.
     servers: Vec<ServerId>,
@@ -127,6 +128,7 @@ impl Compiler<'_> {
         AddressPlan {
             proxy_protocol: address.proxy_protocol,
             ssl: false,
+            http2: address.http2 || http.servers[default.index()].settings.http2.http2,
             names,
         }
     }
@@ -140,6 +142,7 @@ fn add_address(addresses: &mut Vec<Address>, addr: ListenAddr, listen: &Listen, 
             options: listen.options.clone(),
             bind: false,
             proxy_protocol: false,
+            http2: false,
             default: None,
             servers: Vec::new(),
         });
@@ -151,6 +154,7 @@ fn add_address(addresses: &mut Vec<Address>, addr: ListenAddr, listen: &Listen, 
     }
     address.bind |= listen.options.bind;
     address.proxy_protocol |= listen.proxy_protocol;
+    address.http2 |= listen.http2;
     if listen.default_server {
         address.default.get_or_insert(server);
     }

@@ -359,7 +359,8 @@ impl Machine {
         if head.len > frame::FRAME_MIN {
             return Err(broken(ErrorCode::FrameSize, "too large frame"));
         }
-        if !self.settled && (head.kind != Kind::Settings || head.has(flag::ACK)) {
+        // An acknowledgement will do, as for nginx: such a client keeps the defaults.
+        if !self.settled && head.kind != Kind::Settings {
             return Err(broken(
                 ErrorCode::Protocol,
                 "the first frame is not SETTINGS",

@@ -28,6 +28,8 @@ pub struct Stream {
     pub headed: bool,
     /// It was reset by either side.
     pub reset: bool,
+    /// Its head broke a rule: it ends with an error even when it was answered.
+    pub refused: bool,
     /// Its user has let it go.
     pub released: bool,
     /// Bytes of DATA that the peer lets us send; below 0 after its initial window shrank (§6.9.2).
@@ -94,6 +96,7 @@ impl Streams {
             sending: true,
             headed: false,
             reset: false,
+            refused: false,
             released: false,
             send_window: send_window.into(),
             recv_window: recv_window.into(),
@@ -115,6 +118,12 @@ impl Streams {
     #[must_use]
     pub fn find(&self, id: u32) -> Option<Key> {
         self.by_id.get(&id).map(|&key| Key(key))
+    }
+
+    /// A record, if it is still there.
+    #[must_use]
+    pub fn peek(&self, key: Key) -> Option<&Stream> {
+        self.slots.get(key.0 as usize)
     }
 
     /// A record that its user has not let go.

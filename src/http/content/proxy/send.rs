@@ -257,7 +257,7 @@ impl Source<'_> {
         sent: &mut u64,
         taken: &mut bool,
     ) -> Result<(), Stopped> {
-        let mut received = client.h1().body_received();
+        let mut received = client.body_received();
         loop {
             let mut piece = self.buffers.take(PIECE_BYTES + 32);
             let read = client

@@ -77,6 +77,7 @@ impl Machine {
     ) -> Result<Option<Event>, Fatal> {
         if head.has(flag::ACK) {
             self.guard.empty(now).map_err(Fatal::Flood)?;
+            self.settled = true;
             return Ok(None);
         }
         if self.settled {

@@ -378,6 +378,12 @@ impl Machine {
         if decoded.is_err() {
             return Err(self.die(broken(ErrorCode::Compression, "invalid header block")));
         }
+        let received = match received {
+            Ok(Received { websocket: true }) if !self.config.connect_protocol => {
+                Err(RequestError::Malformed("client sent unexpected :protocol"))
+            }
+            other => other,
+        };
         let stream = self.streams.get_mut(key);
         stream.headed = true;
         if received.is_ok() {

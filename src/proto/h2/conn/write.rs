@@ -64,18 +64,22 @@ impl Machine {
             .field(token, name, value, Indexing::Never, &mut self.writing);
     }
 
-    /// Queues the block. `end`: nothing follows.
-    pub fn end_block(&mut self, key: Key, end: bool) {
+    /// Queues the block and says how long it is. `end`: nothing follows.
+    pub fn end_block(&mut self, key: Key, end: bool) -> usize {
         let stream = self.streams.get_mut(key);
         if !stream.sending {
-            return;
+            return 0;
         }
         let max = self.peer.max_frame_size as usize;
-        frame::put_block(stream.id, &self.writing, end, max, &mut self.control);
+        let mut out = std::mem::take(&mut self.control);
+        let before = out.len();
+        frame::put_block(stream.id, &self.writing, end, max, &mut out);
+        let len = out.len() - before;
         if end {
-            stream.sending = false;
-            self.streams.reap(key);
+            self.sent_all(key, &mut out);
         }
+        self.control = out;
+        len
     }
 
     /// Queues body bytes.
@@ -105,10 +109,22 @@ impl Machine {
         self.streams.get(key).pending()
     }
 
-    /// Whether a stream ended before its time.
+    /// Whether a stream ended before its time, or is none any more.
     #[must_use]
     pub fn is_reset(&self, key: Key) -> bool {
-        self.streams.get(key).reset
+        self.streams.peek(key).is_none_or(|stream| stream.reset)
+    }
+
+    /// Whether so many bytes of a stream need nothing but their turn to be sent.
+    #[must_use]
+    pub fn has_window(&self, key: Key, bytes: usize) -> bool {
+        let window = self.streams.get(key).send_window.min(self.send_window);
+        bytes as i64 <= window
+    }
+
+    /// The stream's request broke a rule: when its answer is out it ends with PROTOCOL_ERROR (§8.1.1).
+    pub fn refuse(&mut self, key: Key) {
+        self.streams.get_mut(key).refused = true;
     }
 
     /// Whether the peer has sent all it will on this stream.
@@ -244,8 +260,15 @@ impl Machine {
     pub(super) fn sent_all(&mut self, key: Key, out: &mut Vec<u8>) {
         let stream = self.streams.get_mut(key);
         stream.sending = false;
-        if stream.released && stream.receiving {
-            frame::put_reset(stream.id, ErrorCode::No, out);
+        let code = if stream.refused {
+            Some(ErrorCode::Protocol)
+        } else if stream.released && stream.receiving {
+            Some(ErrorCode::No)
+        } else {
+            None
+        };
+        if let Some(code) = code {
+            frame::put_reset(stream.id, code, out);
             self.shut(key);
         }
         self.streams.reap(key);

@@ -24,16 +24,10 @@ fn what_ends_the_connection() {
         frame::put_ping(&[0; 8], false, &mut bytes);
         raw(&bytes)
     };
-    let acked_first = {
-        let mut bytes = PREFACE.to_vec();
-        frame::put_settings_ack(&mut bytes);
-        raw(&bytes)
-    };
     #[rustfmt::skip]
     let cases = [
         ("3.4 preface", raw(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"), E::Protocol),
         ("3.4 settings first", first, E::Protocol),
-        ("3.4 an answer is not settings", acked_first, E::Protocol),
         ("4.2 too large", head(16_385, Kind::Data, 0, 1), E::FrameSize),
         ("4.2 too large, unknown type", head(16_385, Kind::Unknown, 0, 1), E::FrameSize),
         ("4.3 broken block", new().frame(Kind::Headers, flag::END_HEADERS, 1, b"\x80"), E::Compression),

@@ -1,0 +1,509 @@
+//! The HTTP/2 side of one client connection: yields requests, each with a [`Handle`] on its stream, and moves bytes
+//! between the socket and [`Machine`](crate::proto::h2::conn::Machine).
+//!
+//! One task owns the socket and runs [`Conn::next`]; the exchanges run beside it and leave their words in the machine.
+//! What several of them say in one turn of the loop goes out in one send. Decides nothing that the machine can decide.
+//! A connection without streams holds no buffer.
+
+mod handle;
+
+use std::cell::{Cell, RefCell, RefMut};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+pub use handle::Handle;
+
+use super::ConnInfo;
+use super::stream::ClientFault;
+use crate::base::buf::BufPool;
+use crate::net::Stream as Socket;
+use crate::net::notify::Notify;
+use crate::net::stream::{How, Idle, Line};
+use crate::proto::h1::parse::{HeadLimits, RequestError};
+use crate::proto::h2::ErrorCode;
+use crate::proto::h2::conn::{Config, Event, Fatal, Machine, Role};
+use crate::proto::h2::header::Received;
+use crate::proto::h2::streams::Key;
+use crate::proto::head::{Fields, RequestHead};
+
+/// Room for one receive: a whole frame of the usual size, and its header.
+const RECV_BYTES: usize = 17 << 10;
+
+/// What is taken from the machine for one send.
+const SEND_BYTES: usize = 64 << 10;
+
+/// How long a connection that ended with an error waits for the client to say something more, and how often.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_READS_MAX: usize = 64;
+
+/// What has come for a stream and was not taken yet.
+#[derive(Default)]
+struct Mailbox {
+    /// Body bytes.
+    data: Vec<u8>,
+    /// The body is over.
+    ended: bool,
+    /// Nothing more comes, and nothing can be sent.
+    fault: Option<ClientFault>,
+    trailers: Option<Box<Fields>>,
+    /// Who waits for any of this, or for room to send.
+    waker: Option<Waker>,
+    /// What is to be shut down when the client takes the stream back.
+    watched: Option<Line>,
+}
+
+impl Mailbox {
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn fail(&mut self, fault: ClientFault) {
+        self.fault.get_or_insert(fault);
+        if let Some(line) = self.watched.take() {
+            line.cut();
+        }
+        self.wake();
+    }
+}
+
+/// What the connection's task and its exchanges share.
+struct Shared {
+    info: Rc<ConnInfo>,
+    machine: RefCell<Machine>,
+    /// By key.
+    boxes: RefCell<Vec<Mailbox>>,
+    /// The machine has something to send, or an exchange is over.
+    news: Notify,
+    /// Exchanges that are being served.
+    active: Cell<usize>,
+    line: Line,
+}
+
+impl Shared {
+    fn mailbox(&self, key: Key) -> RefMut<'_, Mailbox> {
+        RefMut::map(self.boxes.borrow_mut(), |boxes| {
+            let at = key.0 as usize;
+            if boxes.len() <= at {
+                boxes.resize_with(at + 1, Mailbox::default);
+            }
+            &mut boxes[at]
+        })
+    }
+}
+
+/// What [`Conn::next`] waits for and when it gives up.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// Without streams: `keepalive_timeout`, or `client_header_timeout` before the first.
+    pub idle: Duration,
+    /// `send_timeout`: what is to be sent must make progress within it.
+    pub send: Duration,
+}
+
+/// What came next.
+#[derive(Debug)]
+pub enum Next {
+    /// A request's head is complete: [`Conn::read_head`] now.
+    Head {
+        /// Its stream.
+        stream: Key,
+    },
+    /// An exchange is over, or there is something else that the owner may want to look at.
+    Turn,
+    /// The connection is over. Exchanges that still run are told by their handles.
+    Closed(Closed),
+}
+
+/// Why a connection is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// The client closed it, or it broke.
+    Gone,
+    /// Nothing was asked for as long as `keepalive_timeout`.
+    Idle,
+    /// A drain or GOAWAY ended it, and nothing is open any more.
+    Left,
+    /// The client took nothing for as long as `send_timeout`.
+    TimedOut,
+    /// The client broke a rule or flooded us.
+    Fatal(Fatal),
+}
+
+/// One HTTP/2 client connection.
+pub struct Conn {
+    socket: Socket,
+    shared: Rc<Shared>,
+    /// Bytes received; those before `at` are consumed. Without capacity while idle.
+    input: Vec<u8>,
+    at: usize,
+    /// Bytes to send; those before `out_at` are sent. Without capacity while idle.
+    out: Vec<u8>,
+    out_at: usize,
+    moved: Vec<Key>,
+    /// Why nothing is read any more; GOAWAY is still to be sent.
+    fatal: Option<Fatal>,
+}
+
+impl Conn {
+    /// Takes over a socket whose client speaks HTTP/2; `input[at..]` was read ahead, the preface included.
+    #[must_use]
+    pub fn new(
+        socket: Socket,
+        info: Rc<ConnInfo>,
+        input: Vec<u8>,
+        at: usize,
+        config: Config,
+    ) -> Self {
+        let shared = Shared {
+            info,
+            machine: RefCell::new(Machine::new(Role::Server, config)),
+            boxes: RefCell::new(Vec::new()),
+            news: Notify::new(),
+            active: Cell::new(0),
+            line: socket.line(),
+        };
+        Self {
+            socket,
+            shared: Rc::new(shared),
+            input,
+            at,
+            out: Vec::new(),
+            out_at: 0,
+            moved: Vec::new(),
+            fatal: None,
+        }
+    }
+
+    /// Facts of the connection.
+    #[must_use]
+    pub fn info(&self) -> &Rc<ConnInfo> {
+        &self.shared.info
+    }
+
+    /// Exchanges that are being served.
+    #[must_use]
+    pub fn active(&self) -> usize {
+        self.shared.active.get()
+    }
+
+    /// Takes no more streams: those that are open go on, then the connection ends.
+    pub fn leave(&mut self) {
+        self.shared.machine.borrow_mut().leave(ErrorCode::No);
+    }
+
+    /// Whether no new stream is taken.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.shared.machine.borrow().is_leaving()
+    }
+
+    /// Goes on until a request comes or the connection ends.
+    pub async fn next(&mut self, times: Times, buffers: &BufPool) -> Next {
+        loop {
+            if self.fatal.is_none()
+                && let Some(stream) = self.read(buffers)
+            {
+                return Next::Head { stream };
+            }
+            if let Err(closed) = self.write(buffers) {
+                return self.close(closed);
+            }
+            let blocked = self.out.len() > self.out_at;
+            if let Some(fatal) = self.fatal
+                && !blocked
+            {
+                return self.close(Closed::Fatal(fatal));
+            }
+            let idle = self.active() == 0 && !blocked;
+            if idle && self.is_leaving() {
+                return self.close(Closed::Left);
+            }
+            let waited = if idle {
+                self.give(buffers);
+                self.wait_idle(times.idle).await
+            } else {
+                self.wait(blocked, times.send).await
+            };
+            match waited {
+                Ok(Woken::Readable) => {
+                    if let Err(closed) = self.receive(buffers) {
+                        return self.close(closed);
+                    }
+                }
+                Ok(Woken::News) => return Next::Turn,
+                Ok(Woken::Writable) => {}
+                Err(closed) => return self.close(closed),
+            }
+        }
+    }
+
+    /// Reads the head that was announced.
+    pub fn read_head(
+        &mut self,
+        stream: Key,
+        head: &mut RequestHead,
+        limits: &HeadLimits,
+    ) -> Option<(Handle, Result<Received, RequestError>)> {
+        let read = self
+            .shared
+            .machine
+            .borrow_mut()
+            .read_request(stream, head, limits);
+        let info = &self.shared.info;
+        info.requests.set(info.requests.get() + 1);
+        match read {
+            Ok(received) => {
+                let ended = self.shared.machine.borrow().is_received(stream);
+                *self.shared.mailbox(stream) = Mailbox {
+                    ended,
+                    ..Mailbox::default()
+                };
+                self.shared.active.set(self.shared.active.get() + 1);
+                Some((
+                    Handle::new(self.shared.clone(), stream, head, ended),
+                    received,
+                ))
+            }
+            Err(fatal) => {
+                self.fatal = Some(fatal);
+                None
+            }
+        }
+    }
+
+    /// Gives the machine what has come, up to the next head.
+    fn read(&mut self, buffers: &BufPool) -> Option<Key> {
+        let now = self.socket.deadlines().now();
+        loop {
+            let step = self
+                .shared
+                .machine
+                .borrow_mut()
+                .step(now, &self.input[self.at..]);
+            let (base, step) = match step {
+                Ok(step) => (self.at, step),
+                Err(fatal) => {
+                    self.fatal = Some(fatal);
+                    return None;
+                }
+            };
+            self.at += step.consumed;
+            match step.event? {
+                Event::Head { stream, .. } => return Some(stream),
+                Event::Data {
+                    stream,
+                    from,
+                    to,
+                    end,
+                } => {
+                    let mut mailbox = self.shared.mailbox(stream);
+                    if mailbox.data.capacity() == 0 && to > from {
+                        mailbox.data = buffers.take(to - from);
+                    }
+                    mailbox
+                        .data
+                        .extend_from_slice(&self.input[base + from..base + to]);
+                    mailbox.ended |= end;
+                    mailbox.wake();
+                }
+                Event::Trailers { stream } => self.trailers(stream),
+                Event::Reset { stream, .. } => self.shared.mailbox(stream).fail(ClientFault::Gone),
+                Event::Settings | Event::GoAway { .. } | Event::Pong => {}
+            }
+        }
+    }
+
+    fn trailers(&mut self, stream: Key) {
+        let mut fields = Box::new(Fields::new());
+        let read = self
+            .shared
+            .machine
+            .borrow_mut()
+            .read_trailers(stream, &mut fields);
+        match read {
+            Ok(Ok(())) => {
+                let mut mailbox = self.shared.mailbox(stream);
+                mailbox.trailers = Some(fields);
+                mailbox.ended = true;
+                mailbox.wake();
+            }
+            Ok(Err(_)) => {
+                let mut machine = self.shared.machine.borrow_mut();
+                machine.reset(stream, ErrorCode::Protocol);
+                drop(machine);
+                self.shared.mailbox(stream).fail(ClientFault::Gone);
+            }
+            Err(fatal) => self.fatal = Some(fatal),
+        }
+    }
+
+    /// Takes what the socket has; more than a few buffers at a time would keep the exchanges waiting.
+    fn receive(&mut self, buffers: &BufPool) -> Result<(), Closed> {
+        if self.at > 0 {
+            self.input.drain(..self.at);
+            self.at = 0;
+        }
+        if self.input.capacity() == 0 {
+            self.input = buffers.take(RECV_BYTES);
+        } else if self.input.capacity() - self.input.len() < RECV_BYTES / 2 {
+            let room = self.input.len() + RECV_BYTES;
+            buffers.grow(&mut self.input, room);
+        }
+        match self.socket.rx.try_recv(&mut self.input) {
+            Ok(Some(0)) if self.socket.expired().is_some() => Err(Closed::TimedOut),
+            Ok(Some(0)) | Err(_) => Err(Closed::Gone),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Sends what the socket takes at once.
+    fn write(&mut self, buffers: &BufPool) -> Result<(), Closed> {
+        loop {
+            if self.out_at == self.out.len() {
+                let mut machine = self.shared.machine.borrow_mut();
+                if !machine.wants_write() {
+                    break;
+                }
+                if self.out.capacity() == 0 {
+                    self.out = buffers.take(4096);
+                }
+                self.out.clear();
+                self.out_at = 0;
+                machine.transmit(&mut self.out, SEND_BYTES);
+                machine.take_moved(&mut self.moved);
+            }
+            let sent = self
+                .socket
+                .tx
+                .try_send(&self.out[self.out_at..])
+                .map_err(|_| Closed::Gone)?;
+            let Some(n) = sent else { break };
+            self.out_at += n;
+        }
+        for key in self.moved.drain(..) {
+            let reset = self.shared.machine.borrow().is_reset(key);
+            let mut boxes = self.shared.boxes.borrow_mut();
+            if let Some(mailbox) = boxes.get_mut(key.0 as usize) {
+                if reset {
+                    mailbox.fail(ClientFault::Gone);
+                } else {
+                    mailbox.wake();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits without a buffer for the next request's first byte.
+    async fn wait_idle(&mut self, within: Duration) -> Result<Woken, Closed> {
+        match self.socket.rx.wait_idle(Some(within)).await {
+            Ok(Idle::Ready | Idle::Long) => {
+                self.socket.rx.begin();
+                Ok(Woken::Readable)
+            }
+            Ok(Idle::Expired) => Err(Closed::Idle),
+            Ok(Idle::Drained) => Err(Closed::Left),
+            Err(_) => Err(Closed::Gone),
+        }
+    }
+
+    /// Waits for bytes, for room in the socket, or for an exchange.
+    async fn wait(&mut self, blocked: bool, send: Duration) -> Result<Woken, Closed> {
+        if blocked {
+            self.socket.tx.arm(send);
+        }
+        let woken = {
+            let mut readable = pin!(self.socket.rx.readable());
+            let mut news = pin!(self.shared.news.wait());
+            // Only a full socket is waited for; boxing costs nothing where none is.
+            let mut writable: Option<Pin<Box<dyn Future<Output = io::Result<()>> + '_>>> =
+                blocked.then(|| Box::pin(self.socket.tx.writable()) as _);
+            poll_fn(|cx| {
+                if news.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Ok(Woken::News));
+                }
+                if let Some(writable) = &mut writable
+                    && let Poll::Ready(result) = writable.as_mut().poll(cx)
+                {
+                    return Poll::Ready(result.map(|()| Woken::Writable));
+                }
+                readable
+                    .as_mut()
+                    .poll(cx)
+                    .map(|result| result.map(|()| Woken::Readable))
+            })
+            .await
+        };
+        if blocked {
+            self.socket.tx.disarm();
+        }
+        match woken {
+            Ok(_) if self.socket.expired().is_some() => Err(Closed::TimedOut),
+            Ok(woken) => Ok(woken),
+            Err(_) => Err(Closed::Gone),
+        }
+    }
+
+    /// Tells every exchange that the client is gone.
+    fn close(&mut self, closed: Closed) -> Next {
+        let fault = match closed {
+            Closed::TimedOut => ClientFault::TimedOut,
+            _ => ClientFault::Gone,
+        };
+        for mailbox in self.shared.boxes.borrow_mut().iter_mut() {
+            mailbox.fail(fault);
+        }
+        Next::Closed(closed)
+    }
+
+    /// Ends the connection so that the client can read why: it sees our end, and what it still sends is thrown away.
+    pub async fn linger(mut self, buffers: &BufPool) {
+        if self.socket.shutdown(How::Write).is_err() {
+            return;
+        }
+        let mut sink = buffers.take(RECV_BYTES);
+        for _ in 0..LINGER_READS_MAX {
+            sink.clear();
+            let (result, back) = self.socket.rx.recv_within(LINGER, sink).await;
+            sink = back;
+            if !matches!(result, Ok(n) if n > 0) {
+                break;
+            }
+        }
+        buffers.give(sink);
+    }
+
+    /// Gives the buffers back.
+    fn give(&mut self, buffers: &BufPool) {
+        if self.at == self.input.len() && self.input.capacity() > 0 {
+            self.at = 0;
+            buffers.give(std::mem::take(&mut self.input));
+        }
+        if self.out.capacity() > 0 {
+            self.out_at = 0;
+            buffers.give(std::mem::take(&mut self.out));
+        }
+        self.shared.boxes.borrow_mut().clear();
+    }
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        for mailbox in self.shared.boxes.borrow_mut().iter_mut() {
+            mailbox.fail(ClientFault::Gone);
+        }
+    }
+}
+
+/// What ended a wait.
+enum Woken {
+    Readable,
+    Writable,
+    News,
+}

@@ -1,0 +1,192 @@
+//! HTTP/2 connections: each request is served by a task of its own beside the connection's.
+
+use std::rc::Rc;
+
+use super::{Client, Home, Http, Job, limits, serve as serve_job};
+use crate::front::h2::{Closed, Conn, Next, Times};
+use crate::front::{Refusal, Stream};
+use crate::http::local::Generation;
+use crate::net::join::catch;
+use crate::net::runtime;
+use crate::observe::counters::{Count, Gauge};
+use crate::plan::model::{LogLevel, Settings};
+use crate::proto::h1::parse::HeadLimits;
+use crate::proto::h2::conn::{Config, Fatal};
+use crate::proto::h2::streams::Key;
+use crate::shard::{After, Event, Serve, Shard};
+
+/// What a connection goes by: the settings of its address's default server.
+fn settings<'a>(
+    generation: &'a Generation,
+    home: &Home,
+    conn: &crate::front::ConnInfo,
+) -> Option<&'a Settings> {
+    let plan = &generation.plan;
+    let address = plan
+        .listeners
+        .get(home.now.get()?)?
+        .address(conn.local.ip());
+    let server = &plan.servers[address.names.default_server()];
+    Some(&plan.locations[server.root].settings)
+}
+
+fn config(settings: &Settings, limits: &HeadLimits) -> Config {
+    Config {
+        streams_max: settings.http2.http2_max_concurrent_streams.max(1),
+        window: settings.http2.http2_body_preread_size,
+        head_bytes_max: limits.bytes_max(),
+        connect_protocol: false,
+    }
+}
+
+/// Serves a connection whose client has sent HTTP/2's preface, until it ends.
+pub(super) async fn serve(shard: Rc<Shard<Http>>, client: Client) -> After<Client> {
+    let service = &shard.service;
+    let Client {
+        conn,
+        home,
+        _active,
+        ..
+    } = client;
+    let Some(generation) = service.generation() else {
+        return After::Closed;
+    };
+    let Some(of_connection) = settings(&generation, &home, &conn.info) else {
+        return After::Closed;
+    };
+    let config = config(of_connection, &limits(&of_connection.core));
+    let info = conn.info.clone();
+    let (socket, input, at) = conn.into_parts();
+    let mut conn = Conn::new(socket, info, input, at, config);
+    let mut times = Times {
+        idle: of_connection.core.client_header_timeout,
+        send: of_connection.core.send_timeout,
+    };
+    drop(generation);
+    loop {
+        if shard.draining() && !conn.is_leaving() {
+            conn.leave();
+        }
+        match conn.next(times, &service.local.buffers).await {
+            Next::Turn => {}
+            Next::Head { stream } => {
+                let Some(new) = begin(&shard, &mut conn, &home, stream) else {
+                    continue;
+                };
+                times = new;
+            }
+            Next::Closed(closed) => {
+                if let Closed::Fatal(fatal) = closed {
+                    tell(service, &home, &conn, fatal);
+                    conn.linger(&service.local.buffers).await;
+                }
+                return After::Closed;
+            }
+        }
+    }
+}
+
+/// Starts serving a request; returns what the connection goes by from now on.
+fn begin(shard: &Rc<Shard<Http>>, conn: &mut Conn, home: &Rc<Home>, stream: Key) -> Option<Times> {
+    let service = &shard.service;
+    let generation = service.generation()?;
+    let info = conn.info().clone();
+    let Some(settings) = settings(&generation, home, &info) else {
+        conn.leave();
+        return None;
+    };
+    let core = &settings.core;
+    let times = Times {
+        idle: core.keepalive_timeout.timeout,
+        send: core.send_timeout,
+    };
+    let limits = limits(core);
+    let requests_max = core.keepalive_requests;
+    if let Some(listener) = home.now.get() {
+        info.listener.set(listener);
+    }
+    let mut exchange = service.take(&info);
+    let mut head = std::mem::take(&mut exchange.head);
+    let read = conn.read_head(stream, &mut head, &limits);
+    exchange.request_length = head.wire_len.into();
+    exchange.head = head;
+    let Some((mut handle, received)) = read else {
+        service.give(exchange);
+        return None;
+    };
+    if info.requests.get() >= requests_max {
+        conn.leave();
+    }
+    service.local.counters.count(Count::Requests);
+    exchange.started = service.local.clock.mono();
+    let refused = received.err().map(Refusal::Bad);
+    if refused.is_some() {
+        handle.refuse();
+    }
+    exchange.conn = info;
+    exchange.stream = Stream::H2(Box::new(handle));
+    let job = Job {
+        exchange,
+        refused,
+        generation,
+        local: service.local.clone(),
+    };
+    runtime::spawn(run(shard.clone(), job));
+    Some(times)
+}
+
+/// Serves one request to its end.
+async fn run(shard: Rc<Shard<Http>>, job: Job) {
+    let service = &shard.service;
+    let counters = &service.local.counters;
+    counters.raise(Gauge::Writing);
+    let served = catch(|| service.workers.run(job, serve_job)).await;
+    counters.lower(Gauge::Writing);
+    match served {
+        Ok(mut exchange) => {
+            // Letting go of the stream ends it, in whatever state it is.
+            let (stream, head) = exchange.end(&service.local.buffers);
+            drop(stream);
+            exchange.head = head;
+            service.give(exchange);
+        }
+        Err(message) => Http::event(&shard, Event::Panicked(&message)),
+    }
+}
+
+/// One log line for a connection that broke a rule.
+fn tell(service: &Http, home: &Home, conn: &Conn, fatal: Fatal) {
+    let Some(generation) = service.generation() else {
+        return;
+    };
+    let plan = &generation.plan;
+    let info = conn.info();
+    let Some(listener) = home
+        .now
+        .get()
+        .and_then(|listener| plan.listeners.get(listener))
+    else {
+        return;
+    };
+    let address = listener.address(info.local.ip());
+    let logs = &plan.locations[plan.servers[address.names.default_server()].root].error_logs;
+    let (number, client, server) = (info.number, &info.remote, &info.local);
+    match fatal {
+        Fatal::Broken(code, why) => generation.logs.error_all(
+            logs,
+            LogLevel::Info,
+            format_args!(
+                "*{number} client broke HTTP/2: {why} ({}), client: {client}, server: {server}",
+                code.name()
+            ),
+        ),
+        Fatal::Flood(flood) => generation.logs.error_all(
+            logs,
+            LogLevel::Info,
+            format_args!(
+                "*{number} http2 flood detected: too many {}, client: {client}, server: {server}",
+                flood.name()
+            ),
+        ),
+    }
+}

@@ -209,6 +209,41 @@ http {{
 """
 
 
+def static_conf(folder, port):
+    """The same for files, with sendfile on."""
+    return f"""daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
+worker_rlimit_nofile {DESCRIPTORS};
+events {{ worker_connections 32768; }}
+http {{
+    access_log off; keepalive_requests 1000000000; keepalive_timeout 1h;
+    sendfile on; tcp_nopush on;
+    types {{ text/html html; }}
+    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        root {folder}/www;
+    }}
+}}
+"""
+
+
+def static(name, binary, core, size):
+    """Starts nginx or ringx on [`static_conf`]."""
+
+    def make(folder, port):
+        # The folder is the harness's own; a worker that runs as nobody has to read it.
+        os.chmod(folder, 0o755)
+        os.makedirs(os.path.join(folder, "www"), exist_ok=True)
+        with open(os.path.join(folder, "www", "index.html"), "wb") as f:
+            f.write(b"x" * size)
+        path = os.path.join(folder, "proxy.conf")
+        with open(path, "w") as f:
+            f.write(static_conf(folder, port))
+        return [binary, "-p", folder, "-c", path, "-e", f"{folder}/error.log"]
+
+    return Server(name, core, make)
+
+
 def like_nginx(name, binary, core, target, extra=""):
     """Starts nginx or ringx on [`nginx_conf`]."""
 

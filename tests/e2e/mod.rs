@@ -2,6 +2,7 @@
 //! One file for each family of directives.
 
 mod access;
+mod autoindex;
 mod body;
 mod body_filters;
 mod buffering;

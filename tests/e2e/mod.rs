@@ -30,5 +30,6 @@ mod rewrite;
 mod server;
 mod subrequests;
 mod toml;
+mod traversal;
 mod tunnel;
 mod upstream;

@@ -35,8 +35,17 @@ struct Path {
     bytes: Vec<u8>,
     /// Where the part below the root begins.
     root: usize,
+    /// What the variables of the root did.
+    joints: Joints,
+}
+
+/// Where the root's variables may have taken it.
+#[derive(Clone, Copy, Default)]
+struct Joints {
     /// A variable put a `..` into the root.
     climbs: bool,
+    /// Where a capture, which is the client's text, first continues a name of the configuration; 0 when nowhere.
+    loose: usize,
 }
 
 impl Path {
@@ -52,7 +61,7 @@ impl Path {
             }
             end += 1;
         }
-        self.climbs || memchr::memchr(0, &self.bytes).is_some()
+        self.joints.climbs || memchr::memchr(0, &self.bytes).is_some()
     }
 
     /// Whether the part below continues the root's last name instead of lying in it: `/srv/www` and `-secret/x`.
@@ -64,8 +73,8 @@ impl Path {
     /// Whether it must not be opened. A root that is no directory may be the beginning of file names.
     async fn leaves_root(&self) -> bool {
         self.is_unsafe()
-            || self.continues()
-                && matches!(file::stat(&self.bytes[..self.root]).await, Ok(root) if root.is_dir())
+            || self.continues() && is_folder(&self.bytes[..self.root]).await
+            || self.joints.loose > 0 && is_folder(&self.bytes[..self.joints.loose]).await
     }
 
     /// Replaces what stands below the root.
@@ -73,6 +82,10 @@ impl Path {
         self.bytes.truncate(self.root);
         self.bytes.extend_from_slice(name);
     }
+}
+
+async fn is_folder(path: &[u8]) -> bool {
+    matches!(file::stat(path).await, Ok(stat) if stat.is_dir())
 }
 
 /// Bytes of the URI that an `alias` stands for; none when it is the alias of a pattern, which is the whole name.
@@ -117,7 +130,7 @@ fn map(ex: &mut Exchange, cx: Cx<'_>) -> Result<Path, Flow> {
         return Err(Flow::Error(500));
     }
     let mut bytes = cx.local.buffers.take(256);
-    let climbs = eval_root(&rule.path, ex, cx, &mut bytes);
+    let joints = eval_root(&rule.path, ex, cx, &mut bytes);
     let root = bytes.len();
     match strip(ex, cx) {
         // The alias of a pattern names the file itself.
@@ -131,13 +144,13 @@ fn map(ex: &mut Exchange, cx: Cx<'_>) -> Result<Path, Flow> {
     Ok(Path {
         bytes,
         root,
-        climbs,
+        joints,
     })
 }
 
-/// Appends the text of `root` or `alias`, absolute; true when a variable or capture in it climbs.
-fn eval_root(expr: &Expr, ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool {
-    let mut climbs = false;
+/// Appends the text of `root` or `alias`, absolute.
+fn eval_root(expr: &Expr, ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> Joints {
+    let mut joints = Joints::default();
     for part in &expr.parts {
         let from = out.len();
         match part {
@@ -145,20 +158,29 @@ fn eval_root(expr: &Expr, ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> b
                 out.extend_from_slice(text);
                 continue;
             }
-            Part::Capture(number) => vars::capture_text(*number, ex, false, out),
+            Part::Capture(number) => {
+                vars::capture_text(*number, ex, false, out);
+                let goes_on = from > 0 && out[from - 1] != b'/';
+                if goes_on && !matches!(out.get(from), None | Some(b'/')) && joints.loose == 0 {
+                    joints.loose = from;
+                }
+            }
             Part::Var(var) => {
                 vars::value(*var, ex, cx, out);
             }
         }
-        climbs |= out[from..]
+        joints.climbs |= out[from..]
             .split(|&b| b == b'/')
             .any(|segment| segment == b"..");
     }
     if out.first() != Some(&b'/') {
         let prefix = cx.plan.prefix.as_os_str().as_bytes();
         out.splice(0..0, prefix.iter().copied().chain([b'/']));
+        if joints.loose > 0 {
+            joints.loose += prefix.len() + 1;
+        }
     }
-    climbs
+    joints
 }
 
 /// The file of the URI, a redirect of a directory without its slash, or its index.
@@ -303,7 +325,7 @@ mod tests {
             let path = Path {
                 bytes: [root.as_bytes(), below.as_bytes()].concat(),
                 root: root.len(),
-                climbs: false,
+                joints: Joints::default(),
             };
             assert_eq!(path.is_unsafe(), want, "{root} {below}");
         }

@@ -14,6 +14,7 @@ mod errors;
 mod fastcgi;
 mod files;
 mod framing;
+mod guides;
 mod headers;
 mod limits;
 mod log;

@@ -168,8 +168,8 @@ pub enum Error {
     RequestClosed,
     /// The `Status` field is none.
     Status(Box<[u8]>),
-    /// The head breaks a rule of heads.
-    Head(ResponseError),
+    /// The head breaks a rule of heads; nginx's words for it, with the bytes that it shows.
+    Head(ResponseError, Box<[u8]>),
 }
 
 impl Error {
@@ -195,7 +195,7 @@ impl Error {
                 out.extend_from_slice(shown);
                 return out.push(b'"');
             }
-            Self::Head(error) => return out.extend_from_slice(error.message().as_bytes()),
+            Self::Head(_, text) => return out.extend_from_slice(text),
         };
         out.extend_from_slice(text.as_bytes());
         out.extend_from_slice(number.to_string().as_bytes());
@@ -439,7 +439,12 @@ impl Answer {
                     let room = bytes_max.saturating_sub(before).min(to - from);
                     self.text.extend_from_slice(&input[from..from + room]);
                     let parsed = self.parser.parse_fields(&self.text, bytes_max, head);
-                    if let Parsed::Complete(len) = parsed.map_err(Error::Head)? {
+                    let parsed = parsed.map_err(|error| {
+                        let mut text = Vec::new();
+                        self.parser.describe(error, head, &mut text);
+                        Error::Head(error, text.into())
+                    });
+                    if let Parsed::Complete(len) = parsed? {
                         let used = from + len - before;
                         self.records.unread(to - used);
                         status(head)?;

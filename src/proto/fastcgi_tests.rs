@@ -221,15 +221,24 @@ fn what_is_no_answer_is_an_error() {
         ),
         (
             records(&[(6, b"A\0: b\r\n\r\n", 0)]),
-            Error::Head(ResponseError::InvalidField),
+            Error::Head(
+                ResponseError::InvalidField,
+                (*b"upstream sent invalid header: \"A\\x00...\"").into(),
+            ),
         ),
         (
             records(&[(6, b"Content-Length: x\r\n\r\n", 0)]),
-            Error::Head(ResponseError::InvalidContentLength),
+            Error::Head(
+                ResponseError::InvalidContentLength,
+                (*b"upstream sent invalid \"Content-Length\" header: \"Content-Length: x\"").into(),
+            ),
         ),
         (
             records(&[(6, &[b'a'; 5000], 0)]),
-            Error::Head(ResponseError::TooBig),
+            Error::Head(
+                ResponseError::TooBig,
+                (*b"upstream sent too big header").into(),
+            ),
         ),
     ];
     for (bytes, error) in cases {
@@ -416,7 +425,10 @@ fn errors_are_told_in_nginxs_words() {
             "upstream sent invalid status \"x\"",
         ),
         (
-            Error::Head(ResponseError::TooBig),
+            Error::Head(
+                ResponseError::TooBig,
+                (*b"upstream sent too big header").into(),
+            ),
             "upstream sent too big header",
         ),
     ] {

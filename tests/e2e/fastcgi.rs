@@ -258,7 +258,7 @@ fn failures_of_heads() -> Vec<Case> {
         ),
         failing(
             answer("Bad\u{0}: x\r\n\r\n"),
-            "upstream sent invalid header while reading response header",
+            "upstream sent invalid header: \"Bad\\x00...\" while reading response header",
         ),
         failing(
             answer(format!("X: {}\r\n\r\n", "x".repeat(10_000))),

@@ -53,6 +53,48 @@ fn values_and_lists() {
 }
 
 #[test]
+fn families_for_backends_do_not_mix() {
+    let http = model(
+        "fastcgi_param A a; fastcgi_param B b if_not_empty; fastcgi_read_timeout 7s; proxy_read_timeout 5s;
+         server { fastcgi_index x.php; fastcgi_hide_header X-One;
+                  location /a { fastcgi_pass unix:/a:b; fastcgi_param C c; if ($a) { } limit_except GET { } }
+                  location /b { fastcgi_pass $to; fastcgi_hide_header X-Two; location /b/n { proxy_pass http://h; } } }",
+    );
+    let server = &http.servers[0];
+    let names = |settings: &Settings| -> Vec<String> {
+        let list = settings.fastcgi.fastcgi_param.iter();
+        list.map(|p| String::from_utf8_lossy(&p.name).into_owned())
+            .collect()
+    };
+    let (a, b) = (location(server, "/a"), location(server, "/b"));
+    assert_eq!(names(&a.settings), ["C"]);
+    assert_eq!(names(&b.settings), ["A", "B"]);
+    assert!(b.settings.fastcgi.fastcgi_param[1].if_not_empty);
+    assert_eq!(&a.settings.fastcgi.fastcgi_index[..], b"x.php");
+    assert_eq!(a.settings.fastcgi_pass.read_timeout, Duration::from_secs(7));
+    assert_eq!(a.settings.proxy_pass.read_timeout, Duration::from_secs(5));
+    assert_eq!(a.settings.fastcgi_pass.hide_header.len(), 1);
+    assert_eq!(&b.settings.fastcgi_pass.hide_header[0][..], b"X-Two");
+    assert!(b.settings.proxy_pass.hide_header.is_empty());
+    let wire = |l: &Location| match &l.content {
+        Content::Proxy(pass) => Some((pass.wire, pass.target.as_ref().map(|t| t.unix))),
+        _ => None,
+    };
+    assert_eq!(wire(a), Some((WireKind::FastCgi, Some(true))));
+    assert_eq!(wire(b), Some((WireKind::FastCgi, None)));
+    // `if` and `limit_except` ask the same backend.
+    assert_eq!(wire(&a.locations[0]), wire(a));
+    assert_eq!(wire(&a.locations[1]), wire(a));
+    assert_eq!(wire(&b.locations[0]), Some((WireKind::Http, Some(false))));
+    let Content::Proxy(pass) = &a.content else {
+        panic!("a pass");
+    };
+    let target = pass.target.as_ref().unwrap();
+    // Without a URI part the whole of it is the path.
+    assert_eq!(&target.host[..], b"/a:b");
+}
+
+#[test]
 fn header_inherit() {
     let http = model(
         "add_header A 1; server { add_header B 2; add_header_inherit merge;

@@ -274,11 +274,18 @@ impl Registry {
         Ok(())
     }
 
-    /// Defines what `set` assigns.
+    /// Defines what `set` assigns. Where nothing was assigned, a name of a family means what it means elsewhere.
     pub fn define_set(&mut self, name: &[u8]) -> Result<SetTarget, String> {
         let target = self.define_slot(name)?;
         if let SetTarget::Slot(slot) = target {
             self.slots[slot].assigned = true;
+            let lower = name.to_ascii_lowercase();
+            if self.slots[slot].fallback.is_none()
+                && let Some((family, member)) = family_of(&lower)
+            {
+                let member = self.member(family, member);
+                self.slots[slot].fallback = Some(Var::Named(family, member));
+            }
         }
         Ok(target)
     }
@@ -420,5 +427,18 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn a_family_name_that_is_set_keeps_its_meaning_elsewhere() {
+        let mut registry = Registry::default();
+        let set = registry.define_set(b"http_foo");
+        assert_eq!(set, Ok(SetTarget::Slot(SlotId(0))));
+        assert!(registry.define_slot(b"http_bar").is_ok());
+        let (slots, names) = registry.finish();
+        let meant = Some(Var::Named(Family::Http, 0));
+        assert_eq!(slots[SlotId(0)].fallback, meant);
+        assert_eq!(slots[SlotId(1)].fallback, None);
+        assert_eq!(names.len(), 1);
     }
 }

@@ -29,7 +29,9 @@ fn adapted(file: &Path, origin: &Origin) -> Option<Config> {
     let text = std::fs::read_to_string(file).unwrap();
     let later = |line: &str| {
         let words = ["ssl", "proxy_cache", "proxy_pass https:", "http2"];
-        !line.trim().starts_with('#') && words.iter().any(|word| line.contains(word))
+        let line = line.trim();
+        let idle = line.starts_with('#') || line == "proxy_cache off;";
+        !idle && words.iter().any(|word| line.contains(word))
     };
     if text.lines().any(later) {
         return None;

@@ -169,20 +169,6 @@ impl Conn {
         rest
     }
 
-    /// Takes what a new connection has brought along, which often is its first request: it is served then without a
-    /// wait.
-    pub fn look_ahead(&mut self, limits: &HeadLimits, buffers: &BufPool) {
-        if self.has_unread() {
-            return;
-        }
-        self.make_room(limits, buffers);
-        match self.socket.rx.try_recv(&mut self.input) {
-            Ok(Some(1..)) => {}
-            // An end is found by the wait that follows.
-            Ok(None | Some(0)) | Err(_) => self.give_input(buffers),
-        }
-    }
-
     /// Whether the client speaks HTTP/2, as its first bytes tell (RFC 9113 §3.3); none when it sends nothing in time.
     pub async fn speaks_h2(&mut self, within: Duration, buffers: &BufPool) -> Option<bool> {
         loop {
@@ -752,14 +738,14 @@ impl Conn {
 
     /// See [`super::Stream::flush`].
     pub async fn flush(&mut self, within: Duration, buffers: &BufPool) -> Result<(), ClientFault> {
-        if self.try_flush(buffers)? {
+        if self.out.is_empty() {
             return Ok(());
         }
         let len = self.out.len() as u64;
         let (result, out) = self
             .socket
             .tx
-            .send_rest_within(within, std::mem::take(&mut self.out), 0)
+            .send_all_within(within, std::mem::take(&mut self.out))
             .await;
         buffers.give(out);
         match result {

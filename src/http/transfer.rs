@@ -78,7 +78,8 @@ pub async fn send(ex: &mut Exchange, cx: Cx<'_>) {
     queue_head(ex, cx);
     let head_bytes = ex.stream.queued() as u64;
     let result = if queue_whole(ex, cx) {
-        flush(ex, cx).await
+        let within = cx.location(ex.location).settings.core.send_timeout;
+        ex.stream.flush(within, &cx.local.buffers).await
     } else {
         body(ex, cx).await
     };
@@ -116,16 +117,6 @@ fn queue_whole(ex: &mut Exchange, cx: Cx<'_>) -> bool {
 
 fn is_paced(ex: &mut Exchange, cx: Cx<'_>) -> bool {
     pace::Pace::of_client(ex, cx).is_some() || pace::Pace::of_origin(ex, cx).is_some()
-}
-
-/// Sends what is queued.
-async fn flush(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), ClientFault> {
-    let buffers = &cx.local.buffers;
-    if ex.stream.try_flush(buffers)? {
-        return Ok(());
-    }
-    let within = cx.location(ex.location).settings.core.send_timeout;
-    ex.stream.flush(within, buffers).await
 }
 
 /// Encodes the head into the client's output queue.
@@ -380,7 +371,8 @@ async fn from_file(
 /// Ends the body, trailers included, and sends what is left in the queue.
 pub(super) async fn end(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), ClientFault> {
     queue_end(ex, cx);
-    flush(ex, cx).await
+    let within = cx.location(ex.location).settings.core.send_timeout;
+    ex.stream.flush(within, &cx.local.buffers).await
 }
 
 fn queue_end(ex: &mut Exchange, cx: Cx<'_>) {

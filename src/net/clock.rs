@@ -50,8 +50,47 @@ impl Clock {
     }
 }
 
+/// What the clocks said in the current turn of a task.
+#[derive(Clone, Copy)]
+struct Turn {
+    mono: Option<Mono>,
+    unix: Option<Unix>,
+}
+
+thread_local! {
+    /// None outside a turn.
+    static TURN: Cell<Option<Turn>> = const { Cell::new(None) };
+}
+
+/// Runs one turn of a task, in which time stands still: each clock is read once at most. A turn lasts microseconds, and
+/// a task that waits begins another one.
+pub fn in_turn<R>(turn: impl FnOnce() -> R) -> R {
+    struct End;
+    impl Drop for End {
+        fn drop(&mut self) {
+            TURN.set(None);
+        }
+    }
+    TURN.set(Some(Turn {
+        mono: None,
+        unix: None,
+    }));
+    let _end = End;
+    turn()
+}
+
 /// Milliseconds since the process started, for who has no [`Clock`] at hand.
 pub fn mono() -> Mono {
+    let Some(mut turn) = TURN.get() else {
+        return read_mono();
+    };
+    let now = turn.mono.unwrap_or_else(read_mono);
+    turn.mono = Some(now);
+    TURN.set(Some(turn));
+    now
+}
+
+fn read_mono() -> Mono {
     let now = clock_gettime(ClockId::Monotonic);
     let ms = now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000;
     Mono(ms.saturating_sub(*START_MS.get_or_init(|| ms)))
@@ -59,6 +98,16 @@ pub fn mono() -> Mono {
 
 /// The wall clock, for who has no [`Clock`] at hand.
 pub fn unix() -> Unix {
+    let Some(mut turn) = TURN.get() else {
+        return read_unix();
+    };
+    let now = turn.unix.unwrap_or_else(read_unix);
+    turn.unix = Some(now);
+    TURN.set(Some(turn));
+    now
+}
+
+fn read_unix() -> Unix {
     let now = clock_gettime(ClockId::Realtime);
     Unix {
         secs: now.tv_sec,
@@ -78,6 +127,21 @@ mod tests {
         assert!(a <= b);
         assert!(clock.unix().secs > 1_700_000_000);
         assert!(clock.unix().millis < 1000);
+    }
+
+    #[test]
+    fn time_stands_still_within_a_turn_and_goes_on_behind_it() {
+        let busy = || {
+            let end = read_mono().0 + 3;
+            while read_mono().0 < end {}
+        };
+        let within = in_turn(|| {
+            let (a, unix) = (mono(), unix());
+            busy();
+            assert_eq!((mono(), super::unix()), (a, unix));
+            a
+        });
+        assert!(mono() > within);
     }
 
     #[test]

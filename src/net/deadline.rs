@@ -6,6 +6,7 @@
 //! list of connections that idle between requests, so that a drain can end them.
 
 use std::cell::{Cell, RefCell};
+use std::num::NonZeroU32;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::task::{Context, Waker};
@@ -66,6 +67,9 @@ mod flag {
     pub(super) const FRESH: u16 = 1024;
 }
 
+/// No place has this number.
+const NO_LINK: (u32, NonZeroU32) = (u32::MAX, NonZeroU32::MIN);
+
 #[derive(Debug)]
 struct Slot {
     recv: u64,
@@ -75,9 +79,10 @@ struct Slot {
     waiter: Option<Waker>,
     raw: RawFd,
     /// Tells this socket from those that had the same place before.
-    serial: u32,
-    /// The place and the serial of the socket to shut down when this one's peer hangs up.
-    link: Option<(u32, u32)>,
+    serial: NonZeroU32,
+    /// The place and the serial of the socket to shut down when this one's peer hangs up; [`NO_LINK`] for none. Not an
+    /// `Option`, so that a slot is one line of the cache; the serial's missing zero tells a free place in the table.
+    link: (u32, NonZeroU32),
     /// The configuration that was in force when the socket came, or when it began its last request.
     epoch: u32,
     flags: u16,
@@ -109,7 +114,7 @@ pub struct Deadlines {
     /// A quiet peer is watched that no tick has looked at yet.
     quiet_is_new: Cell<bool>,
     idle: Cell<usize>,
-    serial: Cell<u32>,
+    serial: Cell<NonZeroU32>,
     epoch: Cell<u32>,
     stopped: Cell<bool>,
     batch: RefCell<(Vec<poll::PollFd>, Vec<u32>)>,
@@ -126,7 +131,7 @@ impl Deadlines {
             watched: Cell::new(0),
             quiet_is_new: Cell::new(false),
             idle: Cell::new(0),
-            serial: Cell::new(0),
+            serial: Cell::new(NonZeroU32::MIN),
             epoch: Cell::new(0),
             stopped: Cell::new(false),
             batch: RefCell::default(),
@@ -167,7 +172,8 @@ impl Deadlines {
     }
 
     pub(super) fn register(&self, raw: RawFd) -> SlotId {
-        self.serial.set(self.serial.get().wrapping_add(1));
+        let next = self.serial.get().checked_add(1);
+        self.serial.set(next.unwrap_or(NonZeroU32::MIN));
         let slot = Slot {
             recv: NEVER,
             send: NEVER,
@@ -175,7 +181,7 @@ impl Deadlines {
             waiter: None,
             raw,
             serial: self.serial.get(),
-            link: None,
+            link: NO_LINK,
             epoch: self.epoch.get(),
             flags: flag::FRESH,
         };
@@ -281,7 +287,9 @@ impl Deadlines {
 
     /// Looks at the peer from time to time; when it hangs up, `link` is shut down.
     pub(super) fn watch(&self, id: SlotId, link: Option<SlotId>) {
-        let link = link.map(|link| (link.0, self.with(link, |slot| slot.serial)));
+        let link = link.map_or(NO_LINK, |link| {
+            (link.0, self.with(link, |slot| slot.serial))
+        });
         let fresh = self.with(id, |slot| {
             slot.link = link;
             let fresh = slot.flags & flag::WATCH == 0;
@@ -304,7 +312,7 @@ impl Deadlines {
         let was = self.with(id, |slot| {
             let was = slot.flags & flag::WATCH != 0;
             slot.flags &= !(flag::WATCH | flag::SEEN | flag::QUIET);
-            slot.link = None;
+            slot.link = NO_LINK;
             was
         });
         if was {
@@ -464,11 +472,11 @@ impl Deadlines {
             if !poll::hung_up(entry) {
                 continue;
             }
-            let link = slots.get_mut(*id as usize).and_then(|slot| {
-                slot.flags |= flag::GONE;
-                slot.link
-            });
-            let Some((at, serial)) = link else { continue };
+            let Some(slot) = slots.get_mut(*id as usize) else {
+                continue;
+            };
+            slot.flags |= flag::GONE;
+            let (at, serial) = slot.link;
             if let Some(linked) = slots.get_mut(at as usize)
                 && linked.serial == serial
             {

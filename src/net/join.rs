@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::task::Poll;
 
+use super::clock;
 use super::sys::both::Both;
 
 /// Runs both to their ends.
@@ -40,16 +41,19 @@ pub async fn race<A: Future, B: Future>(
 }
 
 /// Runs a future and turns a panic in it into an error with the panic's message. The future is dropped then. It is
-/// made inside, because a future that is handed over would be stored twice in the task.
+/// made inside, because a future that is handed over would be stored twice in the task. Each poll is one turn of
+/// [`clock::in_turn`].
 pub async fn catch<F: Future>(make: impl FnOnce() -> F) -> Result<F::Output, String> {
     let mut future = pin!(make());
-    poll_fn(
-        move |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+    poll_fn(move |cx| {
+        match catch_unwind(AssertUnwindSafe(|| {
+            clock::in_turn(|| future.as_mut().poll(cx))
+        })) {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(out)) => Poll::Ready(Ok(out)),
             Err(thrown) => Poll::Ready(Err(message(thrown.as_ref()))),
-        },
-    )
+        }
+    })
     .await
 }
 

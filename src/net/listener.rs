@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::deadline::Deadlines;
 use super::runtime;
 use super::stream::{self, Keepalive, Stream};
 use super::sys::duplex::Duplex;
-use super::sys::{option, steer};
+use super::sys::{option, poll, steer};
 
 /// nginx's default backlog on Linux.
 pub const BACKLOG_DEFAULT: i32 = 511;
@@ -198,6 +198,12 @@ impl Listener {
         self.io.readable().await
     }
 
+    /// Whether a connection is pending.
+    pub fn has_pending(&self) -> bool {
+        let mut entry = [poll::any(self.io.as_fd().as_raw_fd())];
+        poll::poll_now(&mut entry).is_ok_and(|n| n > 0)
+    }
+
     /// Takes one pending connection; `None` when none is left.
     pub fn try_accept(&self, deadlines: &Rc<Deadlines>) -> io::Result<Option<Accepted>> {
         let flags = if runtime::on_ring() {
@@ -243,7 +249,6 @@ impl AsFd for Listener {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsRawFd;
 
     fn any() -> Addr {
         Addr::Ip("127.0.0.1:0".parse().unwrap())

@@ -68,7 +68,7 @@ struct Home {
 
 /// How long a connection waits for its next request in the task that served the last one; those that wait longer move
 /// to a task that holds little more than the socket.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_millis(400);
 
 /// A client's connection between two requests.
 pub struct Client {
@@ -134,10 +134,8 @@ impl Http {
         counters.count(Count::Handled);
         let active = counters.hold(Gauge::Active);
         let home = self.home(ListenerId(accepted.listener as u32))?;
-        let mut conn = self.open(&generation, &home, accepted).await?;
-        let core = default_core(&generation.plan, &conn.info)?;
-        conn.look_ahead(&limits(core), &self.local.buffers);
-        let within = core.client_header_timeout;
+        let conn = self.open(&generation, &home, accepted).await?;
+        let within = default_core(&generation.plan, &conn.info)?.client_header_timeout;
         let maybe_h2 = default_address(&generation.plan, &conn.info)?.http2;
         Some(Client {
             conn,

@@ -238,28 +238,14 @@ impl Origin {
         }
     }
 
-    /// Sends what the socket takes of the request now, which is all of it most of the time; returns how much that was.
-    pub fn send_now(&mut self, request: &[u8]) -> Result<usize, Fault> {
-        match self.conn.stream.tx.try_send(request) {
-            Ok(sent) => {
-                let sent = sent.unwrap_or(0);
-                self.sent += sent as u64;
-                Ok(sent)
-            }
-            Err(error) => Err(self.broken(error)),
-        }
-    }
-
-    /// Sends the rest of the request, from `from` on. Gives the buffer back.
-    pub async fn send_rest(
+    /// Sends the request, or a piece of it. Gives the buffer back.
+    pub async fn send(
         &mut self,
         request: Vec<u8>,
-        from: usize,
         within: Duration,
     ) -> (Result<(), Fault>, Vec<u8>) {
-        let len = (request.len() - from) as u64;
-        let tx = &mut self.conn.stream.tx;
-        let (result, request) = tx.send_rest_within(within, request, from).await;
+        let len = request.len() as u64;
+        let (result, request) = self.conn.stream.tx.send_all_within(within, request).await;
         match result {
             Ok(()) => {
                 self.sent += len;

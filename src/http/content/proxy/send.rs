@@ -54,13 +54,10 @@ pub(super) async fn exchange(
         }
         result.map_err(while_sending)?;
     } else {
-        let sent = origin.send_now(&request.bytes).map_err(while_sending)?;
-        if sent < request.bytes.len() {
-            let bytes = std::mem::take(&mut request.bytes);
-            let (result, bytes) = origin.send_rest(bytes, sent, steps.send).await;
-            request.bytes = bytes;
-            result.map_err(while_sending)?;
-        }
+        let bytes = std::mem::take(&mut request.bytes);
+        let (result, bytes) = origin.send(bytes, steps.send).await;
+        request.bytes = bytes;
+        result.map_err(while_sending)?;
         body = request.rest;
     }
     if body == Rest::None {
@@ -336,12 +333,7 @@ impl Source<'_> {
             }
             RequestBody::Unread | RequestBody::Gone => {}
         }
-        if self.framing == Framing::Plain {
-            return Ok(());
-        }
-        let mut end = self.buffers.take(fastcgi::stdin_room(0));
-        self.framing.end(&mut end);
-        self.send(end, tx, sent).await
+        self.send(self.framed(Vec::new(), true), tx, sent).await
     }
 
     async fn send(&self, piece: Vec<u8>, tx: &mut SendHalf, sent: &mut u64) -> Result<(), Stopped> {

@@ -6,13 +6,13 @@
 
 use std::rc::Rc;
 
-use flate2::{Crc, Decompress, FlushDecompress, Status};
+use flate2::Crc;
 
 use super::super::exchange::Exchange;
 use super::super::local::Cx;
 use super::chain::{At, BodyFilter, Broken, Fed};
 use super::compress::accept;
-use super::compress::codec::Idle;
+use super::compress::codec::{Idle, Inflate, Step};
 use crate::plan::filters::Coding;
 use crate::proto::tokens::Token;
 
@@ -66,7 +66,7 @@ pub struct Filter {
     /// Members that are over.
     members: u64,
     /// Made when data comes.
-    inflate: Option<Box<Decompress>>,
+    inflate: Option<Box<Inflate>>,
     idle: Rc<Idle>,
 }
 
@@ -145,26 +145,21 @@ impl Filter {
         let inflate = self.inflate.get_or_insert_with(|| self.idle.take_inflate());
         let mut from = 0;
         loop {
-            if out.len() == out.capacity() {
-                out.reserve(PIECE_BYTES / 2);
-            }
-            let (begin, before) = (out.len(), inflate.total_in());
-            let status = inflate
-                .decompress_vec(&input[from..], out, FlushDecompress::None)
-                .map_err(|_| failed())?;
-            let taken = (inflate.total_in() - before) as usize;
+            let (taken, piece, step) = inflate.step(&input[from..]).map_err(|_| failed())?;
             from += taken;
-            self.checksum.update(&out[begin..]);
-            if status == Status::StreamEnd {
-                inflate.reset(false);
-                self.place = Place::Tail;
-                return Ok(from);
-            }
-            if out.len() >= bound || from == input.len() && out.len() < out.capacity() {
-                return Ok(from);
-            }
-            if taken == 0 && out.len() == begin && out.len() < out.capacity() {
-                return Err(failed());
+            self.checksum.update(piece);
+            out.extend_from_slice(piece);
+            let idle = taken == 0 && piece.is_empty();
+            match step {
+                Step::End => {
+                    inflate.reset();
+                    self.place = Place::Tail;
+                    return Ok(from);
+                }
+                _ if out.len() >= bound => return Ok(from),
+                Step::Hungry if from == input.len() => return Ok(from),
+                Step::Hungry if idle => return Err(failed()),
+                Step::Hungry | Step::Full => {}
             }
         }
     }

@@ -10,7 +10,7 @@ use brotli::enc::StandardAlloc;
 use brotli::enc::encode::{
     BrotliEncoderOperation as Op, BrotliEncoderParameter as Param, BrotliEncoderStateStruct,
 };
-use flate2::{Compress, Compression, Decompress, FlushCompress, Status};
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use zstd_safe::zstd_sys::ZSTD_EndDirective as Directive;
 use zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, ResetDirective};
 
@@ -23,8 +23,8 @@ const IDLE_MAX: usize = 16;
 /// Bytes that the idle zstd encoders of a shard may hold in all.
 const IDLE_ZSTD_BYTES_MAX: usize = 16 << 20;
 
-/// Room that an output buffer gets when it is full.
-const ROOM: usize = 16 << 10;
+/// What an encoder or decoder puts out at a time.
+const ROOM: usize = 8 << 10;
 
 /// The largest window of zstd that browsers accept (RFC 9659), as a power of two: 8 MiB.
 const ZSTD_WINDOW_MAX: u32 = 23;
@@ -56,11 +56,64 @@ impl Kind {
     }
 }
 
+/// An encoder of gzip with a place of its own to write to: the library would clear a caller's free room on each call.
+struct Deflate {
+    state: Compress,
+    room: [u8; ROOM],
+}
+
+/// The same for a decoder of deflate.
+pub struct Inflate {
+    state: Decompress,
+    room: [u8; ROOM],
+}
+
+impl std::fmt::Debug for Inflate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Inflate").field(&self.state).finish()
+    }
+}
+
+impl Inflate {
+    /// Decompresses once, as far as input and room go. What was taken, what came out, and how it stands.
+    pub fn step(&mut self, input: &[u8]) -> Result<(usize, &[u8], Step), Stuck> {
+        let before = (self.state.total_in(), self.state.total_out());
+        let status = self
+            .state
+            .decompress(input, &mut self.room, FlushDecompress::None)
+            .map_err(|error| Stuck(error.to_string()))?;
+        let taken = (self.state.total_in() - before.0) as usize;
+        let given = (self.state.total_out() - before.1) as usize;
+        let step = match status {
+            Status::StreamEnd => Step::End,
+            _ if given == ROOM => Step::Full,
+            _ => Step::Hungry,
+        };
+        Ok((taken, &self.room[..given], step))
+    }
+
+    /// Begins another stream.
+    pub fn reset(&mut self) {
+        self.state.reset(false);
+    }
+}
+
+/// How a decoder stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The stream is over.
+    End,
+    /// There is more to come out.
+    Full,
+    /// It wants more input.
+    Hungry,
+}
+
 /// The idle encoders and decoders of a shard.
 #[derive(Default)]
 pub struct Idle {
-    deflate: RefCell<Vec<(Kind, Box<Compress>)>>,
-    inflate: RefCell<Vec<Box<Decompress>>>,
+    deflate: RefCell<Vec<(Kind, Box<Deflate>)>>,
+    inflate: RefCell<Vec<Box<Inflate>>>,
     zstd: RefCell<Vec<CCtx<'static>>>,
 }
 
@@ -76,38 +129,46 @@ impl std::fmt::Debug for Idle {
 
 impl Idle {
     /// A decoder of deflate, at the beginning of a stream.
-    pub fn take_inflate(&self) -> Box<Decompress> {
+    pub fn take_inflate(&self) -> Box<Inflate> {
         let idle = self.inflate.borrow_mut().pop();
-        idle.unwrap_or_else(|| Box::new(Decompress::new(false)))
+        idle.unwrap_or_else(|| {
+            Box::new(Inflate {
+                state: Decompress::new(false),
+                room: [0; ROOM],
+            })
+        })
     }
 
     /// Takes a decoder back.
-    pub fn give_inflate(&self, mut state: Box<Decompress>) {
+    pub fn give_inflate(&self, mut state: Box<Inflate>) {
         let mut idle = self.inflate.borrow_mut();
         if idle.len() < IDLE_MAX {
-            state.reset(false);
+            state.reset();
             idle.push(state);
         }
     }
 
-    fn take_deflate(&self, kind: Kind, level: u8, window: u8) -> Box<Compress> {
+    fn take_deflate(&self, kind: Kind, level: u8, window: u8) -> Box<Deflate> {
         let mut idle = self.deflate.borrow_mut();
         match idle.iter().position(|(known, _)| *known == kind) {
             Some(index) => idle.swap_remove(index).1,
             None => {
                 let level = Compression::new(effort(level));
-                Box::new(Compress::new_gzip(level, window))
+                Box::new(Deflate {
+                    state: Compress::new_gzip(level, window),
+                    room: [0; ROOM],
+                })
             }
         }
     }
 
-    fn give_deflate(&self, kind: Kind, mut state: Box<Compress>) {
+    fn give_deflate(&self, kind: Kind, mut state: Box<Deflate>) {
         let mut idle = self.deflate.borrow_mut();
         // What was kept for a configuration that is gone makes room.
         if idle.len() == IDLE_MAX {
             idle.remove(0);
         }
-        state.reset();
+        state.state.reset();
         idle.push((kind, state));
     }
 
@@ -139,7 +200,7 @@ fn effort(level: u8) -> u32 {
 type Brotli = BrotliEncoderStateStruct<StandardAlloc>;
 
 enum State {
-    Gzip(Box<Compress>),
+    Gzip(Box<Deflate>),
     Brotli(Box<Brotli>),
     Zstd(CCtx<'static>),
 }
@@ -195,7 +256,8 @@ impl Encoder {
     }
 }
 
-fn feed_gzip(state: &mut Compress, input: &[u8], at: At, out: &mut Vec<u8>) -> Result<(), Stuck> {
+fn feed_gzip(gzip: &mut Deflate, input: &[u8], at: At, out: &mut Vec<u8>) -> Result<(), Stuck> {
+    let Deflate { state, room } = gzip;
     let flush = match at {
         At::More => FlushCompress::None,
         At::Flush => FlushCompress::Sync,
@@ -203,18 +265,17 @@ fn feed_gzip(state: &mut Compress, input: &[u8], at: At, out: &mut Vec<u8>) -> R
     };
     let mut from = 0;
     loop {
-        if out.capacity() - out.len() < ROOM / 16 {
-            out.reserve(ROOM);
-        }
-        let before = state.total_in();
+        let before = (state.total_in(), state.total_out());
         let status = state
-            .compress_vec(&input[from..], out, flush)
+            .compress(&input[from..], room, flush)
             .map_err(|error| Stuck(format!("deflate() failed: {error}")))?;
-        from += (state.total_in() - before) as usize;
+        from += (state.total_in() - before.0) as usize;
+        let given = (state.total_out() - before.1) as usize;
+        out.extend_from_slice(&room[..given]);
         // A call that leaves room has nothing more to say; the end has a mark of its own.
         let done = match at {
             At::End => status == Status::StreamEnd,
-            _ => from == input.len() && out.len() < out.capacity(),
+            _ => from == input.len() && given < ROOM,
         };
         if done {
             return Ok(());

@@ -151,11 +151,25 @@ class Server:
                 self.process.wait()
 
 
+def json_text(length):
+    """Rows as an interface would answer them, the same in every run: they shrink to a quarter."""
+    rows, seed = [], 7
+    while sum(map(len, rows)) < length:
+        seed = (seed * 1103515245 + 12345) % 2**31
+        words = ["alpha", "order", "price", "user", "status", "address", "shipped", "customer"]
+        name = " ".join(words[seed >> shift & 7] for shift in (8, 11, 14))
+        row = f'{{"id": {len(rows) * 7 + 1000}, "name": "{name}", "price": {seed % 100000 / 100}, "token": "{seed:08x}"}},'
+        rows.append(row)
+    return ("[" + "".join(rows))[: length - 1] + "]"
+
+
 def origin(core):
-    """nginx answering 1 KiB on a TCP port and a unix socket, for every proxy alike."""
+    """nginx answering 1 KiB on a TCP port and a unix socket, and 64 KiB at /json, for every proxy alike."""
     body = "x" * 1024
 
     def make(folder, port):
+        with open(os.path.join(folder, "json"), "w") as f:
+            f.write(json_text(64 << 10))
         path = os.path.join(folder, "origin.conf")
         with open(path, "w") as f:
             f.write(
@@ -170,6 +184,7 @@ http {{
         listen 127.0.0.1:{port} backlog=4096;
         listen unix:{folder}/origin.sock;
         location / {{ default_type text/plain; return 200 "{body}"; }}
+        location = /json {{ default_type application/json; root {folder}; }}
     }}
 }}
 """

@@ -17,6 +17,7 @@ pub(crate) fn advise(model: &Model, files: &[SourceFile]) -> Vec<Diag> {
         for server in &http.servers {
             lint.shadowed(&http.settings, &server.settings, server.pos);
             lint.names(server);
+            lint.no_passwords(&http.settings, &server.settings);
             for location in &server.locations {
                 lint.location(&server.settings, location);
             }
@@ -42,6 +43,8 @@ impl Lint<'_> {
         self.loose_dot(location);
         self.fixed_upgrade(above, location);
         self.textual_prefix(location);
+        self.no_passwords(above, &location.settings);
+        self.answered_first(above, location);
         for inner in &location.locations {
             self.location(&location.settings, inner);
         }
@@ -83,6 +86,35 @@ impl Lint<'_> {
                     span,
                 );
             }
+        }
+    }
+
+    /// A realm without a user file asks for nothing: what looks closed is open.
+    fn no_passwords(&mut self, above: &Settings, here: &Settings) {
+        let (outer, inner) = (&above.auth_basic, &here.auth_basic);
+        if Arc::ptr_eq(outer, inner) || inner.auth_basic_user_file.is_some() {
+            return;
+        }
+        if let Some(realm) = inner.auth_basic.as_ref().filter(|r| *r.bytes != *b"off") {
+            let message = "\"auth_basic\" asks for no password without a user file".into();
+            self.say(
+                message,
+                "name one with \"auth_basic_user_file\"",
+                realm.span,
+            );
+        }
+    }
+
+    /// `return` is over before addresses and passwords are asked about.
+    fn answered_first(&mut self, above: &Settings, location: &Location) {
+        let here = &location.settings;
+        let guarded = !Arc::ptr_eq(&above.access, &here.access)
+            || !Arc::ptr_eq(&above.auth_basic, &here.auth_basic);
+        let returns = location.script.iter().any(|op| matches!(op, Op::Return(_)));
+        if guarded && returns {
+            let message = "\"return\" answers everybody: it comes before access rules".into();
+            let hint = "leave the answer to a file, a backend or another location";
+            self.say(message, hint, location.pos);
         }
     }
 
@@ -200,6 +232,14 @@ mod tests {
             (
                 "server { location /api { proxy_pass http://h/; } location /b/ { proxy_pass http://h/; } }",
                 &["\"/api/x\" becomes \"//x\": the prefix is replaced as text"],
+            ),
+            (
+                "server { location /a { auth_basic x; } location /b { auth_basic off; } location /c { auth_basic x; auth_basic_user_file f; } }",
+                &["\"auth_basic\" asks for no password without a user file"],
+            ),
+            (
+                "server { location /a { deny all; return 200; } location /b { return 200; } location /c { deny all; if ($a) { return 200; } } }",
+                &["\"return\" answers everybody: it comes before access rules"],
             ),
             (
                 "server { server_name www.*.org; }",

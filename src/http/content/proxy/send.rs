@@ -333,7 +333,12 @@ impl Source<'_> {
             }
             RequestBody::Unread | RequestBody::Gone => {}
         }
-        self.send(self.framed(Vec::new(), true), tx, sent).await
+        if self.framing == Framing::Plain {
+            return Ok(());
+        }
+        let mut end = self.buffers.take(fastcgi::stdin_room(0));
+        self.framing.end(&mut end);
+        self.send(end, tx, sent).await
     }
 
     async fn send(&self, piece: Vec<u8>, tx: &mut SendHalf, sent: &mut u64) -> Result<(), Stopped> {

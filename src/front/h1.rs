@@ -13,7 +13,7 @@ use super::stream::{BodyLength, BodyRead, ClientFault, HeadView};
 use super::{ConnInfo, Refusal};
 use crate::base::buf::BufPool;
 use crate::net::Stream as Socket;
-use crate::net::file::{self, File};
+use crate::net::file::{self, Sending};
 use crate::net::stream::{How, Idle};
 use crate::proto::h1::body::{BodyDecoder, BodyStep, ChunkedDecoder, LengthBody};
 use crate::proto::h1::encode;
@@ -835,13 +835,15 @@ impl Conn {
     /// See [`super::Stream::send_file`].
     pub async fn send_file(
         &mut self,
-        file: &File,
-        offset: u64,
-        length: u64,
+        sending: Sending<'_>,
         within: Duration,
+        buffers: &BufPool,
     ) -> Result<(), ClientFault> {
-        let (result, sent) =
-            file::send(&mut self.socket.tx, file, offset, length, Some(within)).await;
+        let head = std::mem::take(&mut self.out);
+        let (result, sent) = file::send(&mut self.socket.tx, &head, sending, Some(within)).await;
+        if head.capacity() > 0 {
+            buffers.give(head);
+        }
         self.sent += sent;
         result.map_err(|error| self.fault(&error))
     }

@@ -10,7 +10,7 @@ use super::inner::Inner;
 use super::{h1, h2};
 use crate::base::buf::BufPool;
 use crate::net::Stream as Socket;
-use crate::net::file::File;
+use crate::net::file::Sending;
 use crate::net::stream::Line;
 use crate::net::sys::option::TcpInfo;
 use crate::proto::h1::body::BodyError;
@@ -352,15 +352,14 @@ impl Stream {
         }
     }
 
-    /// Sends a stretch of a file without copying it. Only for a plain body, with nothing queued.
+    /// Sends what is queued and then a stretch of a file, which is not copied. Only for a plain body.
     pub async fn send_file(
         &mut self,
-        file: &File,
-        offset: u64,
-        length: u64,
+        sending: Sending<'_>,
         within: Duration,
+        buffers: &BufPool,
     ) -> Result<(), ClientFault> {
-        self.h1_mut().send_file(file, offset, length, within).await
+        self.h1_mut().send_file(sending, within, buffers).await
     }
 
     /// Queues the end of the body, trailers included; nothing for a body of known length.

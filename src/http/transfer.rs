@@ -16,7 +16,7 @@ use super::slice::{self, Slices};
 use super::{filter, log, pace, spool, tunnel};
 use crate::base::time::HTTP_DATE_LEN;
 use crate::front::{ClientFault, HeadView};
-use crate::net::file::File;
+use crate::net::file::{File, Sending};
 use crate::plan::model::LogLevel;
 use crate::upstream::origin::{Fault, Lease, Origin, Step};
 
@@ -322,16 +322,22 @@ async fn from_file(
     let mut at = offset;
     let end = offset + length;
     if core.sendfile && ex.stream.is_plain() && length > RECV_BYTES as u64 {
-        let Some(pace) = pace else {
-            ex.stream.flush(within, buffers).await?;
-            return ex.stream.send_file(file, offset, length, within).await;
-        };
         while at < end {
-            let want = usize::try_from(end - at).unwrap_or(usize::MAX);
-            let n = pace.allow_to(want, &ex.stream, cx).await?;
-            ex.stream.flush(within, buffers).await?;
-            ex.stream.send_file(file, at, n as u64, within).await?;
-            at += n as u64;
+            let len = match pace {
+                None => end - at,
+                Some(pace) => {
+                    let want = usize::try_from(end - at).unwrap_or(usize::MAX);
+                    pace.allow_to(want, &ex.stream, cx).await? as u64
+                }
+            };
+            let sending = Sending {
+                file,
+                offset: at,
+                len,
+                chunk: core.sendfile_max_chunk,
+            };
+            ex.stream.send_file(sending, within, buffers).await?;
+            at += len;
         }
         return Ok(());
     }

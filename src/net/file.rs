@@ -14,13 +14,17 @@ use std::time::Duration;
 use monoio::buf::IoBufMut;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+use rustix::net::SendFlags;
 
 use super::stream::SendHalf;
 use super::sys::disk::{self, Disk};
 use super::{offload, runtime};
 
-/// Sent at most in one call, so that a fast peer does not keep its shard busy; nginx's `sendfile_max_chunk`.
+/// Read at most at once.
 const CHUNK: usize = 2 << 20;
+
+/// Sent at most in one call where nothing else bounds it.
+const CALL_MAX: usize = 1 << 30;
 
 /// Unnamed temporary files that a thread keeps for the next one who needs such a file: making one costs more than
 /// writing it.
@@ -514,13 +518,25 @@ impl AsFd for File {
     }
 }
 
-/// Sends `len` bytes of the file from `offset` on, without copying them through this process. `step` bounds each wait
-/// for the peer. Nothing may receive on the same connection meanwhile: the socket does not wait then.
+/// A stretch of a file on its way to a socket.
+pub struct Sending<'a> {
+    /// The file.
+    pub file: &'a File,
+    /// First byte.
+    pub offset: u64,
+    /// How many.
+    pub len: u64,
+    /// Most bytes that one call moves: a fast peer should not keep its shard busy. 0 is no limit.
+    pub chunk: usize,
+}
+
+/// Sends what is in `head` and then a stretch of a file, without copying that through this process; the head leaves in
+/// the first packets of the file. `step` bounds each wait for the peer. Nothing may receive on the same connection
+/// meanwhile: the socket does not wait then. Returns the bytes that were sent, the head's included.
 pub async fn send(
     tx: &mut SendHalf,
-    file: &File,
-    offset: u64,
-    len: u64,
+    head: &[u8],
+    sending: Sending<'_>,
     step: Option<Duration>,
 ) -> (io::Result<()>, u64) {
     let toggled = runtime::on_ring();
@@ -528,7 +544,7 @@ pub async fn send(
         return (Err(e.into()), 0);
     }
     let mut sent = 0;
-    let result = send_loop(tx, file, offset, len, step, &mut sent).await;
+    let result = send_loop(tx, head, &sending, step, &mut sent).await;
     tx.disarm();
     if toggled {
         let _ = rustix::io::ioctl_fionbio(tx.as_fd(), false);
@@ -538,23 +554,41 @@ pub async fn send(
 
 async fn send_loop(
     tx: &SendHalf,
-    file: &File,
-    offset: u64,
-    len: u64,
+    head: &[u8],
+    sending: &Sending<'_>,
     step: Option<Duration>,
     sent: &mut u64,
 ) -> io::Result<()> {
-    let mut at = offset;
+    let head_len = head.len() as u64;
+    let total = head_len + sending.len;
+    // A call that moves more than a gigabyte would keep the shard from everything else.
+    let chunk = match sending.chunk {
+        0 => CALL_MAX,
+        chunk => chunk.min(CALL_MAX),
+    };
+    let mut at = sending.offset;
     let mut turn = 0;
-    while *sent < len {
-        let count = (len - *sent).min(CHUNK as u64) as usize;
-        match rustix::fs::sendfile(tx.as_fd(), file.as_fd(), Some(&mut at), count) {
-            // The file became shorter: the rest cannot be made up.
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+    while *sent < total {
+        let moved = if *sent < head_len {
+            let more = match sending.len {
+                0 => SendFlags::empty(),
+                _ => SendFlags::MORE,
+            };
+            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL | more;
+            rustix::net::send(tx.as_fd(), &head[*sent as usize..], flags)
+        } else {
+            let count = (total - *sent).min(chunk as u64) as usize;
+            match rustix::fs::sendfile(tx.as_fd(), sending.file.as_fd(), Some(&mut at), count) {
+                // The file became shorter: the rest cannot be made up.
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                moved => moved,
+            }
+        };
+        match moved {
             Ok(n) => {
                 *sent += n as u64;
                 turn += n;
-                if turn >= CHUNK {
+                if turn >= chunk && *sent < total {
                     turn = 0;
                     runtime::yield_now().await;
                 }
@@ -727,12 +761,19 @@ mod tests {
                 while b.rx.recv_ready(&mut got).await.unwrap() > 0 {}
                 got
             });
-            let (result, sent) = send(&mut a.tx, &file, 5, 2_900_000, None).await;
+            let sending = Sending {
+                file: &file,
+                offset: 5,
+                len: 2_900_000,
+                chunk: 1 << 20,
+            };
+            let (result, sent) = send(&mut a.tx, b"head", sending, None).await;
             result.unwrap();
-            assert_eq!(sent, 2_900_000);
+            assert_eq!(sent, 2_900_004);
             drop(a);
             let got = reader.await;
-            assert!(got[..] == content[5..2_900_005]);
+            assert_eq!(&got[..4], b"head");
+            assert!(got[4..] == content[5..2_900_005]);
         });
     }
 
@@ -742,7 +783,13 @@ mod tests {
             let (_folder, path) = folder_with("short", b"1234");
             let file = open(&path).await.unwrap();
             let (mut a, _b) = Stream::pair(&Deadlines::new()).unwrap();
-            let (result, sent) = send(&mut a.tx, &file, 0, 10, None).await;
+            let sending = Sending {
+                file: &file,
+                offset: 0,
+                len: 10,
+                chunk: 0,
+            };
+            let (result, sent) = send(&mut a.tx, b"", sending, None).await;
             assert_eq!(result.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
             assert_eq!(sent, 4);
         });

@@ -18,6 +18,7 @@ mod guides;
 mod headers;
 mod limits;
 mod log;
+mod open_files;
 mod peer;
 mod php;
 mod process;

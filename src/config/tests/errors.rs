@@ -578,6 +578,33 @@ const SERVER: &[(&str, &str)] = &[
         "location /a { location /b {} }",
         "[emerg] location \"/b\" is outside location \"/a\" @",
     ),
+    ("disable_symlinks from=/a if_not_owner;", ""),
+    (
+        "disable_symlinks sometimes;",
+        "[emerg] invalid parameter \"sometimes\" @",
+    ),
+    (
+        "disable_symlinks from=/a;",
+        "[emerg] \"disable_symlinks\" must have \"off\", \"on\" or \"if_not_owner\" parameter @",
+    ),
+    (
+        "disable_symlinks off from=/a;",
+        "[emerg] \"from=\" cannot be used with \"off\" parameter @",
+    ),
+    (
+        "disable_symlinks on off;",
+        "[emerg] duplicate parameters \"on off\" @",
+    ),
+    ("open_file_cache inactive=1m max=10;", ""),
+    (
+        "open_file_cache inactive=1m;",
+        "[emerg] \"open_file_cache\" must have the \"max\" parameter @",
+    ),
+    (
+        "open_file_cache max=0;",
+        "[emerg] invalid \"open_file_cache\" parameter \"max=0\" @",
+    ),
+    ("autoindex_format yaml;", "[emerg] invalid value \"yaml\" @"),
     ("return x;", "[emerg] invalid return code \"x\" @"),
     ("return 1000;", "[emerg] invalid return code \"1000\" @"),
     ("return http://x;", ""),

@@ -691,3 +691,24 @@ fn compression() {
         assert_eq!(has(all), kind != "text/xml", "{kind}");
     }
 }
+
+#[test]
+fn caches_of_open_files_are_shared_where_they_are_inherited() {
+    let http = model(
+        "open_file_cache max=10; server { location /a { } location /own { open_file_cache max=10; disable_symlinks on; }
+         location /off { open_file_cache off; } }",
+    );
+    let cache = |path: &str| {
+        let settings = &location(&http.servers[0], path).settings;
+        settings.files.open_file_cache.clone()
+    };
+    let outer = http.settings.files.open_file_cache.clone().unwrap();
+    assert!(std::sync::Arc::ptr_eq(&outer, &cache("/a").unwrap()));
+    assert!(!std::sync::Arc::ptr_eq(&outer, &cache("/own").unwrap()));
+    assert!(cache("/off").is_none());
+    let links = |path: &str| {
+        let settings = &location(&http.servers[0], path).settings;
+        settings.files.disable_symlinks.links
+    };
+    assert_eq!((links("/a"), links("/own")), (Symlinks::Off, Symlinks::On));
+}

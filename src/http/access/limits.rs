@@ -122,7 +122,7 @@ impl Limits {
         // The table uses the lower half.
         let owner = match address {
             Some(address) => u64::from(address) % shards,
-            None => (hash >> 32) * shards >> 32,
+            None => ((hash >> 32) * shards) >> 32,
         };
         Target(owner as u16)
     }

@@ -134,6 +134,7 @@ mod tests {
     use std::net::{IpAddr, SocketAddr, TcpListener};
     use std::os::fd::OwnedFd;
 
+    use rustix::event::{PollFd, PollFlags, poll};
     use socket2::{Domain, SockAddr, Socket, Type};
 
     use super::*;
@@ -163,7 +164,9 @@ mod tests {
             if let Some(at) = listeners.iter().position(|l| l.accept().is_ok()) {
                 return at;
             }
-            std::thread::yield_now();
+            let polled = |listener| PollFd::new(listener, PollFlags::IN);
+            let mut polled: Vec<_> = listeners.iter().map(polled).collect();
+            poll(&mut polled, None).unwrap();
         }
     }
 

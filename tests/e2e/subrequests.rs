@@ -614,13 +614,16 @@ fn a_slice_that_was_not_asked_for_is_an_error() {
     }
 }
 
+/// What an origin does on a connection.
+type Script = fn(&mut Conn);
+
 #[test]
 fn a_later_slice_that_fails_cuts_the_answer() {
     let good = |from: usize| {
         let fields = format!("Content-Range: bytes {from}-{}/6000\r\n", from + 1999);
         response("206 Partial Content", &fields, &[b'x'; 2000])
     };
-    let cases: [(&str, fn(&mut Conn)); 4] = [
+    let cases: [(&str, Script); 4] = [
         ("unexpected status code 200 in slice response", |conn| {
             conn.send(ok("0123456789"));
         }),

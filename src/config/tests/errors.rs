@@ -168,6 +168,21 @@ const HTTP: &[(&str, &str)] = &[
         "[warn] load balancing method redefined @",
     ),
     ("early_hints $a; early_hints $b $c;", ""),
+    ("mirror /a; mirror /b; mirror_request_body off;", ""),
+    (
+        "mirror off; mirror /a;",
+        "[emerg] \"mirror\" directive is duplicate @",
+    ),
+    (
+        "auth_request /a; auth_request off;",
+        "[emerg] \"auth_request\" directive is duplicate @",
+    ),
+    ("auth_request_set $a $b; auth_request_set $c d;", ""),
+    (
+        "auth_request_set a $b;",
+        "[emerg] invalid variable name \"a\" @",
+    ),
+    ("slice 1x;", "[emerg] \"slice\" directive invalid value @"),
     (
         "proxy_ignore_headers Vary; proxy_ignore_headers Expires;",
         "",

@@ -53,6 +53,43 @@ fn values_and_lists() {
 }
 
 #[test]
+fn what_makes_subrequests_is_inherited() {
+    let http = model(
+        "auth_request /a; auth_request_set $x 1; mirror /m; mirror /n; post_action /p; slice 1m;
+         server { location /same { } location /off { auth_request off; mirror off; post_action \"\"; slice 0; }
+                  location /other { auth_request /b; auth_request_set $y 2; mirror /o; mirror_request_body off; } }",
+    );
+    let server = &http.servers[0];
+    for (path, auth, set, mirrors, post, slice) in [
+        (
+            "/same",
+            Some("/a"),
+            "x",
+            vec![Some("/m"), Some("/n")],
+            "/p",
+            1 << 20,
+        ),
+        ("/off", None, "x", vec![None], "", 0),
+        ("/other", Some("/b"), "y", vec![Some("/o")], "/p", 1 << 20),
+    ] {
+        let settings = &location(server, path).settings.subrequests;
+        let text = |bytes: &std::sync::Arc<[u8]>| String::from_utf8_lossy(bytes).into_owned();
+        let told = settings.auth_request.as_ref().map(text);
+        assert_eq!(told.as_deref(), auth, "{path}");
+        let sets = settings.auth_request_set.iter();
+        let sets: Vec<_> = sets.map(|set| set.variable.lossy().into_owned()).collect();
+        assert_eq!(sets, [set], "{path}");
+        let to = settings.mirror.iter().map(|to| to.0.as_ref().map(text));
+        let to: Vec<_> = to.collect();
+        let to: Vec<_> = to.iter().map(Option::as_deref).collect();
+        assert_eq!(to, mirrors, "{path}");
+        assert_eq!(text(&settings.post_action), post, "{path}");
+        assert_eq!(settings.slice, slice, "{path}");
+        assert_eq!(settings.mirror_request_body, path != "/other", "{path}");
+    }
+}
+
+#[test]
 fn families_for_backends_do_not_mix() {
     let http = model(
         "fastcgi_param A a; fastcgi_param B b if_not_empty; fastcgi_read_timeout 7s; proxy_read_timeout 5s;

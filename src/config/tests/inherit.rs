@@ -77,7 +77,7 @@ fn what_makes_subrequests_is_inherited() {
         let told = settings.auth_request.as_ref().map(text);
         assert_eq!(told.as_deref(), auth, "{path}");
         let sets = settings.auth_request_set.iter();
-        let sets: Vec<_> = sets.map(|set| set.variable.lossy().into_owned()).collect();
+        let sets: Vec<_> = sets.map(|set| set.variable.lossy()).collect();
         assert_eq!(sets, [set], "{path}");
         let to = settings.mirror.iter().map(|to| to.0.as_ref().map(text));
         let to: Vec<_> = to.collect();

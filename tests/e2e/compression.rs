@@ -337,7 +337,7 @@ fn clients_that_leave_midway_leave_nothing_behind() {
     let origin =
         Origin::answer(|_| response("200 OK", "Content-Type: text/html\r\n", &json(4 << 20)));
     let proxy = Config::server(&format!(
-        "{ALL} gzip_comp_level 1; brotli_comp_level 1;
+        "{ALL} gzip_comp_level 1; brotli_comp_level 2; brotli_window 64k;
          location / {{ proxy_pass http://%%origin%%; }}"
     ))
     .set("origin", origin.addr())
@@ -601,7 +601,7 @@ fn what_is_added_to_a_body_takes_its_charset() {
         "charset_map koi8-r utf-8 { C0 D18E; }
          server {
              listen %%ADDR_0%%;
-             gzip on; gzip_min_length 1;
+             gzip on; gzip_min_length 1; postpone_gzipping 1k;
              location / { add_after_body /tail; proxy_pass http://%%origin%%; }
              location /tail { proxy_pass http://%%origin%%; }
          }",

@@ -558,7 +558,6 @@ mod tests {
 
     /// The programs of the same names read what is made here, where they are installed.
     #[test]
-    #[expect(clippy::print_stderr, reason = "says which part was left out")]
     fn other_programs_can_read_it() {
         use std::io::Write as _;
         use std::process::{Command, Stdio};

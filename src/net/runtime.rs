@@ -157,7 +157,7 @@ impl Runtime {
     }
 }
 
-/// The default flags cost a quarter more CPU per request; kernels before 6.0 refuse these, so step down.
+/// The default flags cost a quarter more CPU per request; older kernels refuse these (before 6.1, before 6.0), so step down.
 fn build_ring(entries: u32) -> io::Result<monoio::Runtime<TimeDriver<IoUringDriver>>> {
     let build = |ring: io_uring::Builder| {
         RuntimeBuilder::<IoUringDriver>::new()
@@ -168,14 +168,20 @@ fn build_ring(entries: u32) -> io::Result<monoio::Runtime<TimeDriver<IoUringDriv
     };
     // Thousands of idle connections may complete in one turn, as when a drain ends them.
     let completions = entries.saturating_mul(4);
+    // What completes is booked when the shard asks for it, all at once, and not at the end of each system call between.
     let mut best = IoUring::builder();
-    best.setup_coop_taskrun()
-        .setup_single_issuer()
+    best.setup_single_issuer()
+        .setup_defer_taskrun()
         .setup_cqsize(completions);
     let mut good = IoUring::builder();
-    good.setup_coop_taskrun();
+    good.setup_coop_taskrun()
+        .setup_single_issuer()
+        .setup_cqsize(completions);
+    let mut fair = IoUring::builder();
+    fair.setup_coop_taskrun();
     build(best)
         .or_else(|_| build(good))
+        .or_else(|_| build(fair))
         .or_else(|_| build(IoUring::builder()))
 }
 

@@ -11,7 +11,7 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -94,6 +94,22 @@ impl Shared {
             }
             &mut boxes[at]
         })
+    }
+}
+
+/// Wakes a connection that waits for its exchanges, so that its owner looks at what has changed.
+#[derive(Clone)]
+pub struct Alarm(Weak<Shared>);
+
+impl Alarm {
+    /// Wakes it. False when it is gone.
+    #[must_use]
+    pub fn ring(&self) -> bool {
+        let shared = self.0.upgrade();
+        if let Some(shared) = &shared {
+            shared.news.notify();
+        }
+        shared.is_some()
     }
 }
 
@@ -197,6 +213,12 @@ impl Conn {
         self.shared.machine.borrow_mut().leave(ErrorCode::No);
     }
 
+    /// A way to wake this connection from outside, when a drain begins.
+    #[must_use]
+    pub fn alarm(&self) -> Alarm {
+        Alarm(Rc::downgrade(&self.shared))
+    }
+
     /// Whether no new stream is taken.
     #[must_use]
     pub fn is_leaving(&self) -> bool {
@@ -220,17 +242,23 @@ impl Conn {
             {
                 return self.close(Closed::Fatal(fatal));
             }
-            let idle = self.active() == 0 && !blocked;
-            if idle && self.is_leaving() {
-                return self.close(Closed::Left);
+            // An exchange may be over before its last bytes have found a window.
+            let open = self.shared.machine.borrow().streams() > 0;
+            let idle = self.active() == 0 && !blocked && !open;
+            if idle && (self.is_leaving() || times.idle.is_zero()) {
+                return self.say_goodbye(Closed::Left, buffers);
             }
             let waited = if idle {
                 self.give(buffers);
                 self.wait_idle(times.idle).await
             } else {
-                self.wait(blocked, times.send).await
+                let stalled = open && self.active() == 0;
+                self.wait(blocked, stalled, times.send).await
             };
             match waited {
+                Err(closed @ (Closed::Idle | Closed::Left)) => {
+                    return self.say_goodbye(closed, buffers);
+                }
                 Ok(Woken::Readable) => {
                     if let Err(closed) = self.receive(buffers) {
                         return self.close(closed);
@@ -413,10 +441,25 @@ impl Conn {
         }
     }
 
-    /// Waits for bytes, for room in the socket, or for an exchange.
-    async fn wait(&mut self, blocked: bool, send: Duration) -> Result<Woken, Closed> {
+    /// Ends a connection that nothing is wrong with: the client is told which requests were not looked at.
+    fn say_goodbye(&mut self, closed: Closed, buffers: &BufPool) -> Next {
+        self.leave();
+        // Where it cannot be told any more there is nobody to tell.
+        let _ = self.write(buffers);
+        self.close(closed)
+    }
+
+    /// Waits for bytes, for room in the socket, or for an exchange. `stalled`: only the client can make this go on.
+    async fn wait(
+        &mut self,
+        blocked: bool,
+        stalled: bool,
+        send: Duration,
+    ) -> Result<Woken, Closed> {
         if blocked {
             self.socket.tx.arm(send);
+        } else if stalled {
+            self.socket.rx.arm(send);
         }
         let woken = {
             let mut readable = pin!(self.socket.rx.readable());
@@ -442,6 +485,8 @@ impl Conn {
         };
         if blocked {
             self.socket.tx.disarm();
+        } else if stalled {
+            self.socket.rx.disarm();
         }
         match woken {
             Ok(_) if self.socket.expired().is_some() => Err(Closed::TimedOut),

@@ -11,10 +11,13 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use slab::Slab;
+
 use super::pool::Workers;
 use super::{After, Begin, Event, Serve, Shard};
 use crate::front::accept::{self, Broken};
 use crate::front::h1::{Conn, Decoded, Ending, Waited};
+use crate::front::h2::Alarm;
 use crate::front::{ConnInfo, Refusal, Stream};
 use crate::http::access::Limits;
 use crate::http::content::files::kept::OpenFiles;
@@ -94,6 +97,8 @@ pub struct Http {
     )]
     exchanges: RefCell<Vec<Box<Exchange>>>,
     homes: RefCell<Vec<Rc<Home>>>,
+    /// Connections of HTTP/2, which a drain tells.
+    alarms: RefCell<Slab<Alarm>>,
     /// The next connection's number.
     next: Cell<u64>,
     /// How many shards take numbers in turn.
@@ -116,6 +121,7 @@ impl Http {
             workers: Workers::new(),
             exchanges: RefCell::new(Vec::new()),
             homes: RefCell::new(Vec::new()),
+            alarms: RefCell::new(Slab::new()),
             next: Cell::new(u64::from(parts.index.0) + 1),
             // Every target but control is a shard.
             shards: (parts.outbox.targets() as u64).saturating_sub(1).max(1),
@@ -618,7 +624,13 @@ impl Serve for Http {
                 let error = Errno(error);
                 tell(LogLevel::Alert, format_args!("accept4() failed ({error})"));
             }
-            Event::Draining => shard.service.local.draining.set(true),
+            Event::Draining => {
+                shard.service.local.draining.set(true);
+                for (_, alarm) in shard.service.alarms.borrow().iter() {
+                    // One that is gone needs no telling.
+                    let _ = alarm.ring();
+                }
+            }
             Event::Cut(count) => tell(
                 LogLevel::Notice,
                 format_args!("open socket left, {count} connections are cut"),

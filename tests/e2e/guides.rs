@@ -141,7 +141,7 @@ fn targets(file: &Path) -> Vec<(String, String)> {
 #[test]
 fn the_guides_own_configurations_work() {
     let Some(folder) = folder() else {
-        eprintln!("skipped: the guides' configurations are not here");
+        crate::support::skipped("the guides' configurations are not here");
         return;
     };
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)

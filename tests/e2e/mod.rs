@@ -16,6 +16,7 @@ mod files;
 mod framing;
 mod guides;
 mod headers;
+mod http2;
 mod limits;
 mod log;
 mod open_files;

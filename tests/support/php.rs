@@ -32,7 +32,7 @@ impl Fpm {
     /// Starts it with `dir`/php.sock and one worker. `None`, with a word on stderr, when it is not installed.
     pub fn start(dir: &Path) -> Option<Self> {
         let Some(program) = program() else {
-            eprintln!("skipped: no php-fpm on this machine (Debian: apt-get install php-fpm)");
+            super::skipped("no php-fpm on this machine (Debian: apt-get install php-fpm)");
             return None;
         };
         let socket = dir.join("php.sock");

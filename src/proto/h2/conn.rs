@@ -143,6 +143,8 @@ enum Reading {
     /// The payload of DATA, and padding behind it.
     Data {
         stream: Option<Key>,
+        /// The stream's number: its place may become another's while the frame comes.
+        id: u32,
         left: usize,
         padding: usize,
         end: bool,
@@ -199,6 +201,8 @@ pub struct Machine {
     next: u32,
     /// The peer's first SETTINGS have come.
     settled: bool,
+    /// The peer has seen ours.
+    acked: bool,
     /// We take no stream above this one.
     leaving: Option<u32>,
     /// The peer takes no stream above this one.
@@ -258,6 +262,7 @@ impl Machine {
             last: 0,
             next: 1,
             settled: false,
+            acked: false,
             leaving: None,
             left: None,
             early: Vec::new(),

@@ -60,12 +60,10 @@ impl<'a> RequestReader<'a> {
 
     /// Takes a field. The first error stays; what comes after it is not looked at.
     pub fn field(&mut self, header: Header<'_>) {
-        let size = header.name.len() + header.value.len();
-        self.head.wire_len = self.head.wire_len.saturating_add(size as u32);
-        if self.error.is_some() {
-            return;
-        }
-        if let Err(error) = self.take(header, size + ENTRY_OVERHEAD) {
+        let size = header.name.len() + header.value.len() + ENTRY_OVERHEAD;
+        if self.error.is_none()
+            && let Err(error) = self.take(header, size)
+        {
             self.error = Some(error);
         }
     }
@@ -89,19 +87,20 @@ impl<'a> RequestReader<'a> {
             [b':', ..] => self.pseudo_field(header),
             name => {
                 self.regular = true;
-                if !judge_name(name, self.limits.underscores)? && self.limits.ignore_invalid {
+                let good = judge_name(name, self.limits.underscores)?;
+                self.count()?;
+                if !good && self.limits.ignore_invalid {
                     let start = self.head.fields.store(name);
                     self.head.dropped.push(start);
-                    return self.count();
+                    return Ok(());
                 }
-                self.count()?;
                 self.regular_field(header)
             }
         }
     }
 
     fn count(&self) -> Result<(), RequestError> {
-        if self.head.fields.len() + self.head.dropped.len() > self.limits.fields_max {
+        if self.head.fields.len() + self.head.dropped.len() >= self.limits.fields_max {
             return Err(RequestError::TooManyFields);
         }
         Ok(())

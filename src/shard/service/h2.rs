@@ -58,6 +58,7 @@ pub(super) async fn serve(shard: Rc<Shard<Http>>, client: Client) -> After<Clien
     let info = conn.info.clone();
     let (socket, input, at) = conn.into_parts();
     let mut conn = Conn::new(socket, info, input, at, config);
+    let _listed = Listed::new(&shard, &conn);
     let mut times = Times {
         idle: of_connection.core.client_header_timeout,
         send: of_connection.core.send_timeout,
@@ -86,6 +87,28 @@ pub(super) async fn serve(shard: Rc<Shard<Http>>, client: Client) -> After<Clien
     }
 }
 
+/// A connection's place in the list of those that a drain tells.
+struct Listed {
+    shard: Rc<Shard<Http>>,
+    place: usize,
+}
+
+impl Listed {
+    fn new(shard: &Rc<Shard<Http>>, conn: &Conn) -> Self {
+        let place = shard.service.alarms.borrow_mut().insert(conn.alarm());
+        Self {
+            shard: shard.clone(),
+            place,
+        }
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.shard.service.alarms.borrow_mut().remove(self.place);
+    }
+}
+
 /// Starts serving a request; returns what the connection goes by from now on.
 fn begin(shard: &Rc<Shard<Http>>, conn: &mut Conn, home: &Rc<Home>, stream: Key) -> Option<Times> {
     let service = &shard.service;
@@ -101,7 +124,7 @@ fn begin(shard: &Rc<Shard<Http>>, conn: &mut Conn, home: &Rc<Home>, stream: Key)
         send: core.send_timeout,
     };
     let limits = limits(core);
-    let requests_max = core.keepalive_requests;
+    let (requests_max, life) = (core.keepalive_requests, core.keepalive_time);
     if let Some(listener) = home.now.get() {
         info.listener.set(listener);
     }
@@ -114,7 +137,8 @@ fn begin(shard: &Rc<Shard<Http>>, conn: &mut Conn, home: &Rc<Home>, stream: Key)
         service.give(exchange);
         return None;
     };
-    if info.requests.get() >= requests_max {
+    let age = service.local.clock.mono().since(info.accepted);
+    if info.requests.get() >= requests_max || age >= life {
         conn.leave();
     }
     service.local.counters.count(Count::Requests);

@@ -78,6 +78,12 @@ impl Machine {
         if head.has(flag::ACK) {
             self.guard.empty(now).map_err(Fatal::Flood)?;
             self.settled = true;
+            if !std::mem::replace(&mut self.acked, true) {
+                let change = i64::from(self.config.window) - i64::from(WINDOW_DEFAULT);
+                for (_, stream) in self.streams.iter_mut() {
+                    stream.recv_window += change;
+                }
+            }
             return Ok(None);
         }
         if self.settled {

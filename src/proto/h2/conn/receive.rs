@@ -86,6 +86,7 @@ impl Machine {
         }
         self.reading = Reading::Data {
             stream,
+            id: head.stream,
             left,
             padding,
             end,
@@ -94,10 +95,27 @@ impl Machine {
         Ok(Some((taken, event)))
     }
 
+    /// What a new stream of the peer may send: until it has seen our settings it counts with the default (§6.9.2).
+    pub(super) fn own_window(&self) -> u32 {
+        if self.acked {
+            self.config.window
+        } else {
+            WINDOW_DEFAULT
+        }
+    }
+
+    /// Whether somebody still wants what comes for a stream.
+    fn is_wanted(&self, key: Key, id: u32) -> bool {
+        self.streams
+            .peek(key)
+            .is_some_and(|stream| stream.id == id && !stream.reset && !stream.released)
+    }
+
     /// Goes on with DATA. `base` is where `input` begins in the step's input.
     pub(super) fn data(&mut self, _now: Mono, input: &[u8], base: usize) -> Result<More, Fatal> {
         let Reading::Data {
             stream,
+            id,
             left,
             padding,
             end,
@@ -115,15 +133,18 @@ impl Machine {
         } else {
             Reading::Data {
                 stream,
+                id,
                 left: left - n,
                 padding,
                 end,
             }
         };
-        let Some(key) = stream.filter(|&key| !self.streams.get(key).reset) else {
+        self.due += n as u32;
+        // The stream may have ended, and its place may be another's, while the frame came.
+        let Some(key) = stream.filter(|&key| self.is_wanted(key, id)) else {
+            self.announce();
             return Ok(More::Took(n, None));
         };
-        self.due += n as u32;
         self.unread += n as u64;
         let record = self.streams.get_mut(key);
         record.unread += n as u32;
@@ -266,8 +287,8 @@ impl Machine {
         if id <= self.last {
             // §5.1.1: one that was skipped is closed, as is one that is over.
             return Err(broken(
-                ErrorCode::StreamClosed,
-                "HEADERS on a closed stream",
+                ErrorCode::Protocol,
+                "HEADERS on a stream that is over",
             ));
         }
         self.last = id;
@@ -288,7 +309,7 @@ impl Machine {
         }
         let key = self
             .streams
-            .open(id, self.peer.initial_window_size, self.config.window);
+            .open(id, self.peer.initial_window_size, self.own_window());
         if let Some(at) = self.early.iter().position(|&(early, _)| early == id) {
             let (_, priority) = self.early.swap_remove(at);
             let stream = self.streams.get_mut(key);
@@ -330,7 +351,8 @@ impl Machine {
             return Ok(None);
         }
         self.block.id = 0;
-        let Some((key, part)) = self.block.whose.take() else {
+        let whose = self.block.whose.take();
+        let Some((key, part)) = whose.filter(|&(key, _)| self.is_wanted(key, head.stream)) else {
             // Read all the same: the tables of both sides must stay equal.
             return match self.decode(&mut |_| {}) {
                 Ok(()) => Ok(None),
@@ -371,10 +393,12 @@ impl Machine {
         head: &mut RequestHead,
         limits: &HeadLimits,
     ) -> Result<Result<Received, RequestError>, Fatal> {
+        let wire_len = self.block.bytes.len();
         let mut reader = RequestReader::new(head, limits);
         let decoded = self.decode(&mut |header| reader.field(header));
         let end = self.block.end;
         let received = reader.finish(end);
+        head.wire_len = wire_len as u32;
         if decoded.is_err() {
             return Err(self.die(broken(ErrorCode::Compression, "invalid header block")));
         }

@@ -14,7 +14,7 @@ impl Machine {
         self.next += 2;
         Some(
             self.streams
-                .open(id, self.peer.initial_window_size, self.config.window),
+                .open(id, self.peer.initial_window_size, self.own_window()),
         )
     }
 

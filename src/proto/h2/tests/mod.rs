@@ -163,6 +163,7 @@ impl Client {
     fn new() -> Self {
         let mut bytes = PREFACE.to_vec();
         frame::put_settings(&[], &mut bytes);
+        frame::put_settings_ack(&mut bytes);
         Self { bytes }
     }
 

@@ -1,0 +1,272 @@
+//! HTTP/2 in cleartext: independent clients (curl, h2load, where they are installed), and frames by hand.
+
+use crate::support::origin::{ok, ok_bytes, response};
+use crate::support::{Client, Config, Origin, Proxy, skipped, wait};
+use std::process::Command;
+
+fn to(origin: &Origin, text: &str) -> Proxy {
+    let text = format!("http2 on; {text}");
+    Config::server(&text).set("origin", origin.addr()).start()
+}
+
+/// Runs a program; none, and counted as skipped, when it is not installed.
+fn run(program: &str, args: &[&str]) -> Option<String> {
+    match Command::new(program).args(args).output() {
+        Ok(output) => Some(String::from_utf8_lossy(&output.stdout).into_owned()),
+        Err(_) => {
+            skipped(&format!("no {program} on this machine"));
+            None
+        }
+    }
+}
+
+fn url(proxy: &Proxy, path: &str) -> String {
+    format!("http://{}{path}", proxy.addr())
+}
+
+#[test]
+fn curl_gets_what_the_origin_says() {
+    let origin = Origin::fixed(response(
+        "201 Made",
+        "X-Mixed-Case: Yes\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n",
+        b"body",
+    ));
+    let proxy = to(
+        &origin,
+        "location / { proxy_pass http://%%origin%%; proxy_set_header Host $host; }",
+    );
+    let url = url(&proxy, "/path?q=1");
+    let args = [
+        "-si",
+        "--max-time",
+        "5",
+        "--http2-prior-knowledge",
+        "-b",
+        "c=3",
+        &url,
+    ];
+    let Some(text) = run("curl", &args) else {
+        return;
+    };
+    assert!(text.starts_with("HTTP/2 201 \r\n"), "{text}");
+    for line in [
+        "x-mixed-case: Yes\r\n",
+        "set-cookie: a=1\r\n",
+        "set-cookie: b=2\r\n",
+        "content-length: 4\r\n",
+        "\r\nbody",
+    ] {
+        assert!(text.contains(line), "{line:?} in {text}");
+    }
+    assert!(!text.to_ascii_lowercase().contains("connection:"), "{text}");
+    let request = origin.request();
+    assert!(
+        request
+            .head_text()
+            .starts_with("GET /path?q=1 HTTP/1.1\r\nHost: 127.0.0.1\r\n"),
+        "{}",
+        request.head_text()
+    );
+    assert_eq!(request.field("cookie"), Some("c=3"));
+    assert_eq!(request.field("content-length"), None);
+    assert_eq!(request.field("transfer-encoding"), None);
+}
+
+#[test]
+fn bodies_go_both_ways_whole() {
+    let big: Vec<u8> = (0..1_000_000u32).map(|n| (n % 251) as u8).collect();
+    let origin = Origin::answer(|request| ok_bytes(&request.body));
+    let proxy = to(
+        &origin,
+        "client_max_body_size 2m;
+         location /kept/ { proxy_pass http://%%origin%%; }
+         location /streamed/ { proxy_pass http://%%origin%%; proxy_request_buffering off; proxy_buffering off; proxy_http_version 1.1; }",
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let (sent, got) = (dir.path().join("sent"), dir.path().join("got"));
+    std::fs::write(&sent, &big).unwrap();
+    let data = format!("@{}", sent.display());
+    for path in ["/kept/", "/streamed/"] {
+        let url = url(&proxy, path);
+        let out = got.display().to_string();
+        let args = [
+            "-s",
+            "--max-time",
+            "20",
+            "--http2-prior-knowledge",
+            "--data-binary",
+            &data,
+            "-o",
+            &out,
+            &url,
+        ];
+        if run("curl", &args).is_none() {
+            return;
+        }
+        assert!(std::fs::read(&got).unwrap() == big, "{path}");
+    }
+}
+
+#[test]
+fn many_streams_share_a_connection() {
+    let origin = Origin::text("hello");
+    let proxy = to(&origin, "location / { proxy_pass http://%%origin%%; }");
+    let url = url(&proxy, "/");
+    let Some(text) = run("h2load", &["-n", "400", "-c", "2", "-m", "32", &url]) else {
+        return;
+    };
+    assert!(
+        text.contains("400 succeeded, 0 failed, 0 errored"),
+        "{text}"
+    );
+    assert_eq!(origin.requests().len(), 400);
+}
+
+#[test]
+fn both_versions_are_spoken_at_one_address() {
+    let origin = Origin::text("hello");
+    let proxy = to(
+        &origin,
+        "location / { return 200 \"$server_protocol $http2\\n\"; }",
+    );
+    assert_eq!(
+        proxy.client().request("GET", "/", "").response().body,
+        b"HTTP/1.1 \n"
+    );
+    // What only begins like the preface is HTTP/1, and none that is valid.
+    let answer = proxy
+        .client()
+        .send("PRI * HTTP/2.0\r\n\r\nxxxxxxxx")
+        .response();
+    assert!(answer.head_text().starts_with("HTTP/1.1 400 "));
+    let url = url(&proxy, "/");
+    if let Some(text) = run(
+        "curl",
+        &["-s", "--max-time", "5", "--http2-prior-knowledge", &url],
+    ) {
+        assert_eq!(text, "HTTP/2.0 h2c\n");
+    }
+    drop(origin);
+}
+
+/// A frame.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut out = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    out.extend([kind, flags]);
+    out.extend(stream.to_be_bytes());
+    out.extend(payload);
+    out
+}
+
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const GOAWAY: u8 = 7;
+const END_STREAM_AND_HEADERS: u8 = 5;
+
+/// The client's first words, and what follows.
+fn hello(then: &[Vec<u8>]) -> Vec<u8> {
+    let mut out = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    out.extend(frame(4, 0, 0, b""));
+    then.iter().for_each(|frame| out.extend(frame));
+    out
+}
+
+/// GET of `/` over http with `:authority: h`.
+fn get(stream: u32) -> Vec<u8> {
+    frame(
+        HEADERS,
+        END_STREAM_AND_HEADERS,
+        stream,
+        b"\x82\x86\x84\x41\x01h",
+    )
+}
+
+/// Reads frames until one of this kind comes; its stream and payload.
+fn until(client: &mut Client, kind: u8) -> (u32, Vec<u8>) {
+    for _ in 0..10_000 {
+        let head = client.bytes(9);
+        let len = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+        let payload = client.bytes(len);
+        if head[3] == kind {
+            return (
+                u32::from_be_bytes([head[5], head[6], head[7], head[8]]),
+                payload,
+            );
+        }
+    }
+    panic!("no frame of type {kind}");
+}
+
+#[test]
+fn a_stream_that_is_taken_back_ends_the_work_for_it() {
+    let origin = Origin::script(|conn| {
+        if conn.request().is_some() {
+            // Says nothing: the proxy has to leave.
+            let _ = conn.rest();
+        }
+    });
+    let proxy = to(
+        &origin,
+        "location / { proxy_pass http://%%origin%%; } location = /ok { return 204; }",
+    );
+    let mut client = proxy.client();
+    client.send(hello(&[get(1)]));
+    wait::until("the origin is asked", || origin.accepted() == 1);
+    client.send(frame(RST_STREAM, 0, 1, &8u32.to_be_bytes()));
+    wait::until("the origin is left", || origin.ended() == 1);
+    // The connection goes on.
+    client.send(frame(
+        HEADERS,
+        END_STREAM_AND_HEADERS,
+        3,
+        b"\x82\x86\x04\x03/ok\x41\x01h",
+    ));
+    assert_eq!(until(&mut client, HEADERS).0, 3);
+}
+
+#[test]
+fn a_broken_head_is_answered_and_its_stream_alone_ends() {
+    let origin = Origin::text("hello");
+    let proxy = to(&origin, "location / { proxy_pass http://%%origin%%; }");
+    let mut client = proxy.client();
+    // `connection: close` has no place in HTTP/2.
+    let block = b"\x82\x86\x84\x41\x01h\x00\x0aconnection\x05close";
+    client.send(hello(&[frame(HEADERS, END_STREAM_AND_HEADERS, 1, block)]));
+    let (stream, head) = until(&mut client, HEADERS);
+    assert_eq!((stream, head[0]), (1, 0x80 | 12), "the static table's 400");
+    assert_eq!(
+        until(&mut client, RST_STREAM),
+        (1, 1u32.to_be_bytes().to_vec())
+    );
+    client.send(get(3));
+    let (stream, head) = until(&mut client, HEADERS);
+    assert_eq!((stream, head[0]), (3, 0x80 | 8), "the static table's 200");
+    assert_eq!(
+        origin.requests().len(),
+        1,
+        "nothing of the first request was passed on"
+    );
+}
+
+#[test]
+fn rapid_resets_end_with_calm_and_a_line_in_the_log() {
+    let origin = Origin::answer(|_| ok("late"));
+    let proxy = to(&origin, "location / { proxy_pass http://%%origin%%; }");
+    let mut client = proxy.client();
+    let mut flood = Vec::new();
+    for n in 0..400u32 {
+        flood.push(get(2 * n + 1));
+        flood.push(frame(RST_STREAM, 0, 2 * n + 1, &8u32.to_be_bytes()));
+    }
+    client.send(hello(&flood));
+    let (_, payload) = until(&mut client, GOAWAY);
+    assert_eq!(payload[4..8], 11u32.to_be_bytes());
+    wait::until("the flood is told", || {
+        proxy.error_log().contains("http2 flood detected")
+    });
+    // Others did not notice.
+    assert_eq!(
+        proxy.client().request("GET", "/", "").response().body,
+        b"late"
+    );
+}

@@ -150,8 +150,9 @@ impl Idle {
 
     fn take_deflate(&self, kind: Kind, level: u8, window: u8) -> Box<Deflate> {
         let mut idle = self.deflate.borrow_mut();
-        match idle.iter().position(|(known, _)| *known == kind) {
-            Some(index) => idle.swap_remove(index).1,
+        // The one that was used last: its tables are still in the core's cache.
+        match idle.iter().rposition(|(known, _)| *known == kind) {
+            Some(index) => idle.remove(index).1,
             None => {
                 let level = Compression::new(effort(level));
                 Box::new(Deflate {

@@ -625,6 +625,16 @@ const SERVER: &[(&str, &str)] = &[
     ("return http://x;", ""),
     ("rewrite a \"\";", "[emerg] empty replacement @"),
     ("rewrite a b c;", "[emerg] invalid parameter \"c\" @"),
+    ("sub_filter \"\" x;", "[emerg] empty search pattern @"),
+    ("sub_filter x y; sub_filter x $uri; sub_filter_types *;", ""),
+    (
+        "ssi_types text/html;",
+        "[warn] duplicate MIME type \"text/html\" @",
+    ),
+    (
+        "add_after_body /a; add_after_body /b;",
+        "[emerg] \"add_after_body\" directive is duplicate @",
+    ),
     ("set a b;", "[emerg] invalid variable name \"a\" @"),
     ("if x {}", "[emerg] invalid condition \"x\" @"),
     ("if ($a {}", "[emerg] invalid condition \"$a\" @"),

@@ -749,3 +749,28 @@ fn caches_of_open_files_are_shared_where_they_are_inherited() {
     };
     assert_eq!((links("/a"), links("/own")), (Symlinks::Off, Symlinks::On));
 }
+
+#[test]
+fn body_filters() {
+    let http = model(
+        "sub_filter A 1; sub_filter B 2; sub_filter_types text/css; sub_filter_types text/xml; ssi on; add_after_body /a;
+         server { location /own { sub_filter $C 3; sub_filter_types *; ssi off; add_before_body /b; } location /none { } }",
+    );
+    let server = &http.servers[0];
+    let patterns = |settings: &Settings| -> Vec<String> {
+        let list = settings.sub.sub_filter.iter();
+        list.map(|sub| sub.pattern.lossy()).collect()
+    };
+    let (own, none) = (
+        &location(server, "/own").settings,
+        &location(server, "/none").settings,
+    );
+    assert_eq!(patterns(none), ["a", "b"]);
+    assert_eq!(patterns(own), ["$c"]);
+    let types = &none.sub.sub_filter_types;
+    assert!(types.has(b"text/html") && types.has(b"text/css") && types.has(b"text/xml"));
+    assert!(!types.has(b"image/png") && own.sub.sub_filter_types.has(b"image/png"));
+    assert!(none.ssi.ssi && !own.ssi.ssi);
+    assert_eq!(&own.addition.add_after_body[..], b"/a");
+    assert_eq!(&own.addition.add_before_body[..], b"/b");
+}

@@ -216,48 +216,7 @@ impl Filter {
         ex: &mut Exchange,
         cx: Cx<'_>,
     ) -> Result<Option<Box<Ask>>, Failed> {
-        let [target, file, wait, set, stub] = params;
-        let what = match (target, file) {
-            (Some(uri), Some(file)) => {
-                return Err(complain!(
-                    ex,
-                    cx,
-                    "inclusion may be either virtual=\"{}\" or file=\"{}\"",
-                    Text(uri),
-                    Text(file)
-                ));
-            }
-            (None, None) => {
-                return Err(complain!(ex, cx, "no parameter in \"include\" SSI command"));
-            }
-            (Some(what), None) | (None, Some(what)) => what,
-        };
-        if set.is_some() && stub.is_some() {
-            return Err(complain!(
-                ex,
-                cx,
-                "\"set\" and \"stub\" cannot be used together in \"include\" SSI command"
-            ));
-        }
-        // Includes wait for each other anyway.
-        if let Some(wait) = wait {
-            if let Some(file) = file {
-                let file = Text(file);
-                return Err(complain!(
-                    ex,
-                    cx,
-                    "\"wait\" cannot be used with file=\"{file}\""
-                ));
-            }
-            if !wait.eq_ignore_ascii_case(b"no") && !wait.eq_ignore_ascii_case(b"yes") {
-                let wait = Text(wait);
-                return Err(complain!(
-                    ex,
-                    cx,
-                    "invalid value \"{wait}\" in the \"wait\" parameter"
-                ));
-            }
-        }
+        let what = source(params, ex, cx)?;
         let shared = self.shared.clone();
         let mut path = evaluate(what, &shared.borrow(), ex, cx)?;
         if path.first() != Some(&b'/') {
@@ -265,28 +224,23 @@ impl Filter {
             path.splice(..0, ex.uri[..folder].iter().copied());
         }
         let Some(target) = uri::parse_unsafe(&path) else {
-            return Err(complain!(
-                ex,
-                cx,
-                "unsafe URI \"{}\" was detected",
-                Text(&path)
-            ));
+            let path = Text(&path);
+            return Err(complain!(ex, cx, "unsafe URI \"{path}\" was detected"));
         };
-        let waiting = if let Some(name) = set {
-            Waiting::Set(name.to_ascii_lowercase())
-        } else if let Some(name) = stub {
-            let shared = shared.borrow();
-            let Some((_, text)) = shared.blocks.iter().find(|(known, _)| known == name) else {
-                let name = Text(name);
-                return Err(complain!(
-                    ex,
-                    cx,
-                    "\"stub\"=\"{name}\" for \"include\" not found"
-                ));
-            };
-            Waiting::Stub(text.clone())
-        } else {
-            Waiting::Nothing
+        let [.., set, stub] = params;
+        let waiting = match (set, stub) {
+            (Some(name), _) => Waiting::Set(name.to_ascii_lowercase()),
+            (None, None) => Waiting::Nothing,
+            (None, Some(name)) => {
+                let shared = shared.borrow();
+                let block = shared.blocks.iter().find(|(known, _)| known == name);
+                let Some((_, text)) = block else {
+                    let name = Text(name);
+                    let failed = complain!(ex, cx, "\"stub\"=\"{name}\" for \"include\" not found");
+                    return Err(failed);
+                };
+                Waiting::Stub(text.clone())
+            }
         };
         let settings = &cx.location(self.location).settings.subrequests;
         let keep = settings.subrequest_output_buffer_size;
@@ -412,6 +366,53 @@ impl Filter {
         }
         Ok(true)
     }
+}
+
+/// What an `include` names, if its parameters go together.
+fn source<'a>(params: Params<'a>, ex: &Exchange, cx: Cx<'_>) -> Result<&'a [u8], Failed> {
+    let [target, file, wait, set, stub] = params;
+    let what = match (target, file) {
+        (Some(uri), Some(file)) => {
+            let (uri, file) = (Text(uri), Text(file));
+            return Err(complain!(
+                ex,
+                cx,
+                "inclusion may be either virtual=\"{uri}\" or file=\"{file}\""
+            ));
+        }
+        (None, None) => {
+            return Err(complain!(ex, cx, "no parameter in \"include\" SSI command"));
+        }
+        (Some(what), None) | (None, Some(what)) => what,
+    };
+    if set.is_some() && stub.is_some() {
+        return Err(complain!(
+            ex,
+            cx,
+            "\"set\" and \"stub\" cannot be used together in \"include\" SSI command"
+        ));
+    }
+    // Includes wait for each other anyway.
+    if let (Some(_), Some(file)) = (wait, file) {
+        let file = Text(file);
+        return Err(complain!(
+            ex,
+            cx,
+            "\"wait\" cannot be used with file=\"{file}\""
+        ));
+    }
+    if let Some(wait) = wait
+        && !wait.eq_ignore_ascii_case(b"no")
+        && !wait.eq_ignore_ascii_case(b"yes")
+    {
+        let wait = Text(wait);
+        return Err(complain!(
+            ex,
+            cx,
+            "invalid value \"{wait}\" in the \"wait\" parameter"
+        ));
+    }
+    Ok(what)
 }
 
 fn skip_spaces(text: &[u8]) -> &[u8] {

@@ -243,7 +243,11 @@ async fn serve(ex: &mut Exchange, cx: Cx<'_>, conn: Rc<ConnInfo>, head: &str) ->
     let mut parsed = RequestHead::default();
     let (limits, within) = (HeadLimits::default(), Duration::from_secs(1));
     let buffers = &cx.local.buffers;
-    let refused = match h1.read_head(&mut parsed, &limits, within, buffers).await {
+    let decoded = match h1.look_for_head(&mut parsed, &limits, buffers) {
+        Some(decoded) => decoded,
+        None => h1.read_head(&mut parsed, &limits, within, buffers).await,
+    };
+    let refused = match decoded {
         Decoded::Request => None,
         Decoded::Refused(why) => Some(why),
         Decoded::Closed => panic!("half a head: {head}"),

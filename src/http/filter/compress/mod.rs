@@ -29,6 +29,9 @@ pub struct Coded {
     pub given: u64,
 }
 
+/// The longest answer of an origin that is gathered before it is compressed.
+const GATHERED_BYTES_MAX: u64 = 64 << 10;
+
 /// One answer being compressed.
 #[derive(Debug)]
 pub struct Filter {
@@ -65,6 +68,10 @@ pub fn arm(plan: &Coding, ex: &mut Exchange, cx: Cx<'_>) {
         return;
     };
     let length = ex.response.content_length;
+    // A short answer that is buffered anyway is compressed in one go: an encoder that waits for an origin between two
+    // pieces loses its place in the core's cache.
+    let gathered = length.filter(|&length| ex.buffering && length <= GATHERED_BYTES_MAX);
+    let gathered = gathered.unwrap_or(0) as usize;
     let response = &mut ex.response;
     response
         .fields
@@ -73,8 +80,8 @@ pub fn arm(plan: &Coding, ex: &mut Exchange, cx: Cx<'_>) {
     response.forbid_ranges();
     response.weaken_etag();
     let postpone = match kind {
-        Kind::Gzip(..) => settings.gzip.postpone_gzipping,
-        _ => 0,
+        Kind::Gzip(..) => settings.gzip.postpone_gzipping.max(gathered),
+        _ => gathered,
     };
     let filter = Filter {
         kind,

@@ -160,6 +160,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 const END_STREAM_AND_HEADERS: u8 = 5;
 
@@ -269,4 +270,34 @@ fn rapid_resets_end_with_calm_and_a_line_in_the_log() {
         proxy.client().request("GET", "/", "").response().body,
         b"late"
     );
+}
+
+#[test]
+fn the_client_is_told_its_limits_and_held_to_them() {
+    let origin = Origin::script(|conn| {
+        if conn.request().is_some() {
+            let _ = conn.rest();
+        }
+    });
+    let proxy = to(
+        &origin,
+        "http2_max_concurrent_streams 2; http2_body_preread_size 70000;
+         location / { proxy_pass http://%%origin%%; }",
+    );
+    let mut client = proxy.client();
+    client.send(hello(&[get(1), get(3), get(5)]));
+    let (_, settings) = until(&mut client, SETTINGS);
+    let said: Vec<(u16, u32)> = settings
+        .chunks(6)
+        .map(|s| {
+            (
+                u16::from_be_bytes([s[0], s[1]]),
+                u32::from_be_bytes([s[2], s[3], s[4], s[5]]),
+            )
+        })
+        .collect();
+    assert_eq!(said, [(3, 2), (4, 70_000)]);
+    let refused = 7u32.to_be_bytes().to_vec();
+    assert_eq!(until(&mut client, RST_STREAM), (5, refused));
+    wait::until("both others are at work", || origin.accepted() == 2);
 }

@@ -550,6 +550,46 @@ const SERVER: &[(&str, &str)] = &[
         "listen 80 http2;",
         "[warn] the \"listen ... http2\" directive is deprecated, use the \"http2\" directive instead @",
     ),
+    (
+        "http2_idle_timeout 3m;",
+        "[warn] the \"http2_idle_timeout\" directive is obsolete, use the \"keepalive_timeout\" directive instead @",
+    ),
+    (
+        "http2_max_concurrent_pushes 10;",
+        "[warn] the \"http2_max_concurrent_pushes\" directive is obsolete, ignored @",
+    ),
+    (
+        "http2_max_field_size 4k;",
+        "[warn] the \"http2_max_field_size\" directive is obsolete, use the \"large_client_header_buffers\" directive instead @",
+    ),
+    (
+        "http2_max_header_size 16k;",
+        "[warn] the \"http2_max_header_size\" directive is obsolete, use the \"large_client_header_buffers\" directive instead @",
+    ),
+    (
+        "http2_max_requests 1000;",
+        "[warn] the \"http2_max_requests\" directive is obsolete, use the \"keepalive_requests\" directive instead @",
+    ),
+    (
+        "http2_push /style.css;",
+        "[warn] the \"http2_push\" directive is obsolete, ignored @",
+    ),
+    (
+        "http2_push_preload on;",
+        "[warn] the \"http2_push_preload\" directive is obsolete, ignored @",
+    ),
+    (
+        "http2_recv_timeout 30s;",
+        "[warn] the \"http2_recv_timeout\" directive is obsolete, use the \"client_header_timeout\" directive instead @",
+    ),
+    (
+        "http2_chunk_size 0;",
+        "[emerg] the http2 chunk size cannot be zero @",
+    ),
+    (
+        "http2_body_preread_size 2147483648;",
+        "[emerg] the maximum body preread buffer size is 2147483647 @",
+    ),
     ("server_name *;", "[emerg] server name \"*\" is invalid @"),
     (
         "server_name ~;",

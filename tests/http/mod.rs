@@ -4,6 +4,7 @@
 mod answers;
 mod errors;
 mod files;
+mod filters;
 mod headers;
 mod logs;
 mod rewrite;
@@ -198,6 +199,24 @@ impl Site {
         let answer = take(&ex, answered);
         ex.end(&self.local.buffers);
         answer
+    }
+
+    /// Settles the answer to `GET target` and shows the exchange as it is then.
+    pub fn exchange<T>(
+        &mut self,
+        target: &str,
+        show: impl FnOnce(&mut Exchange, Cx<'_>) -> T,
+    ) -> T {
+        let conn = Rc::new(self.connection(80));
+        let mut ex = Box::new(Exchange::new(conn.clone()));
+        let cx = Cx::new(&self.generation, &self.local);
+        let head = format!("GET {target} HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        self.runtime.run(async {
+            assert!(serve(&mut ex, cx, conn, &head).await);
+            let shown = show(&mut ex, cx);
+            drop(ex.end(&self.local.buffers));
+            shown
+        })
     }
 
     fn connection(&self, port: u16) -> ConnInfo {

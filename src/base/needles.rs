@@ -117,10 +117,11 @@ impl Needles {
         }
         for start in start..data.len() {
             let rest = &data[start..];
-            let begins = |(index, text): (usize, &Box<[u8]>)| {
+            let begins = |index: usize, text: &[u8]| {
                 compare(rest, text) == Likeness::Begins && !skipped(index)
             };
-            if self.texts.iter().enumerate().any(begins) {
+            let mut texts = self.texts.iter().enumerate();
+            if texts.any(|(index, text)| begins(index, text)) {
                 return Found::Perhaps(start);
             }
         }

@@ -94,6 +94,12 @@ impl<'a> Bounds<'a> {
     }
 }
 
+impl Default for Spool {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Spool {
     /// Starts empty, and without a file.
     pub fn new() -> Self {

@@ -161,12 +161,12 @@ fn what_openssl_writes_opens() {
     )
     .may_log("password mismatch")
     .start();
-    for n in 0..hashes.len() {
+    for (n, hash) in hashes.iter().enumerate() {
         let user = format!("user{n}");
         let right = basic(&user, "a long passphrase, 24 in");
-        assert_eq!(ask(&proxy, "/x", &right).status(), 200, "{}", hashes[n]);
+        assert_eq!(ask(&proxy, "/x", &right).status(), 200, "{}", hash);
         let wrong = basic(&user, "a long passphrase, 24 out");
-        assert_eq!(ask(&proxy, "/x", &wrong).status(), 401, "{}", hashes[n]);
+        assert_eq!(ask(&proxy, "/x", &wrong).status(), 401, "{}", hash);
     }
 }
 

@@ -101,11 +101,11 @@ fn tell(broken: &Broken, ex: &Exchange, cx: Cx<'_>) -> Stop {
 impl Pump {
     /// A body in memory.
     async fn memory(&mut self, bytes: &[u8], ex: &mut Exchange, cx: Cx<'_>) -> Result<(), Stop> {
-        self.from_memory(bytes, ex, cx).await?;
+        self.send_memory(bytes, ex, cx).await?;
         self.finish(ex, cx).await
     }
 
-    async fn from_memory(
+    async fn send_memory(
         &mut self,
         bytes: &[u8],
         ex: &mut Exchange,
@@ -125,11 +125,11 @@ impl Pump {
         ex: &mut Exchange,
         cx: Cx<'_>,
     ) -> Result<(), Stop> {
-        self.from_file(file, stretch, ex, cx).await?;
+        self.send_file(file, stretch, ex, cx).await?;
         self.finish(ex, cx).await
     }
 
-    async fn from_file(
+    async fn send_file(
         &mut self,
         file: &File,
         (offset, length): (u64, u64),
@@ -169,10 +169,10 @@ impl Pump {
             match &whole {
                 Body::File { file, offset, .. } => {
                     let place = (offset + start, end - start);
-                    self.from_file(file, place, ex, cx).await?;
+                    self.send_file(file, place, ex, cx).await?;
                 }
-                Body::Buffer(bytes) => self.from_memory(&bytes[stretch], ex, cx).await?,
-                Body::Static(bytes) => self.from_memory(&bytes[stretch], ex, cx).await?,
+                Body::Buffer(bytes) => self.send_memory(&bytes[stretch], ex, cx).await?,
+                Body::Static(bytes) => self.send_memory(&bytes[stretch], ex, cx).await?,
                 _ => {}
             }
         }
@@ -309,7 +309,7 @@ impl Pump {
         let pace = Pace::of_origin(ex, cx);
         let (filled, sent) = join2(
             spool::fill(&spool, origin, &bounds, pace, cx),
-            self.from_spool(&spool, ex, cx),
+            self.send_spool(&spool, ex, cx),
         )
         .await;
         match (filled, sent) {
@@ -327,20 +327,20 @@ impl Pump {
     }
 
     /// Feeds what a spool holds until its origin has ended.
-    async fn from_spool(
+    async fn send_spool(
         &mut self,
         spool: &Spool,
         ex: &mut Exchange,
         cx: Cx<'_>,
     ) -> Result<(), Stop> {
-        let result = self.from_spool_loop(spool, ex, cx).await;
+        let result = self.drain_spool(spool, ex, cx).await;
         if result.is_err() {
             spool.stop();
         }
         result
     }
 
-    async fn from_spool_loop(
+    async fn drain_spool(
         &mut self,
         spool: &Spool,
         ex: &mut Exchange,
@@ -418,7 +418,7 @@ impl Pump {
         let status = sub.head().await.map_or(0, |head| head.status);
         // An answer of our own making shows itself at its end: what it says is held back until then.
         let held = ask.stub && status >= 300;
-        let keep = ask.keep.or(held.then_some(STUB_BYTES_MAX));
+        let keep = ask.keep.or_else(|| held.then_some(STUB_BYTES_MAX));
         let mut piece = Vec::new();
         loop {
             piece.clear();

@@ -144,7 +144,7 @@ impl OpenFiles {
         cache.insert(Rc::from(path), entry);
         for _ in 0..EXPIRED_PER_USE {
             let oldest = cache.oldest().map(|(_, entry)| entry.used_at);
-            if !oldest.is_some_and(|at| now.ms_since(at) > rules.inactive_ms) {
+            if oldest.is_none_or(|at| now.ms_since(at) <= rules.inactive_ms) {
                 break;
             }
             cache.pop_oldest();

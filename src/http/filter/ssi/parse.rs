@@ -47,6 +47,9 @@ enum State {
     Lost(u8),
 }
 
+/// Parameters of a command: names and values, in order.
+pub type Params = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Where a page has come to.
 #[derive(Debug)]
 pub struct Parser {
@@ -73,7 +76,7 @@ impl Parser {
 
     /// Name and parameters of the command that was found.
     #[must_use]
-    pub fn take_command(&mut self) -> (Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>) {
+    pub fn take_command(&mut self) -> (Vec<u8>, Params) {
         (
             std::mem::take(&mut self.name),
             std::mem::take(&mut self.params),

@@ -321,7 +321,7 @@ fn commands_of_pages_do_what_they_say() {
     let mut proxy = to(
         &origin,
         "ssi on; location / { proxy_pass http://%%origin%%; }
-         location /forbidden { return 403; }
+         subrequest_output_buffer_size 64; location /forbidden { return 403; }
          location /quiet/ { proxy_pass http://%%origin%%/; ssi_silent_errors on; }
          location /short/ { proxy_pass http://%%origin%%/; ssi_value_length 4; }",
     );

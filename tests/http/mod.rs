@@ -194,11 +194,14 @@ impl Site {
         let conn = Rc::new(self.connection(port));
         let mut ex = Box::new(Exchange::new(conn.clone()));
         let cx = Cx::new(&self.generation, &self.local);
-        let answered = self.runtime.run(serve(&mut ex, cx, conn, head));
-        ringx::http::log::line(&mut ex, cx);
-        let answer = take(&ex, answered);
-        ex.end(&self.local.buffers);
-        answer
+        // The connection is closed where it was opened: on the runtime.
+        self.runtime.run(async {
+            let answered = serve(&mut ex, cx, conn, head).await;
+            ringx::http::log::line(&mut ex, cx);
+            let answer = take(&ex, answered);
+            drop(ex.end(&self.local.buffers));
+            answer
+        })
     }
 
     /// Settles the answer to `GET target` and shows the exchange as it is then.

@@ -1,5 +1,5 @@
 //! The HTTP/2 side of one client connection: yields requests, each with a [`Handle`] on its stream, and moves bytes
-//! between the socket and [`Machine`](crate::proto::h2::conn::Machine).
+//! between the socket and [`Machine`].
 //!
 //! One task owns the socket and runs [`Conn::next`]; the exchanges run beside it and leave their words in the machine.
 //! What several of them say in one turn of the loop goes out in one send. Decides nothing that the machine can decide.

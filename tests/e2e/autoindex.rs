@@ -151,3 +151,25 @@ fn a_random_file_stands_for_its_directory() {
     // A directory of directories has none, and falls through.
     assert_eq!(proxy.get("/none/").status(), 403);
 }
+
+#[test]
+fn times_are_local_where_that_is_asked_for() {
+    let proxy = Config::server(
+        "root %%DIR%%/www; autoindex on; location /list/here/ { autoindex_localtime on; }",
+    )
+    .file("www/list/x", "1")
+    .file("www/list/here/x", "1")
+    // Five hours and three quarters east, written as POSIX does.
+    .env("TZ", "<+0545>-5:45")
+    .start();
+    for name in ["x", "here/x"] {
+        touch(&proxy, &format!("www/list/{name}"), 1_000_000_000);
+    }
+    assert!(proxy.get("/list/").text().contains("09-Sep-2001 01:46"));
+    assert!(
+        proxy
+            .get("/list/here/")
+            .text()
+            .contains("09-Sep-2001 07:31")
+    );
+}

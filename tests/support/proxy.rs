@@ -34,6 +34,7 @@ pub struct Config {
     dir: TempDir,
     announced: Vec<Announced>,
     args: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 /// An error-log text that the test foresees.
@@ -67,6 +68,7 @@ impl Config {
             dir,
             announced: Vec::new(),
             args: Vec::new(),
+            environment: Vec::new(),
         };
         config.set("WORKERS", 1).set("LEVEL", "info")
     }
@@ -115,6 +117,12 @@ impl Config {
     /// Adds an argument to the command line.
     pub fn arg(mut self, arg: &str) -> Self {
         self.args.push(arg.to_owned());
+        self
+    }
+
+    /// Sets a variable of its environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -188,6 +196,7 @@ impl Config {
             .arg("-c")
             .arg(self.dir.path().join(self.file))
             .args(&self.args)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
     }

@@ -2,7 +2,7 @@
 //! `crypt(3)` write.
 //!
 //! Pure functions. Those that are [`is_slow`] take milliseconds by design and must not run on a shard.
-//! Start at [`matches`].
+//! Start at [`matches()`].
 
 mod des;
 mod md5;

@@ -3,7 +3,7 @@
 //! Feed [`Machine::step`] until it wants more bytes, and act on each event before the next step: a head is read
 //! straight into its user's storage by `read_request`, `read_response` or `read_trailers`. Then take what is to be sent
 //! with [`Machine::transmit`]. Time comes as an argument. Memory is bounded: by streams at a time, by their windows, by
-//! the size of a header block and by [`guard`](super::guard).
+//! the size of a header block and by [`guard`].
 
 mod control;
 mod receive;

@@ -394,12 +394,13 @@ fn connections_beyond_the_number_are_told_as_nginx_tells_them() {
     gate.set(true);
     assert_eq!(held.response().status(), 200);
     assert_eq!(held.get("/gif?k=a").response().status(), 200);
-    let log = proxy.error_log();
-    assert!(log.contains("limiting connections by zone \"one\", client: 127.0.0.1"));
-    assert!(log.contains("limiting connections, dry run, by zone \"one\""));
-    assert!(log.contains(&format!(
-        "the value of the \"$arg_k\" key is more than 255 bytes: \"{long}\""
-    )));
+    let too_long = format!("the value of the \"$arg_k\" key is more than 255 bytes: \"{long}\"");
+    wait::until("all three lines", || {
+        let log = proxy.error_log();
+        log.contains("limiting connections by zone \"one\", client: 127.0.0.1")
+            && log.contains("limiting connections, dry run, by zone \"one\"")
+            && log.contains(&too_long)
+    });
     proxy.announce("limiting connections, dry run");
     proxy.announce("is more than 255 bytes");
     wait::until("the last line", || {

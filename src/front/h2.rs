@@ -404,7 +404,6 @@ impl Conn {
                 self.out.clear();
                 self.out_at = 0;
                 machine.transmit(&mut self.out, SEND_BYTES);
-                machine.take_moved(&mut self.moved);
             }
             let sent = self
                 .socket
@@ -414,6 +413,8 @@ impl Conn {
             let Some(n) = sent else { break };
             self.out_at += n;
         }
+        // Also where nothing had to be said, or the list would grow with each stream that is taken back.
+        self.shared.machine.borrow_mut().take_moved(&mut self.moved);
         for key in self.moved.drain(..) {
             let reset = self.shared.machine.borrow().is_reset(key);
             let mut boxes = self.shared.boxes.borrow_mut();

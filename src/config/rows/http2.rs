@@ -10,7 +10,7 @@ use crate::config::value::*;
 family! {
     /// Settings of HTTP/2.
     pub struct Http2 in http2 {
-        value http2: bool = "off", flag, HS, args(1), "Speaks HTTP/2 with clients that ask for it: by ALPN over TLS, by its preface without.";
+        value http2: bool = "off", flag, HS, args(1), "Speaks HTTP/2 with clients that begin with its preface.";
         value http2_max_concurrent_streams: u32 = "128", num32, HS, args(1), "Most requests of one connection at a time.";
         value http2_body_preread_size: u32 = "64k", window, HS, args(1), "Bytes of a request body that a client may send ahead of its reader.";
         value http2_chunk_size: usize = "8k", chunk, HSL, args(1), "Largest piece of a response body." accepted "a frame has what is ready, 16 KiB at most";

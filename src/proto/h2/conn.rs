@@ -12,7 +12,7 @@ mod write;
 use super::frame::{self, HEADER_LEN, Head, Kind, PREFACE, WINDOW_MAX, Wrong, flag, setting};
 use super::guard::{self, Flood, Guard};
 use super::header::{Malformed, Received, RequestReader, ResponseReader, TrailerReader};
-use super::hpack::{Decoder, Encoder, HpackError, Indexing};
+use super::hpack::{Decoder, Encoder, HpackError};
 use super::priority::Priority;
 use super::send::Schedule;
 use super::streams::{Key, Stream, Streams};

@@ -16,7 +16,7 @@ pub const FRAME_MAX: usize = (1 << 24) - 1;
 pub const WINDOW_MAX: u32 = (1 << 31) - 1;
 
 /// What a client sends first (§3.4).
-pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub use crate::proto::h1::parse::H2_PREFACE as PREFACE;
 
 /// Frame types (§6; PRIORITY_UPDATE: RFC 9218 §7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 
 use super::super::h1::line;
 use super::super::h1::parse::{HeadLimits, RequestError};
-use super::super::head::{Fields, Method, RequestHead, ResponseHead, Span, Version};
+use super::super::head::{Field, Fields, Method, RequestHead, ResponseHead, Span, Version};
 use super::super::host;
 use super::super::tokens::Token;
 use super::hpack::{ENTRY_OVERHEAD, Header};
@@ -303,10 +303,18 @@ impl<'a> RequestReader<'a> {
                 host::validate(head.bytes(authority))
                     .map_err(|_| malformed("client sent invalid \":authority\" header"))?;
                 // `$http_host`, and what is passed on, know one field for both.
-                let value = head.fields.bytes(authority).to_vec();
-                head.fields.push_with(Token::HOST, b"host", &value);
-                let field = head.fields.list().last();
-                head.host = field.map(|field| field.value).unwrap_or_default();
+                let name = head.fields.store(b"host");
+                head.fields.store(b": ");
+                let start = head.fields.buf.len();
+                let from = authority.start as usize..authority.end();
+                head.fields.buf.extend_from_within(from);
+                head.host = Span::new(start, head.fields.buf.len());
+                head.fields.store(b"\r\n");
+                head.fields.push_field(Field {
+                    token: Token::HOST,
+                    name,
+                    value: head.host,
+                });
             }
             (Some(authority), Some(host)) => {
                 if head.bytes(authority) != head.bytes(host) {

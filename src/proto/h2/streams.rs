@@ -167,9 +167,4 @@ impl Streams {
             .iter_mut()
             .map(|(key, stream)| (Key(key as u32), stream))
     }
-
-    /// All keys.
-    pub fn keys(&self) -> Vec<Key> {
-        self.slots.iter().map(|(key, _)| Key(key as u32)).collect()
-    }
 }

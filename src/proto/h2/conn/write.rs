@@ -58,12 +58,6 @@ impl Machine {
             .field(token, name, value, indexing, &mut self.writing);
     }
 
-    /// Adds a field that must not be kept anywhere.
-    pub fn put_secret(&mut self, token: Token, name: &[u8], value: &[u8]) {
-        self.encoder
-            .field(token, name, value, Indexing::Never, &mut self.writing);
-    }
-
     /// Queues the block and says how long it is. `end`: nothing follows.
     pub fn end_block(&mut self, key: Key, end: bool) -> usize {
         let stream = self.streams.get_mut(key);
@@ -172,11 +166,6 @@ impl Machine {
     #[must_use]
     pub const fn is_leaving(&self) -> bool {
         self.leaving.is_some()
-    }
-
-    /// Asks for a sign of life.
-    pub fn send_ping(&mut self, payload: [u8; 8]) {
-        frame::put_ping(&payload, false, &mut self.control);
     }
 
     /// Something can be sent now.

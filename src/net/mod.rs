@@ -18,6 +18,7 @@ pub mod offload;
 pub mod runtime;
 pub mod stream;
 pub mod sys;
+pub mod tls;
 pub mod tunnel;
 pub mod udp;
 

@@ -20,6 +20,7 @@ use super::deadline::{Deadlines, Expired, SlotId};
 use super::runtime;
 use super::sys::duplex::Duplex;
 use super::sys::option::{self, TcpInfo};
+use super::tls::Facts;
 
 /// Which direction to shut down.
 pub use std::net::Shutdown as How;
@@ -290,6 +291,11 @@ impl Stream {
     /// The error that the socket holds, if any; asking takes it.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         SockRef::from(self).take_error()
+    }
+
+    /// What a TLS handshake agreed on; none on a plaintext connection, which alone may be spliced.
+    pub fn tls(&self) -> Option<&Rc<Facts>> {
+        None
     }
 
     /// A look at this socket for somebody who does not own it.

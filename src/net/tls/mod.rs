@@ -1,0 +1,110 @@
+//! TLS of one connection, on both sides: a driver over rustls that owns every buffer, holds none while a connection
+//! idles, and sends once per flush. Every type of rustls stays in this folder.
+//!
+//! Start at [`accept`] (what a server does with a new connection) and [`session`] (what a stream that speaks TLS
+//! carries). After the handshake [`super::Stream`] moves plaintext as before.
+
+pub mod accept;
+mod connect;
+pub mod hello;
+pub mod session;
+pub mod trouble;
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use rustls::{ClientConfig, ServerConfig};
+
+pub use hello::Hello;
+pub use trouble::Trouble;
+
+/// Plaintext that one record carries at most.
+pub const RECORD_BYTES_MAX: usize = 16 << 10;
+
+/// What a server offers to its clients. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ServerTls {
+    /// Offers HTTP/1 only.
+    h1: Arc<ServerConfig>,
+    /// Offers HTTP/2 before HTTP/1.
+    h2: Arc<ServerConfig>,
+    record_bytes: u16,
+}
+
+/// What a client asks of its servers. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ClientTls {
+    config: Arc<ClientConfig>,
+}
+
+impl ServerTls {
+    /// Takes a configuration over; the application protocols are set here. `record_bytes` is the most plaintext of
+    /// one record (`ssl_buffer_size`).
+    pub(super) fn new(config: ServerConfig, record_bytes: usize) -> Self {
+        let older: [&[u8]; 3] = [b"http/1.1", b"http/1.0", b"http/0.9"];
+        let mut h1 = config.clone();
+        h1.alpn_protocols = older.iter().map(|p| p.to_vec()).collect();
+        let mut h2 = config;
+        h2.alpn_protocols = [&b"h2"[..]]
+            .iter()
+            .chain(&older)
+            .map(|p| p.to_vec())
+            .collect();
+        Self {
+            h1: Arc::new(h1),
+            h2: Arc::new(h2),
+            record_bytes: record_bytes.clamp(1, RECORD_BYTES_MAX) as u16,
+        }
+    }
+}
+
+impl ClientTls {
+    /// Takes a configuration over, its application protocols with it.
+    pub(super) fn new(config: ClientConfig) -> Self {
+        Self {
+            config: Arc::new(config),
+        }
+    }
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// 1.2.
+    Tls12,
+    /// 1.3.
+    Tls13,
+}
+
+impl Version {
+    /// As OpenSSL, and `$ssl_protocol`, writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tls12 => "TLSv1.2",
+            Self::Tls13 => "TLSv1.3",
+        }
+    }
+}
+
+/// What a handshake agreed on.
+#[derive(Debug)]
+pub struct Facts {
+    /// The version.
+    pub version: Version,
+    /// The cipher suite's number in IANA's registry.
+    pub cipher: u16,
+    /// The key exchange group's number in IANA's registry; none where a TLS 1.2 session was resumed.
+    pub group: Option<u16>,
+    /// The application protocol.
+    pub alpn: Option<Box<[u8]>>,
+    /// The server name that the client asked for, in lower case.
+    pub name: Option<Box<[u8]>>,
+    /// Whether an older session was resumed.
+    pub resumed: bool,
+    /// Whether what arrives now is early data: it came before the handshake was complete and may be a replay.
+    pub early: Cell<bool>,
+    /// The peer's certificates in DER, its own first; empty when it showed none.
+    pub chain: Box<[Box<[u8]>]>,
+    /// What the client offered; only where something asks for it, see [`accept::Options::keep_hello`].
+    pub hello: Option<Box<Hello>>,
+}

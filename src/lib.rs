@@ -12,6 +12,7 @@
 //! | [`mail`] | how shards talk |
 //! | [`front`] | downstream connections |
 //! | [`upstream`] | groups, peers, balancing, origin connections |
+//! | [`cache`] | stored answers: index, single flight, files |
 //! | [`observe`] | logs and counters |
 //! | [`http`] | one exchange from head to log line |
 //! | [`shard`] | what one core owns and runs |
@@ -32,6 +33,8 @@ pub mod mail;
 pub mod front;
 
 pub mod upstream;
+
+pub mod cache;
 
 pub mod observe;
 

@@ -4,6 +4,7 @@
 //! Start with [`Mail`] (what is said) and [`Post`] (how it gets there). Knows no sockets: a box is woken by writing to
 //! a descriptor that its owner waits on.
 
+pub mod cache;
 pub mod limit;
 mod post;
 

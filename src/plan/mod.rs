@@ -20,6 +20,7 @@ pub mod referer;
 pub mod regex;
 pub mod rules;
 pub mod script;
+pub mod store;
 pub mod vars;
 
 use std::net::SocketAddr;

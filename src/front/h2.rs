@@ -6,6 +6,7 @@
 //! A connection without streams holds no buffer.
 
 mod handle;
+mod tunnel;
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::future::{Future, poll_fn};
@@ -15,7 +16,8 @@ use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-pub use handle::Handle;
+pub use handle::{Handle, Sight};
+pub use tunnel::{Down, Up};
 
 use super::ConnInfo;
 use super::stream::ClientFault;
@@ -54,6 +56,8 @@ struct Mailbox {
     waker: Option<Waker>,
     /// What is to be shut down when the client takes the stream back.
     watched: Option<Line>,
+    /// The bytes of a tunnel come here: no trailers may follow them (RFC 9113 §8.5).
+    connect: bool,
 }
 
 impl Mailbox {
@@ -288,13 +292,15 @@ impl Conn {
         match read {
             Ok(received) => {
                 let ended = self.shared.machine.borrow().is_received(stream);
+                let connect = received.is_ok_and(|received| received.websocket);
                 *self.shared.mailbox(stream) = Mailbox {
                     ended,
+                    connect,
                     ..Mailbox::default()
                 };
                 self.shared.active.set(self.shared.active.get() + 1);
                 Some((
-                    Handle::new(self.shared.clone(), stream, head, ended),
+                    Handle::new(self.shared.clone(), stream, head, ended, connect),
                     received,
                 ))
             }
@@ -354,14 +360,15 @@ impl Conn {
             .machine
             .borrow_mut()
             .read_trailers(stream, &mut fields);
+        let connect = self.shared.mailbox(stream).connect;
         match read {
-            Ok(Ok(())) => {
+            Ok(Ok(())) if !connect => {
                 let mut mailbox = self.shared.mailbox(stream);
                 mailbox.trailers = Some(fields);
                 mailbox.ended = true;
                 mailbox.wake();
             }
-            Ok(Err(_)) => {
+            Ok(_) => {
                 let mut machine = self.shared.machine.borrow_mut();
                 machine.reset(stream, ErrorCode::Protocol);
                 drop(machine);

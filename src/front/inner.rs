@@ -9,8 +9,10 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
+use super::h2;
 use super::stream::HeadView;
 use crate::base::buf::BufPool;
+use crate::net::Stream as Socket;
 use crate::net::stream::Line;
 use crate::proto::head::Fields;
 
@@ -69,27 +71,68 @@ pub struct Inner {
     sent: u64,
     /// The response has no body, or nobody wants it.
     head_only: bool,
-    /// The client's socket, where a client that leaves ends the subrequest.
-    line: Line,
+    behind: Behind,
 }
 
-impl Inner {
-    /// Writes into `hatch`; without one the body is thrown away.
-    #[must_use]
-    pub fn new(hatch: Option<Rc<Hatch>>, line: Line) -> Self {
-        Self {
-            head_only: hatch.is_none(),
-            hatch,
-            out: Vec::new(),
-            sent: 0,
-            line,
+/// The client of the request that makes another: when it leaves, the subrequest ends.
+#[derive(Clone, Default)]
+pub enum Behind {
+    /// A client that leaves ends nothing.
+    #[default]
+    Nobody,
+    /// A connection.
+    Socket(Line),
+    /// A stream of a connection: the others have subrequests of their own.
+    Stream(h2::Sight),
+}
+
+impl Behind {
+    /// Shuts `link` down when the client leaves, until [`Self::unwatch`].
+    pub fn watch(&self, link: &Socket) {
+        match self {
+            Self::Nobody => {}
+            Self::Socket(line) => line.watch(link),
+            Self::Stream(stream) => stream.watch(link.line()),
+        }
+    }
+
+    /// Ends [`Self::watch`].
+    pub fn unwatch(&self) {
+        match self {
+            Self::Nobody => {}
+            Self::Socket(line) => line.unwatch(),
+            Self::Stream(stream) => stream.unwatch(),
         }
     }
 
     /// The client's socket.
     #[must_use]
-    pub fn line(&self) -> &Line {
-        &self.line
+    pub fn line(&self) -> Line {
+        match self {
+            Self::Nobody => Line::default(),
+            Self::Socket(line) => line.clone(),
+            Self::Stream(stream) => stream.line(),
+        }
+    }
+}
+
+impl Inner {
+    /// Writes into `hatch`; without one the body is thrown away.
+    #[must_use]
+    pub fn new(hatch: Option<Rc<Hatch>>, behind: Behind) -> Self {
+        Self {
+            head_only: hatch.is_none(),
+            hatch,
+            out: Vec::new(),
+            sent: 0,
+            behind,
+        }
+    }
+
+    /// The client behind it.
+    #[must_use]
+    pub fn behind(&self) -> &Behind {
+        &self.behind
     }
 
     /// See [`super::Stream::queue_head`].
@@ -210,7 +253,7 @@ mod tests {
     fn one_piece_waits_at_most() {
         let buffers = BufPool::new();
         let hatch = Rc::new(Hatch::default());
-        let mut inner = Inner::new(Some(hatch.clone()), Line::default());
+        let mut inner = Inner::new(Some(hatch.clone()), Behind::Nobody);
         inner.queue_head(&view(200, &Fields::new()));
         assert_eq!(hatch.take_head().map(|head| head.status), Some(200));
         inner.queue(b"one", &buffers);
@@ -232,13 +275,13 @@ mod tests {
     #[test]
     fn a_body_that_nobody_wants_is_not_kept() {
         let buffers = BufPool::new();
-        let mut inner = Inner::new(None, Line::default());
+        let mut inner = Inner::new(None, Behind::Nobody);
         inner.queue_head(&view(200, &Fields::new()));
         assert!(!inner.wants_body());
         inner.queue(b"gone", &buffers);
         assert_eq!(inner.queued(), 0);
         let hatch = Rc::new(Hatch::default());
-        let mut inner = Inner::new(Some(hatch.clone()), Line::default());
+        let mut inner = Inner::new(Some(hatch.clone()), Behind::Nobody);
         inner.queue_head(&view(204, &Fields::new()));
         inner.queue(b"gone", &buffers);
         assert!(!inner.wants_body() && inner.try_flush(&buffers) && hatch.take().is_none());

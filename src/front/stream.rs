@@ -6,7 +6,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::inner::Inner;
+use super::inner::{Behind, Inner};
 use super::{h1, h2};
 use crate::base::buf::BufPool;
 use crate::net::Stream as Socket;
@@ -131,9 +131,26 @@ impl Stream {
         match self {
             Self::H1(conn) => conn.socket().line(),
             Self::H2(handle) => handle.line(),
-            Self::Inner(inner) => inner.line().clone(),
+            Self::Inner(inner) => inner.behind().line(),
             Self::None => Line::default(),
         }
+    }
+
+    /// The client, for a subrequest of its.
+    #[must_use]
+    pub fn behind(&self) -> Behind {
+        match self {
+            Self::H1(conn) => Behind::Socket(conn.socket().line()),
+            Self::H2(handle) => Behind::Stream(handle.sight()),
+            Self::Inner(inner) => inner.behind().clone(),
+            Self::None => Behind::Nobody,
+        }
+    }
+
+    /// Whether only a tunnel is a success (extended CONNECT).
+    #[must_use]
+    pub fn is_connect(&self) -> bool {
+        matches!(self, Self::H2(handle) if handle.is_connect())
     }
 
     /// Shuts `link` down when the client hangs up, until [`Stream::unwatch`].
@@ -141,7 +158,7 @@ impl Stream {
         match self {
             Self::H1(conn) => conn.socket().watch(Some(link)),
             Self::H2(handle) => handle.watch(link.line()),
-            Self::Inner(inner) => inner.line().watch(link),
+            Self::Inner(inner) => inner.behind().watch(link),
             Self::None => {}
         }
     }
@@ -151,7 +168,7 @@ impl Stream {
         match self {
             Self::H1(conn) => conn.socket().unwatch(),
             Self::H2(handle) => handle.unwatch(),
-            Self::Inner(inner) => inner.line().unwatch(),
+            Self::Inner(inner) => inner.behind().unwatch(),
             Self::None => {}
         }
     }

@@ -8,8 +8,7 @@ use super::flow::{self, Flow, Reroute};
 use super::local::Cx;
 use super::{route, subrequest};
 use crate::front::Stream;
-use crate::front::inner::Inner;
-use crate::net::stream::Line;
+use crate::front::inner::{Behind, Inner};
 
 /// Closed by a rule, without an answer.
 const CLOSED: u16 = 444;
@@ -35,7 +34,7 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>) {
 /// Differs from nginx: a location that is reached so has no `post_action` of its own; nginx goes round in circles where
 /// one is inherited, until it takes notice.
 async fn post_action(ex: &mut Exchange, cx: Cx<'_>, target: &[u8]) {
-    let nobody = Stream::Inner(Box::new(Inner::new(None, Line::default())));
+    let nobody = Stream::Inner(Box::new(Inner::new(None, Behind::Nobody)));
     let stream = std::mem::replace(&mut ex.stream, nobody);
     ex.error_page = false;
     ex.status_override = 0;

@@ -85,6 +85,10 @@ pub(super) async fn go_on(ex: &mut Exchange, mut flow: Flow, cx: Cx<'_>) -> bool
 /// Stage 7, which also tells the client that a draining shard takes no further request of it.
 fn answer(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
     ex.close |= cx.local.draining.get();
+    if ex.stream.is_connect() && matches!(ex.response.status, 200..=299) {
+        // Whoever asks for a tunnel would take the body of any success for its first bytes (RFC 8441 §5).
+        return Flow::Error(501);
+    }
     filter::head(ex, cx)
 }
 

@@ -17,6 +17,7 @@ pub mod rewrite;
 pub mod route;
 pub mod slice;
 pub mod spool;
+pub mod stream_tunnel;
 pub mod subrequest;
 pub mod transfer;
 pub mod tunnel;

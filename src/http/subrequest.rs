@@ -18,11 +18,10 @@ use super::log::{self, Text};
 use super::{flow, route, transfer};
 use crate::base::buf::BufPool;
 use crate::front::Stream;
-use crate::front::inner::{Hatch, Head, Inner};
+use crate::front::inner::{Behind, Hatch, Head, Inner};
 use crate::net::join;
 use crate::net::notify::Notify;
 use crate::net::runtime;
-use crate::net::stream::Line;
 use crate::plan::model::LogLevel;
 use crate::proto::head::Method;
 
@@ -99,7 +98,7 @@ impl Subrequest {
             Wanted::Head => None,
             Wanted::Body => Some(Rc::default()),
         };
-        let exchange = make(parent, cx, spec, hatch.clone(), parent.stream.line())?;
+        let exchange = make(parent, cx, spec, hatch.clone(), parent.stream.behind())?;
         Ok(Self {
             run: Some(boxed(exchange, spec.entry, cx)),
             hatch,
@@ -212,7 +211,7 @@ fn is_whole(ex: &Exchange) -> bool {
 /// Starts a subrequest that nobody waits for but the log line of its parent.
 pub fn detach(parent: &mut Exchange, cx: Cx<'_>, spec: &Spec<'_>) -> Result<(), Cycle> {
     // It goes on when the client leaves.
-    let exchange = make(parent, cx, spec, None, Line::default())?;
+    let exchange = make(parent, cx, spec, None, Behind::Nobody)?;
     let run = boxed(exchange, spec.entry, cx);
     let background = parent.background.get_or_insert_default().clone();
     background.running.set(background.running.get() + 1);
@@ -250,7 +249,7 @@ fn make(
     cx: Cx<'_>,
     spec: &Spec<'_>,
     hatch: Option<Rc<Hatch>>,
-    line: Line,
+    behind: Behind,
 ) -> Result<Box<Exchange>, Cycle> {
     if parent.depth >= DEPTH_MAX {
         let uri = Text(spec.uri);
@@ -262,7 +261,7 @@ fn make(
     let mut sub = pooled.unwrap_or_else(|| Box::new(Exchange::new(parent.conn.clone())));
     sub.conn = parent.conn.clone();
     sub.real_client.clone_from(&parent.real_client);
-    sub.stream = Stream::Inner(Box::new(Inner::new(hatch, line)));
+    sub.stream = Stream::Inner(Box::new(Inner::new(hatch, behind)));
     sub.head.clone_from(&parent.head);
     sub.head.has_args = !spec.args.is_empty();
     sub.head.upgrade = false;

@@ -167,7 +167,10 @@ async fn body(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), ClientFault> {
         Body::Slices(slices) => return Box::pin(sliced(ex, cx, slices)).await,
         Body::Tunnel(origin) => {
             ex.stream.flush(within, buffers).await?;
-            tunnel::run(ex, cx, origin).await;
+            match ex.stream.is_connect() {
+                true => Box::pin(tunnel::run_stream(ex, cx, origin)).await,
+                false => tunnel::run(ex, cx, origin).await,
+            }
             return Ok(());
         }
         Body::Buffer(bytes) if !ex.stream.wants_body() => buffers.give(bytes),

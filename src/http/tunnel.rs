@@ -3,7 +3,8 @@
 use super::content::proxy;
 use super::exchange::Exchange;
 use super::local::Cx;
-use super::log;
+use super::{log, stream_tunnel};
+use crate::front::Stream;
 use crate::net::tunnel::{self, End, Options, Totals};
 use crate::plan::model::LogLevel;
 use crate::upstream::origin::Lease;
@@ -31,6 +32,31 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) {
     )
     .await;
     client.count_sent(totals.down.get());
+    end_with(ex, cx, origin, &totals, end);
+}
+
+/// As [`run`], where the client is a stream of HTTP/2: its connection goes on.
+pub async fn run_stream(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) {
+    let idle = cx.location(ex.location).pass.read_timeout;
+    let totals = Totals::default();
+    let Stream::H2(client) = &mut ex.stream else {
+        return;
+    };
+    let ahead = origin.inbound.take_surplus();
+    let end = stream_tunnel::relay(
+        client,
+        &mut origin.conn.stream,
+        ahead,
+        &cx.local.buffers,
+        idle,
+        &totals,
+    )
+    .await;
+    end_with(ex, cx, origin, &totals, end);
+}
+
+/// Books what went through and says why it is over.
+fn end_with(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease, totals: &Totals, end: End) {
     origin.count_sent(totals.up.get());
     origin.inbound.count_tunnelled(totals.down.get());
     let text = match end {

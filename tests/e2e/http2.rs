@@ -1,7 +1,10 @@
 //! HTTP/2 in cleartext: independent clients (curl, h2load, where they are installed), and frames by hand.
 
+use crate::support::frames::{
+    END_STREAM_AND_HEADERS, GOAWAY, HEADERS, RST_STREAM, SETTINGS, frame, get, hello, until,
+};
 use crate::support::origin::{ok, ok_bytes, response};
-use crate::support::{Client, Config, Origin, Proxy, skipped, wait};
+use crate::support::{Config, Origin, Proxy, skipped, wait};
 use std::process::Command;
 
 fn to(origin: &Origin, text: &str) -> Proxy {
@@ -149,55 +152,6 @@ fn both_versions_are_spoken_at_one_address() {
     drop(origin);
 }
 
-/// A frame.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut out = (payload.len() as u32).to_be_bytes()[1..].to_vec();
-    out.extend([kind, flags]);
-    out.extend(stream.to_be_bytes());
-    out.extend(payload);
-    out
-}
-
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
-const END_STREAM_AND_HEADERS: u8 = 5;
-
-/// The client's first words, and what follows.
-fn hello(then: &[Vec<u8>]) -> Vec<u8> {
-    let mut out = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    out.extend(frame(4, 0, 0, b""));
-    then.iter().for_each(|frame| out.extend(frame));
-    out
-}
-
-/// GET of `/` over http with `:authority: h`.
-fn get(stream: u32) -> Vec<u8> {
-    frame(
-        HEADERS,
-        END_STREAM_AND_HEADERS,
-        stream,
-        b"\x82\x86\x84\x41\x01h",
-    )
-}
-
-/// Reads frames until one of this kind comes; its stream and payload.
-fn until(client: &mut Client, kind: u8) -> (u32, Vec<u8>) {
-    for _ in 0..10_000 {
-        let head = client.bytes(9);
-        let len = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
-        let payload = client.bytes(len);
-        if head[3] == kind {
-            return (
-                u32::from_be_bytes([head[5], head[6], head[7], head[8]]),
-                payload,
-            );
-        }
-    }
-    panic!("no frame of type {kind}");
-}
-
 #[test]
 fn a_stream_that_is_taken_back_ends_the_work_for_it() {
     let origin = Origin::script(|conn| {
@@ -296,7 +250,7 @@ fn the_client_is_told_its_limits_and_held_to_them() {
             )
         })
         .collect();
-    assert_eq!(said, [(3, 2), (4, 70_000)]);
+    assert_eq!(said, [(3, 2), (8, 1), (4, 70_000)]);
     let refused = 7u32.to_be_bytes().to_vec();
     assert_eq!(until(&mut client, RST_STREAM), (5, refused));
     wait::until("both others are at work", || origin.accepted() == 2);

@@ -17,6 +17,7 @@ mod framing;
 mod guides;
 mod headers;
 mod http2;
+mod http2_tunnel;
 mod limits;
 mod log;
 mod open_files;

@@ -13,6 +13,7 @@
 pub mod client;
 pub mod dns;
 pub mod fastcgi;
+pub mod frames;
 pub mod origin;
 pub mod peer;
 pub mod php;

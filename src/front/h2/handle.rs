@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -21,26 +21,35 @@ const PENDING_MAX: usize = 64 << 10;
 
 /// One stream, while its exchange is served.
 pub struct Handle {
-    shared: Rc<Shared>,
-    key: Key,
+    pub(super) shared: Rc<Shared>,
+    pub(super) key: Key,
     length: BodyLength,
     /// No body follows the head: HEAD, 204, 304.
     head_only: bool,
     method: Method,
+    /// An extended CONNECT: 101 opens a tunnel and is told as 200 (RFC 8441 §5).
+    connect: bool,
     /// The end of the response was queued.
-    ended: bool,
+    pub(super) ended: bool,
     /// `100 Continue` is still owed.
     expects_continue: bool,
     body_done: bool,
-    received: u64,
-    sent: u64,
+    pub(super) received: u64,
+    pub(super) sent: u64,
     trailers: Option<Box<Fields>>,
 }
 
 impl Handle {
-    pub(super) fn new(shared: Rc<Shared>, key: Key, head: &RequestHead, ended: bool) -> Self {
+    pub(super) fn new(
+        shared: Rc<Shared>,
+        key: Key,
+        head: &RequestHead,
+        ended: bool,
+        connect: bool,
+    ) -> Self {
         let length = match head.content_length {
-            _ if ended => BodyLength::None,
+            // What follows belongs to the tunnel and is no body.
+            _ if ended || connect => BodyLength::None,
             Some(0) => BodyLength::None,
             Some(length) => BodyLength::Known(length),
             None => BodyLength::Chunked,
@@ -51,9 +60,10 @@ impl Handle {
             length,
             head_only: false,
             method: head.method,
+            connect,
             ended: false,
-            expects_continue: head.expect_100 && !ended,
-            body_done: ended,
+            expects_continue: head.expect_100 && !ended && !connect,
+            body_done: ended || connect,
             received: 0,
             sent: 0,
             trailers: None,
@@ -66,14 +76,24 @@ impl Handle {
         self.shared.line.clone()
     }
 
+    /// The stream, for somebody who does not own it.
+    #[must_use]
+    pub fn sight(&self) -> Sight {
+        Sight {
+            shared: Rc::downgrade(&self.shared),
+            key: self.key,
+        }
+    }
+
+    /// Whether only a tunnel is a success: the client would take any other body for the tunnel's bytes.
+    #[must_use]
+    pub fn is_connect(&self) -> bool {
+        self.connect
+    }
+
     /// `link` is shut down when the client takes the stream back.
     pub fn watch(&self, link: Line) {
-        let mut mailbox = self.shared.mailbox(self.key);
-        if mailbox.fault.is_some() {
-            link.cut();
-        } else {
-            mailbox.watched = Some(link);
-        }
+        watch(&self.shared, self.key, link);
     }
 
     /// Ends [`Self::watch`].
@@ -111,30 +131,16 @@ impl Handle {
         out: &mut Vec<u8>,
         buffers: &BufPool,
     ) -> Result<Option<BodyRead>, ClientFault> {
-        let mut mailbox = self.shared.mailbox(self.key);
-        let n = mailbox.data.len();
-        if n > 0 {
-            out.extend_from_slice(&mailbox.data);
-            buffers.give(std::mem::take(&mut mailbox.data));
-            drop(mailbox);
-            self.received += n as u64;
-            let mut machine = self.shared.machine.borrow_mut();
-            machine.consumed(self.key, n);
-            if machine.wants_write() {
-                drop(machine);
-                self.shared.news.notify();
+        let read = take(&self.shared, self.key, out, buffers)?;
+        match read {
+            Some(BodyRead::Data(n)) => self.received += n as u64,
+            Some(BodyRead::End) => {
+                self.trailers = self.shared.mailbox(self.key).trailers.take();
+                self.body_done = true;
             }
-            return Ok(Some(BodyRead::Data(n)));
+            None => {}
         }
-        if mailbox.ended {
-            self.trailers = mailbox.trailers.take();
-            self.body_done = true;
-            return Ok(Some(BodyRead::End));
-        }
-        match mailbox.fault {
-            Some(fault) => Err(fault),
-            None => Ok(None),
-        }
+        Ok(read)
     }
 
     /// See [`super::super::Stream::read_body`].
@@ -201,10 +207,17 @@ impl Handle {
     /// See [`super::super::Stream::queue_head`]. The order of fields is nginx's.
     pub fn queue_head(&mut self, head: &HeadView<'_>) {
         self.head_only = self.method == Method::Head || matches!(head.status, 204 | 304);
-        let empty = head.content_length == Some(0) && !head.trailers;
+        let opens = self.connect && head.status == 101;
+        let empty = head.content_length == Some(0) && !head.trailers && !opens;
+        let status = match head.status {
+            101 if opens => 200,
+            // Whoever made this an answer knew no better; a tunnel it is not.
+            200..=299 if self.connect => 502,
+            status => status,
+        };
         let mut machine = self.shared.machine.borrow_mut();
         machine.begin_block();
-        machine.put_status(head.status);
+        machine.put_status(status);
         for (token, value) in [
             (Token::SERVER, head.server),
             (Token::DATE, head.date),
@@ -216,6 +229,7 @@ impl Handle {
         }
         if let Some(length) = head.content_length
             && head.status != 204
+            && !opens
         {
             let mut digits = itoa::Buffer::new();
             let token = Token::CONTENT_LENGTH;
@@ -234,6 +248,10 @@ impl Handle {
             }
         }
         for field in head.fields.iter() {
+            // The answer to a key that the client did not send (RFC 8441 §5).
+            if self.connect && field.token == Token::SEC_WEBSOCKET_ACCEPT {
+                continue;
+            }
             machine.put_field(field.token, field.name, field.value);
         }
         self.ended = self.head_only || empty;
@@ -353,8 +371,85 @@ impl Drop for Handle {
     }
 }
 
+/// A stream that somebody else owns, as [`Line`] is a socket.
+#[derive(Clone)]
+pub struct Sight {
+    shared: Weak<Shared>,
+    key: Key,
+}
+
+impl Sight {
+    /// See [`Handle::watch`]. Only while the stream's owner lives.
+    pub fn watch(&self, link: Line) {
+        if let Some(shared) = self.shared.upgrade() {
+            watch(&shared, self.key, link);
+        }
+    }
+
+    /// See [`Handle::unwatch`].
+    pub fn unwatch(&self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.mailbox(self.key).watched = None;
+        }
+    }
+
+    /// The socket under it.
+    #[must_use]
+    pub fn line(&self) -> Line {
+        let shared = self.shared.upgrade();
+        shared.map_or_else(Line::default, |shared| shared.line.clone())
+    }
+}
+
+fn watch(shared: &Shared, key: Key, link: Line) {
+    let mut mailbox = shared.mailbox(key);
+    if mailbox.fault.is_some() {
+        link.cut();
+    } else {
+        mailbox.watched = Some(link);
+    }
+}
+
+/// Moves what has come for a stream into `out`, and renews its windows. `None` when nothing has.
+pub(super) fn take(
+    shared: &Shared,
+    key: Key,
+    out: &mut Vec<u8>,
+    buffers: &BufPool,
+) -> Result<Option<BodyRead>, ClientFault> {
+    let mut mailbox = shared.mailbox(key);
+    let n = mailbox.data.len();
+    if n > 0 {
+        let data = std::mem::take(&mut mailbox.data);
+        drop(mailbox);
+        if out.capacity() == 0 {
+            *out = data;
+        } else {
+            out.extend_from_slice(&data);
+            buffers.give(data);
+        }
+        let mut machine = shared.machine.borrow_mut();
+        machine.consumed(key, n);
+        if machine.wants_write() {
+            drop(machine);
+            shared.news.notify();
+        }
+        return Ok(Some(BodyRead::Data(n)));
+    }
+    match mailbox.fault {
+        _ if mailbox.ended => Ok(Some(BodyRead::End)),
+        Some(fault) => Err(fault),
+        None => Ok(None),
+    }
+}
+
 /// Waits until the stream's mailbox is touched and `done` holds; false when the time is over.
-async fn wait(shared: &Shared, key: Key, within: Duration, mut done: impl FnMut() -> bool) -> bool {
+pub(super) async fn wait(
+    shared: &Shared,
+    key: Key,
+    within: Duration,
+    mut done: impl FnMut() -> bool,
+) -> bool {
     let mut timer = pin!(runtime::sleep(within));
     poll_fn(|cx| {
         if done() {

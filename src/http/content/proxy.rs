@@ -557,6 +557,12 @@ fn judge(
             return ControlFlow::Break(Flow::Error(status));
         }
     }
+    if ex.stream.is_connect() && matches!(status, 200..=299) {
+        let text = format_args!("upstream did not switch protocols for a WebSocket over HTTP/2");
+        log::error(ex, cx, LogLevel::Error, text);
+        finish_unread(ex, cx, origin);
+        return ControlFlow::Break(Flow::Error(502));
+    }
     let head = std::mem::take(&mut origin.inbound.head);
     let taken = response::take_head(ex, cx, plan, &head);
     origin.inbound.head = head;

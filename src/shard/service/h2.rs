@@ -3,16 +3,20 @@
 use std::rc::Rc;
 
 use super::{Client, Home, Http, Job, limits, serve as serve_job};
+use crate::base::base64;
 use crate::front::h2::{Closed, Conn, Next, Times};
 use crate::front::{Refusal, Stream};
-use crate::http::local::Generation;
+use crate::http::local::{Generation, Local};
 use crate::net::join::catch;
 use crate::net::runtime;
 use crate::observe::counters::{Count, Gauge};
 use crate::plan::model::{LogLevel, Settings};
 use crate::proto::h1::parse::HeadLimits;
 use crate::proto::h2::conn::{Config, Fatal};
+use crate::proto::h2::header::Received;
 use crate::proto::h2::streams::Key;
+use crate::proto::head::RequestHead;
+use crate::proto::tokens::Token;
 use crate::shard::{After, Event, Serve, Shard};
 
 /// What a connection goes by: the settings of its address's default server.
@@ -35,7 +39,7 @@ fn config(settings: &Settings, limits: &HeadLimits) -> Config {
         streams_max: settings.http2.http2_max_concurrent_streams.max(1),
         window: settings.http2.http2_body_preread_size,
         head_bytes_max: limits.bytes_max(),
-        connect_protocol: false,
+        connect_protocol: true,
     }
 }
 
@@ -132,6 +136,9 @@ fn begin(shard: &Rc<Shard<Http>>, conn: &mut Conn, home: &Rc<Home>, stream: Key)
     let mut head = std::mem::take(&mut exchange.head);
     let read = conn.read_head(stream, &mut head, &limits);
     exchange.request_length = head.wire_len.into();
+    if let Some((_, Ok(Received { websocket: true }))) = read {
+        add_key(&mut head, &service.local);
+    }
     exchange.head = head;
     let Some((mut handle, received)) = read else {
         service.give(exchange);
@@ -157,6 +164,16 @@ fn begin(shard: &Rc<Shard<Http>>, conn: &mut Conn, home: &Rc<Home>, stream: Key)
     };
     runtime::spawn(run(shard.clone(), job));
     Some(times)
+}
+
+/// An origin that speaks HTTP/1 wants a key, which clients of HTTP/2 do not send (RFC 8441 §5).
+fn add_key(head: &mut RequestHead, local: &Local) {
+    let mut nonce = [0; 16];
+    nonce[..8].copy_from_slice(&local.random().to_be_bytes());
+    nonce[8..].copy_from_slice(&local.random().to_be_bytes());
+    let mut key = Vec::with_capacity(24);
+    base64::encode(&nonce, &mut key);
+    head.fields.set(Token::SEC_WEBSOCKET_KEY, &key);
 }
 
 /// Serves one request to its end.

@@ -25,10 +25,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::mail::cache::Letter;
 pub use crate::mail::cache::{Facts, Meta};
 use crate::mail::{Mail, Outbox};
 use crate::net::clock::Mono;
 use crate::net::file::File;
+use crate::plan::model::LogLevel;
 use crate::plan::store::{StorePlan, StoreRef};
 
 /// A stored answer as a shard has it in its memory.
@@ -157,26 +159,6 @@ pub struct Purged {
     pub complete: bool,
 }
 
-/// How loud a note is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loudness {
-    /// `notice`.
-    Notice,
-    /// `error`.
-    Error,
-    /// `crit`.
-    Crit,
-}
-
-/// Something for the error log, in nginx's words where nginx has some.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// How loud.
-    pub loudness: Loudness,
-    /// The line.
-    pub text: String,
-}
-
 /// Stored answers as one shard sees them.
 pub struct Cache {
     _outbox: Option<Rc<Outbox<Mail>>>,
@@ -200,7 +182,7 @@ impl Cache {
     /// Declares the stores of a plan. `shard` calls it when it takes a plan, with the stores of the replaced plan too, as
     /// its requests may go on. A store that was there stays as it is, with the new bounds; a new one begins to be loaded;
     /// one that is not named any more is forgotten, and its files stay.
-    pub fn declare(self: &Rc<Self>, _stores: &[StoreRef]) {}
+    pub fn declare(self: &Rc<Self>, _stores: impl Iterator<Item = StoreRef>) {}
 
     /// What this shard has of a key in its own memory. Never waits, never allocates. Expired objects are given too: look
     /// at `valid_until`. `variant` as in [`Ask::variant`]; `now` in seconds since 1970.
@@ -234,10 +216,13 @@ impl Cache {
     pub fn sweep(self: &Rc<Self>, _now: Mono) {}
 
     /// Takes what is to be logged; `shard` calls it at each tick.
-    pub fn notes(&self, mut _tell: impl FnMut(Note)) {}
+    pub fn notes(&self, mut _tell: impl FnMut(LogLevel, String)) {}
 
-    /// The last word of a shard that ends.
-    pub fn leave(&self) {}
+    /// Takes a letter of another shard.
+    pub fn take(self: &Rc<Self>, _letter: Letter) {}
+
+    /// The last word of a shard that ends; what has been fetched whole is put in its place before.
+    pub async fn leave(&self) {}
 }
 
 impl Fill {

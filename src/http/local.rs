@@ -16,6 +16,7 @@ use super::filter::userid::Sequence;
 use crate::base::buf::BufPool;
 use crate::base::rng::Rng;
 use crate::base::time::HTTP_DATE_LEN;
+use crate::cache::Cache;
 use crate::net::clock::Clock;
 use crate::net::deadline::Deadlines;
 use crate::observe::{Counters, Logs};
@@ -63,6 +64,8 @@ pub struct Local {
     pub subrequests: RefCell<Vec<Box<Exchange>>>,
     /// Limits of requests and connections.
     pub limits: Rc<Limits>,
+    /// Stored answers.
+    pub cache: Rc<Cache>,
     /// Idle encoders and decoders.
     pub codecs: Rc<Idle>,
     /// Numbers of `userid` cookies.
@@ -88,6 +91,7 @@ impl Local {
             rng: RefCell::new(rng),
             subrequests: RefCell::default(),
             limits: Limits::alone(),
+            cache: Cache::alone(),
             codecs: Rc::default(),
             uids,
             verified: Verified::default(),
@@ -95,10 +99,11 @@ impl Local {
         }
     }
 
-    /// The same on a shard that shares its limits with others.
+    /// The same on a shard that shares limits and stored answers with others.
     #[must_use]
-    pub fn sharing(mut self, limits: Rc<Limits>) -> Self {
+    pub fn sharing(mut self, limits: Rc<Limits>, cache: Rc<Cache>) -> Self {
         self.limits = limits;
+        self.cache = cache;
         self
     }
 

@@ -137,6 +137,8 @@ pub enum Mail {
     },
     /// About limits of requests and connections.
     Limit(limit::Letter),
+    /// About stored answers.
+    Cache(Box<cache::Letter>),
     /// The shard has ended.
     Ended {
         /// Who.
@@ -161,6 +163,7 @@ impl Mail {
             Self::Collect { .. } => "collect",
             Self::Collected { .. } => "collected",
             Self::Limit(_) => "limit",
+            Self::Cache(_) => "cache",
             Self::Ended { .. } => "ended",
             Self::Stop => "stop",
         }

@@ -125,6 +125,8 @@ pub struct Plan {
     pub resolvers: IdVec<ResolverId, ResolverPlan>,
     /// `limit_req_zone` and `limit_conn_zone` lines.
     pub limit_zones: IdVec<ZoneId, ZonePlan>,
+    /// Where answers are stored: `proxy_cache_path` lines and their siblings.
+    pub stores: Vec<store::StoreRef>,
     /// `$hostname`.
     pub hostname: Bytes,
     /// Version text after `Server: name/`; the name differs by identity.

@@ -15,6 +15,7 @@ use slab::Slab;
 
 use super::pool::Workers;
 use super::{After, Begin, Event, Serve, Shard};
+use crate::cache::Cache;
 use crate::front::accept::{self, Broken};
 use crate::front::h1::{Conn, Decoded, Ending, Waited};
 use crate::front::h2::Alarm;
@@ -113,8 +114,10 @@ impl Http {
         Self {
             desk: Desk::new(scribe.clone(), Clock::new()),
             local: Rc::new(
-                Local::new(clock, parts.deadlines.clone(), counters, seed)
-                    .sharing(Limits::among(parts.outbox.clone())),
+                Local::new(clock, parts.deadlines.clone(), counters, seed).sharing(
+                    Limits::among(parts.outbox.clone()),
+                    Cache::among(parts.outbox.clone()),
+                ),
             ),
             scribe,
             generation: RefCell::new(None),
@@ -422,6 +425,8 @@ impl Http {
                 .flat_map(|g| g.plan.limit_zones.iter());
             zones.any(|zone| zone.table.id == table)
         });
+        let stores = declared.iter().flatten().flat_map(|g| &g.plan.stores);
+        service.local.cache.declare(stores.cloned());
         if service.renumber(&generation.plan) {
             // Nobody would answer the next request of those that came by an address that is gone.
             shard.deadlines.close_idle(usize::MAX, false);
@@ -481,6 +486,7 @@ async fn tick(shard: Rc<Shard<Http>>) {
         let service = &shard.service;
         service.desk.flush(clock::mono());
         service.local.limits.sweep(clock::mono());
+        service.local.cache.sweep(clock::mono());
         if let Some(generation) = service.generation() {
             tell_health(&shard, &generation);
             if let Some(lines) = service.desk.take_dropped() {
@@ -491,6 +497,12 @@ async fn tick(shard: Rc<Shard<Http>>) {
                 generation.logs.error_all(main, LogLevel::Alert, text);
             }
             generation.pool.sweep(clock::mono());
+            service.local.cache.notes(|level, line| {
+                let main = &generation.plan.error_logs;
+                generation
+                    .logs
+                    .error_all(main, level, format_args!("{line}"));
+            });
         }
     }
 }
@@ -579,6 +591,7 @@ impl Serve for Http {
             Mail::NewPlan(new) => Self::swap(shard, *new),
             Mail::ReopenLogs => service.desk.flush_all(),
             Mail::Limit(letter) => service.local.limits.take(letter),
+            Mail::Cache(letter) => service.local.cache.take(*letter),
             Mail::PeerState(state) => {
                 if let Some(generation) = service.generation()
                     && generation.epoch == state.epoch
@@ -640,6 +653,7 @@ impl Serve for Http {
 
     async fn end(shard: &Rc<Shard<Self>>) {
         shard.service.local.limits.leave();
+        shard.service.local.cache.leave().await;
         shard.service.desk.flush_all();
     }
 }

@@ -102,6 +102,7 @@ pub fn compile(model: &Model, env: &Env<'_>) -> Result<Plan, Vec<Diag>> {
         family_names,
         resolvers: compiler.resolvers,
         limit_zones: compiler.limit_zones,
+        stores: Vec::new(),
         hostname: env.hostname.clone(),
         server_token: env.server_token.clone(),
         prefix: env.prefix.clone(),

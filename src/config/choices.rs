@@ -128,6 +128,20 @@ choice! {
 }
 
 choice! {
+    /// `ssl_verify_client`.
+    VerifyClient {
+        /// Clients are not asked.
+        Off = "off",
+        /// A certificate that is missing or wrong is an error.
+        On = "on",
+        /// A certificate that is wrong is an error.
+        Optional = "optional",
+        /// As `optional`, and nobody known has to have signed it.
+        OptionalNoCa = "optional_no_ca",
+    }
+}
+
+choice! {
     /// `gzip_static` and its kin.
     StaticMode {
         /// Never.
@@ -187,6 +201,23 @@ macro_rules! mask {
     };
 }
 
+mask! {
+    /// `ssl_protocols` and its kin.
+    SslProtocols {
+        /// SSL 2.
+        SSL_2 = 0 "SSLv2",
+        /// SSL 3.
+        SSL_3 = 1 "SSLv3",
+        /// TLS 1.0.
+        TLS_1_0 = 2 "TLSv1",
+        /// TLS 1.1.
+        TLS_1_1 = 3 "TLSv1.1",
+        /// TLS 1.2.
+        TLS_1_2 = 4 "TLSv1.2",
+        /// TLS 1.3.
+        TLS_1_3 = 5 "TLSv1.3",
+    }
+}
 mask! {
     /// `proxy_next_upstream`: what lets a request go to another server.
     NextUpstream {

@@ -35,6 +35,7 @@ pub use super::rows::referer::Referer;
 pub use super::rows::rewrite::Rewriting;
 pub use super::rows::secure_link::SecureLink;
 pub use super::rows::ssi::SsiSettings;
+pub use super::rows::ssl::{CertificateCache, ConfCommand, SessionCache, Ssl};
 pub use super::rows::sub::{SubFilter, Substitution};
 pub use super::rows::subrequest::{AuthRequestSet, MirrorTo, Subrequests};
 pub use super::rows::userid::{Userid, UseridExpires};
@@ -135,6 +136,8 @@ pub struct Settings {
     pub rewrite: Arc<Rewriting>,
     /// `index`, `try_files`.
     pub files: Arc<Files>,
+    /// `ssl_*`.
+    pub ssl: Arc<Ssl>,
     /// `http2`, `http2_*`.
     pub http2: Arc<Http2>,
     /// `userid*`.
@@ -368,6 +371,8 @@ pub struct Listen {
     pub default_server: bool,
     /// `proxy_protocol`.
     pub proxy_protocol: bool,
+    /// `ssl`.
+    pub ssl: bool,
     /// `http2`.
     pub http2: bool,
     /// Socket options; `set` says that the line carried any, so it is the one that counts.

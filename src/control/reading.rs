@@ -97,6 +97,7 @@ fn study(
     };
     let env = Env {
         resolve,
+        read: &|path| source.read(path),
         files: &loaded.tree.files,
         hostname: hostname(),
         server_token: setup.identity.server_token(),

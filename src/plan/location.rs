@@ -13,6 +13,7 @@ use super::referer::RefererPlan;
 use super::regex::Regex;
 use super::rules::{FieldSet, HeaderRules};
 use super::script::Script;
+use super::tls::TlsServerPlan;
 use super::{FormatId, GroupId, LocationId, LogId, ResolverId, ServerId};
 use crate::config::model;
 use crate::proto::tokens::Token;
@@ -29,6 +30,8 @@ pub struct ServerPlan {
     pub tree: LocationTree,
     /// Named locations (`@name`), sorted by name.
     pub named: Vec<(Bytes, LocationId)>,
+    /// TLS, where it has a certificate or refuses handshakes.
+    pub tls: Option<Box<TlsServerPlan>>,
 }
 
 /// A location, or the pseudo-location of a server, `if` or `limit_except`.

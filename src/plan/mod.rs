@@ -21,6 +21,7 @@ pub mod regex;
 pub mod rules;
 pub mod script;
 pub mod store;
+pub mod tls;
 pub mod vars;
 
 use std::net::SocketAddr;

@@ -50,6 +50,7 @@ pub(super) fn http(load: &mut Lowering<'_>) {
         return;
     };
     listens(load, &http);
+    super::ssl::check(load, &http);
     names(load, &http);
     groups(load, &http);
     header_buffers(load, &http);
@@ -78,12 +79,28 @@ fn shown(addr: &ListenAddr) -> String {
     }
 }
 
+/// The parameters of a `listen` that say what is spoken: `proxy_protocol`, `ssl`, `http2`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Protocols(u8);
+
+impl Protocols {
+    fn of(listen: &Listen) -> Self {
+        let bit = |set: bool, at: u8| u8::from(set) << at;
+        Self(bit(listen.proxy_protocol, 0) | bit(listen.ssl, 1) | bit(listen.http2, 2))
+    }
+
+    fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
 /// What is known of an address from the lines before.
 struct Address {
     options: bool,
     default: bool,
-    proxy_protocol: bool,
-    protocols_set: Option<bool>,
+    /// Protocols of all lines so far, and what nginx remembers of the last ones.
+    protocols: Protocols,
+    protocols_set: Option<Protocols>,
     changed: bool,
     last_server: usize,
 }
@@ -96,7 +113,7 @@ fn listens(load: &mut Lowering<'_>, http: &Http) {
                 let new = Address {
                     options: listen.options.set,
                     default: listen.default_server,
-                    proxy_protocol: listen.proxy_protocol,
+                    protocols: Protocols::of(listen),
                     protocols_set: None,
                     changed: false,
                     last_server: index,
@@ -136,11 +153,12 @@ fn again(
         }
         address.default = true;
     }
-    let (new, old) = (listen.proxy_protocol, address.proxy_protocol);
+    let (new, old) = (Protocols::of(listen), address.protocols);
     let differs = address.protocols_set.is_some_and(|p| p != new);
-    let redefined = if new && !old {
-        (address.options && !listen.options.set) || address.changed
-    } else if old && !new {
+    let (added, removed) = (!old.has(new), !new.has(old));
+    let redefined = if added {
+        (address.options && !listen.options.set) || address.changed || removed
+    } else if removed {
         listen.options.set || differs
     } else {
         (listen.options.set && address.changed) || differs
@@ -152,8 +170,8 @@ fn again(
         );
     }
     address.changed |= new != old;
-    address.protocols_set = Some(if new && !old { old } else { new });
-    address.proxy_protocol |= new;
+    address.protocols_set = Some(if added { old } else { new });
+    address.protocols = Protocols(old.0 | new.0);
     None
 }
 

@@ -28,6 +28,7 @@ pub mod rewrite;
 pub mod secure_link;
 mod server;
 pub mod ssi;
+pub mod ssl;
 pub mod sub;
 pub mod subrequest;
 pub(crate) mod syslog;
@@ -69,6 +70,7 @@ pub(crate) const FAMILIES: &[(&str, &[&[Row]])] = &[
         "FastCGI",
         &[fastcgi::ROWS, fastcgi::FIELD_ROWS, pass::FASTCGI_ROWS],
     ),
+    ("TLS", &[ssl::FIELD_ROWS, ssl::ROWS]),
     ("HTTP/2", &[http2::ROWS, http2::FIELD_ROWS]),
     ("Upstream groups", &[upstream::ROWS]),
     ("Rewriting", &[rewrite::ROWS, rewrite::FIELD_ROWS]),

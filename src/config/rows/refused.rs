@@ -22,7 +22,10 @@ const PERL: &str = "Perl is not supported";
 const SCGI: &str =
     "SCGI backends are not supported; let the application speak HTTP and use proxy_pass";
 const STREAM: &str = "proxying of plain TCP and UDP comes with a later version";
-const TLS: &str = "TLS comes with a later version";
+const CLIENT_OCSP: &str = "certificates of clients are checked by ssl_crl; asking responders about them comes later";
+const COMPRESSION: &str = "certificates are sent as they are";
+const ECH: &str = "the TLS library has no encrypted ClientHello for servers";
+const ENGINE: &str = "OpenSSL's engines are for OpenSSL";
 const TUNNEL: &str = "forward proxying is not supported";
 const UWSGI: &str =
     "uwsgi backends are not supported; let the application speak HTTP and use proxy_pass";
@@ -211,38 +214,12 @@ pub(crate) const ROWS: &[Row] = &[
         "such backends do not exist yet, so nothing is written there",
         "Directory for answers that do not fit in the buffers."
     ),
-    refused("ssl_buffer_size", HS, args(1), TLS),
-    refused("ssl_certificate", HS, args(1), TLS),
-    refused("ssl_certificate_cache", HS, args_to(1, 3), TLS),
-    off_only("ssl_certificate_compression", HS, TLS),
-    refused("ssl_certificate_key", HS, args(1), TLS),
-    refused("ssl_ciphers", HS, args(1), TLS),
-    refused("ssl_client_certificate", HS, args(1), TLS),
-    refused("ssl_conf_command", HS, args(2), TLS),
-    refused("ssl_crl", HS, args(1), TLS),
-    refused("ssl_dhparam", HS, args(1), TLS),
-    off_only("ssl_early_data", HS, TLS),
-    refused("ssl_ecdh_curve", HS, args(1), TLS),
-    refused("ssl_ech_file", HS, args(1), TLS),
-    refused("ssl_engine", M, args(1), TLS),
-    off_only("ssl_ocsp", HS, TLS),
-    refused("ssl_ocsp_cache", HS, args(1), TLS),
-    refused("ssl_ocsp_responder", HS, args(1), TLS),
-    refused("ssl_password_file", HS, args(1), TLS),
-    off_only("ssl_prefer_server_ciphers", HS, TLS),
-    refused("ssl_protocols", HS, args_min(1), TLS),
-    off_only("ssl_reject_handshake", HS, TLS),
-    refused("ssl_session_cache", HS, args_to(1, 2), TLS),
-    refused("ssl_session_ticket_key", HS, args(1), TLS),
-    off_only("ssl_session_tickets", HS, TLS),
-    refused("ssl_session_timeout", HS, args(1), TLS),
-    off_only("ssl_stapling", HS, TLS),
-    refused("ssl_stapling_file", HS, args(1), TLS),
-    refused("ssl_stapling_responder", HS, args(1), TLS),
-    off_only("ssl_stapling_verify", HS, TLS),
-    refused("ssl_trusted_certificate", HS, args(1), TLS),
-    off_only("ssl_verify_client", HS, TLS),
-    refused("ssl_verify_depth", HS, args(1), TLS),
+    off_only("ssl_certificate_compression", HS, COMPRESSION),
+    refused("ssl_ech_file", HS, args(1), ECH),
+    refused("ssl_engine", M, args(1), ENGINE),
+    off_only("ssl_ocsp", HS, CLIENT_OCSP),
+    refused("ssl_ocsp_cache", HS, args(1), CLIENT_OCSP),
+    refused("ssl_ocsp_responder", HS, args(1), CLIENT_OCSP),
     refused("stream", M, args(0), STREAM).data(),
     refused("tunnel_bind", HSL, args_to(1, 2), TUNNEL),
     refused("tunnel_buffer_size", HSL, args(1), TUNNEL),

@@ -87,6 +87,7 @@ fn server(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
             addr,
             default_server: false,
             proxy_protocol: false,
+            ssl: false,
             http2: false,
             options: ListenOptions::default(),
             text: Text {
@@ -359,6 +360,7 @@ fn listen(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
         addr: ListenAddr::Name(String::new(), 0),
         default_server: false,
         proxy_protocol: false,
+        ssl: false,
         http2: false,
         options: ListenOptions::default(),
         text: text_of(address),
@@ -402,7 +404,7 @@ fn listen_parameter(
     match &word.bytes[..] {
         b"default_server" | b"default" => listen.default_server = true,
         b"proxy_protocol" => listen.proxy_protocol = true,
-        b"ssl" => return Err(later("TLS")),
+        b"ssl" => listen.ssl = true,
         b"quic" => return Err(later("HTTP/3")),
         b"http2" => {
             load.warn(

@@ -17,6 +17,8 @@ pub(crate) enum Use {
     Requests,
     /// `limit_conn_zone`.
     Connections,
+    /// `ssl_session_cache`.
+    Sessions,
 }
 
 /// What is known of a zone.

@@ -17,6 +17,7 @@ struct Address {
     options: model::ListenOptions,
     bind: bool,
     proxy_protocol: bool,
+    ssl: bool,
     http2: bool,
     default: Option<ServerId>,
     /// Servers in file order.
@@ -127,7 +128,7 @@ impl Compiler<'_> {
         }
         AddressPlan {
             proxy_protocol: address.proxy_protocol,
-            ssl: false,
+            ssl: address.ssl,
             http2: address.http2 || http.servers[default.index()].settings.http2.http2,
             names,
         }
@@ -142,6 +143,7 @@ fn add_address(addresses: &mut Vec<Address>, addr: ListenAddr, listen: &Listen, 
             options: listen.options.clone(),
             bind: false,
             proxy_protocol: false,
+            ssl: false,
             http2: false,
             default: None,
             servers: Vec::new(),
@@ -154,6 +156,7 @@ fn add_address(addresses: &mut Vec<Address>, addr: ListenAddr, listen: &Listen, 
     }
     address.bind |= listen.options.bind;
     address.proxy_protocol |= listen.proxy_protocol;
+    address.ssl |= listen.ssl;
     address.http2 |= listen.http2;
     if listen.default_server {
         address.default.get_or_insert(server);

@@ -20,10 +20,12 @@ mod servers;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod upstreams;
 
+use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -49,6 +51,8 @@ use crate::config::model::{Http, LogLevel, Model, Name, OpenFileCache, Text};
 pub struct Env<'a> {
     /// Addresses of a host name with a port; none when it does not resolve.
     pub resolve: &'a dyn Fn(&str, u16) -> Option<Vec<SocketAddr>>,
+    /// Reads a file that the configuration names.
+    pub read: &'a dyn Fn(&Path) -> io::Result<Arc<[u8]>>,
     /// Files of the load, for positions in messages.
     pub files: &'a [SourceFile],
     /// `$hostname`.
@@ -259,6 +263,7 @@ pub(crate) mod testing {
         };
         let env = Env {
             resolve: &resolve,
+            read: &|_| Err(io::ErrorKind::NotFound.into()),
             files: &loaded.tree.files,
             hostname: Bytes::from_static(b"host.test"),
             server_token: ServerToken {

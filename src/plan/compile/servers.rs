@@ -35,6 +35,7 @@ impl Compiler<'_> {
             script,
             tree: level.tree,
             named,
+            tls: self.tls_server(&server.settings),
         }
     }
 }

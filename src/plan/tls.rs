@@ -1,0 +1,62 @@
+//! What TLS needs, as the configuration describes it: settings, and the contents of the files that they name. Knows no
+//! certificate from a key; `control/certs` makes of it what `net` speaks with. Start at [`TlsServerPlan`].
+
+use std::sync::Arc;
+
+use super::ResolverId;
+use super::expr::Expr;
+use crate::config::diag::Span;
+use crate::config::model;
+
+/// A file that was read when the configuration was.
+#[derive(Clone, Debug)]
+pub struct Material {
+    /// Its path as messages show it, or what was written in its place.
+    pub name: Box<str>,
+    /// Its bytes.
+    pub bytes: Arc<[u8]>,
+    /// Where the configuration names it.
+    pub span: Span,
+}
+
+/// A certificate with its key.
+#[derive(Clone, Debug)]
+pub enum Pair {
+    /// Known when the configuration is loaded.
+    Read {
+        /// The chain.
+        certificate: Material,
+        /// The key.
+        key: Material,
+    },
+    /// Their names hold variables: known when a client says hello.
+    Named {
+        /// The path of the chain, or `data:` and the chain.
+        certificate: Expr,
+        /// The path of the key, or `data:` and the key.
+        key: Expr,
+    },
+}
+
+/// TLS of a server that has a certificate or refuses handshakes.
+#[derive(Clone, Debug)]
+pub struct TlsServerPlan {
+    /// Plain values.
+    pub settings: Arc<model::Ssl>,
+    /// Certificates in order.
+    pub pairs: Box<[Pair]>,
+    /// `ssl_password_file`.
+    pub passwords: Option<Material>,
+    /// `ssl_client_certificate`.
+    pub client_authorities: Option<Material>,
+    /// `ssl_trusted_certificate`.
+    pub trusted: Option<Material>,
+    /// `ssl_crl`.
+    pub revoked: Option<Material>,
+    /// `ssl_session_ticket_key` in order.
+    pub ticket_keys: Box<[Material]>,
+    /// `ssl_stapling_file`.
+    pub stapling_file: Option<Material>,
+    /// `resolver` of the server, for stapling.
+    pub resolver: Option<ResolverId>,
+}

@@ -18,6 +18,7 @@ use crate::mail::{Inbox, ListenSocket, Mail, NewPlan, Post, Target};
 use crate::net::bell;
 use crate::net::clock;
 use crate::net::runtime::{self, Choice, Prefer};
+use crate::net::tls::{Shelf, TlsSet};
 use crate::observe::scribe::Files;
 use crate::observe::{Counters, Scribe};
 use crate::plan::{ListenerId, Plan};
@@ -50,6 +51,8 @@ pub struct Engine {
     threads: Vec<Option<JoinHandle<io::Result<()>>>>,
     /// Writes the logs of all shards.
     scribe: Scribe,
+    /// Where shards take their TLS from.
+    shelf: Shelf,
     plan: Arc<Plan>,
     epoch: u64,
     /// Shards that have yet to serve the epoch.
@@ -64,7 +67,7 @@ impl Engine {
     /// Starts all shards and waits until they serve.
     pub fn start(
         bundle: &Bundle,
-        plan: Plan,
+        (plan, tls): (Plan, TlsSet),
         logs: &Logs,
         sockets: Vec<OwnedFd>,
     ) -> Result<Self, String> {
@@ -82,6 +85,7 @@ impl Engine {
         let bell = inbox.bell().map_err(failed)?;
         let pins = cores::pins(&plan.main, count);
         let scribe = Scribe::start().map_err(failed)?;
+        let shelf = Shelf::default();
         let mut threads = Vec::new();
         for ((inbox, pin), counters) in inboxes.into_iter().zip(pins).zip(Counters::shards(count)) {
             let setup = Setup {
@@ -91,9 +95,10 @@ impl Engine {
                 sockets_max: plan.main.worker_connections as usize,
             };
             let scribe = scribe.clone();
+            let shelf = shelf.clone();
             let make = move |parts: &Parts| {
                 cores::pin(pin.as_ref());
-                Http::new(parts, counters, scribe, seed())
+                Http::new(parts, counters, scribe, seed()).taking_tls_from(shelf)
             };
             threads.push(Some(
                 shard::start(setup, inbox, post.clone(), make).map_err(failed)?,
@@ -106,6 +111,7 @@ impl Engine {
             bell,
             threads,
             scribe,
+            shelf,
             plan,
             epoch: bundle.generation,
             awaited: Vec::new(),
@@ -113,6 +119,7 @@ impl Engine {
             leaving: false,
             choice,
         };
+        engine.shelf.put(engine.epoch, Arc::new(tls));
         engine.hand_out(bundle, logs, sockets)?;
         Ok(engine)
     }
@@ -131,7 +138,7 @@ impl Engine {
     pub fn swap(
         &mut self,
         bundle: &Bundle,
-        plan: Plan,
+        (plan, tls): (Plan, TlsSet),
         logs: &Logs,
         sockets: Vec<OwnedFd>,
     ) -> Result<(), String> {
@@ -141,6 +148,7 @@ impl Engine {
         self.retiring.push((self.epoch, self.threads.len()));
         self.plan = Arc::new(plan);
         self.epoch = bundle.generation;
+        self.shelf.put(self.epoch, Arc::new(tls));
         self.hand_out(bundle, logs, sockets)
     }
 

@@ -12,6 +12,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 pub mod bundle;
+pub mod certs;
 pub mod cli;
 pub mod commands;
 pub mod convert;

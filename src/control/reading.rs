@@ -10,12 +10,14 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::bundle::{Bundle, Found};
+use super::certs;
 use super::files::{Disk, Kept};
 use super::journal::{Journal, Level};
 use super::setup::Setup;
 use crate::config::diag::{self, Diag};
 use crate::config::source::Source;
 use crate::config::{self, Loaded};
+use crate::net::tls::TlsSet;
 use crate::plan::compile::{Env, compile};
 use crate::plan::{LogTarget, Plan};
 
@@ -82,7 +84,7 @@ fn study(
     setup: &Setup,
     source: &dyn Source,
     resolve: &dyn Fn(&str, u16) -> Option<Vec<SocketAddr>>,
-) -> (Loaded, Option<Plan>) {
+) -> (Loaded, Option<(Plan, TlsSet)>) {
     let globals = setup.globals.as_deref().map(String::from_utf8_lossy);
     let identity = setup.identity.reader();
     let mut loaded = config::load(
@@ -110,7 +112,10 @@ fn study(
     match compile(&model, &env) {
         Ok(mut plan) => {
             move_default_logs(setup, &mut plan);
-            (loaded, Some(plan))
+            let (tls, found) = certs::build(&plan, &loaded.tree.files);
+            let bad = found.iter().any(|diag| diag.level == diag::Level::Emerg);
+            loaded.diags.extend(found);
+            (loaded, (!bad).then_some((plan, tls)))
         }
         Err(errors) => {
             loaded.diags.extend(errors);
@@ -150,7 +155,7 @@ pub fn read(setup: &Setup, journal: &Journal) -> Option<Read> {
     let names = Names::default();
     let (loaded, good) = study(setup, &disk, &|host, port| names.resolve(host, port));
     tell(&loaded.diags, journal);
-    let plan = good?;
+    let (plan, _) = good?;
     Some(Read {
         loaded,
         plan,
@@ -168,7 +173,7 @@ fn disk(setup: &Setup) -> Disk {
 }
 
 /// What the worker does with a bundle: the same study, from what the parent kept.
-pub fn compile_bundle(bundle: &Bundle) -> Result<Plan, String> {
+pub fn compile_bundle(bundle: &Bundle) -> Result<(Plan, TlsSet), String> {
     let setup = Setup::of_bundle(bundle);
     let resolve = |host: &str, port| with_port(find_name(&bundle.names, host)?, port);
     let (loaded, good) = study(&setup, &Kept(&bundle.files), &resolve);
@@ -231,7 +236,7 @@ pub fn check(setup: &Setup) -> Report {
     let warnings = plural(count(diag::Level::Warn), "warning");
     let file = setup.file.display();
     match &good {
-        Some(plan) => text.push_str(&format!(
+        Some((plan, _)) => text.push_str(&format!(
             "{file}: good, {warnings}; {}, {}, {}, {}\n",
             plural(plan.listeners.len(), "listener"),
             plural(plan.servers.len(), "server"),
@@ -377,7 +382,7 @@ mod tests {
             logs: Vec::new(),
             listeners: Vec::new(),
         };
-        let plan = compile_bundle(&bundle).expect("the same");
+        let (plan, _) = compile_bundle(&bundle).expect("the same");
         assert_eq!(plan.locations.len(), read.plan.locations.len());
         assert_eq!(plan.groups.len(), read.plan.groups.len());
     }

@@ -258,13 +258,13 @@ impl Worker {
         let files = fds.by_ref().map(|fd| Arc::new(File::from(fd)));
         let logs: Logs = bundle.logs.iter().cloned().zip(files).collect();
         let sockets: Vec<OwnedFd> = fds.collect();
-        let plan = reading::compile_bundle(bundle)?;
+        let (plan, tls) = reading::compile_bundle(bundle)?;
         self.error_logs = site::error_logs(&plan);
         let main = plan.main.clone();
         let first = self.engine.is_none();
         match &mut self.engine {
             Some(engine) => engine
-                .swap(bundle, plan, &logs, sockets)
+                .swap(bundle, (plan, tls), &logs, sockets)
                 .map_err(|reason| Refusal {
                     reason,
                     broken: true,
@@ -273,7 +273,7 @@ impl Worker {
                 if self.own_process {
                     settle(&main, bundle.credentials.as_ref())?;
                 }
-                self.engine = Some(Engine::start(bundle, plan, &logs, sockets)?);
+                self.engine = Some(Engine::start(bundle, (plan, tls), &logs, sockets)?);
             }
         }
         self.use_logs(&logs);

@@ -19,6 +19,7 @@ use crate::base::time::HTTP_DATE_LEN;
 use crate::cache::Cache;
 use crate::net::clock::Clock;
 use crate::net::deadline::Deadlines;
+use crate::net::tls::TlsSet;
 use crate::observe::{Counters, Logs};
 use crate::plan::location::LocationPlan;
 use crate::plan::{LocationId, Plan};
@@ -39,6 +40,8 @@ pub struct Generation {
     pub logs: Logs,
     /// What `open_file_cache` keeps.
     pub open_files: OpenFiles,
+    /// TLS of the plan's servers, by their numbers.
+    pub tls: Arc<TlsSet>,
     /// Number of the epoch.
     pub epoch: u64,
 }

@@ -30,6 +30,7 @@ use crate::mail::{Mail, NewPlan, PeerState};
 use crate::net::clock::Clock;
 use crate::net::listener::Accepted;
 use crate::net::stream::Idle;
+use crate::net::tls::Shelf;
 use crate::net::{clock, runtime};
 use crate::observe::counters::{Count, Gauge, Held};
 use crate::observe::scribe::Files;
@@ -90,6 +91,7 @@ pub struct Http {
     local: Rc<Local>,
     desk: Rc<Desk>,
     scribe: Scribe,
+    shelf: Shelf,
     generation: RefCell<Option<Rc<Generation>>>,
     workers: Workers<Job, Box<Exchange>>,
     #[expect(
@@ -120,6 +122,7 @@ impl Http {
                 ),
             ),
             scribe,
+            shelf: Shelf::default(),
             generation: RefCell::new(None),
             workers: Workers::new(),
             exchanges: RefCell::new(Vec::new()),
@@ -129,6 +132,13 @@ impl Http {
             // Every target but control is a shard.
             shards: (parts.outbox.targets() as u64).saturating_sub(1).max(1),
         }
+    }
+
+    /// The same with a shelf that holds the TLS of each epoch.
+    #[must_use]
+    pub fn taking_tls_from(mut self, shelf: Shelf) -> Self {
+        self.shelf = shelf;
+        self
     }
 
     fn generation(&self) -> Option<Rc<Generation>> {
@@ -413,6 +423,7 @@ impl Http {
             resolvers: Resolvers::new(&new.plan.resolvers, &shard.deadlines),
             logs: Logs::new(service.desk.clone(), table),
             open_files: OpenFiles::default(),
+            tls: service.shelf.get(new.epoch),
             epoch: new.epoch,
             plan: new.plan,
         });

@@ -154,6 +154,7 @@ impl Site {
             resolvers: Resolvers::new(&plan.resolvers, &deadlines),
             logs: Logs::new(desk, table),
             open_files: OpenFiles::default(),
+            tls: Arc::default(),
             epoch: 1,
             plan,
         });

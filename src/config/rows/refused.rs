@@ -22,7 +22,8 @@ const PERL: &str = "Perl is not supported";
 const SCGI: &str =
     "SCGI backends are not supported; let the application speak HTTP and use proxy_pass";
 const STREAM: &str = "proxying of plain TCP and UDP comes with a later version";
-const CLIENT_OCSP: &str = "certificates of clients are checked by ssl_crl; asking responders about them comes later";
+const CLIENT_OCSP: &str =
+    "certificates of clients are checked by ssl_crl; asking responders about them comes later";
 const COMPRESSION: &str = "certificates are sent as they are";
 const ECH: &str = "the TLS library has no encrypted ClientHello for servers";
 const ENGINE: &str = "OpenSSL's engines are for OpenSSL";

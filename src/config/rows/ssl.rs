@@ -247,7 +247,10 @@ pub(super) fn check(load: &mut Lowering<'_>, http: &Http) {
 
 fn keys(load: &mut Lowering<'_>, ssl: &Ssl, server: &Server) {
     let (certificates, keys) = (&ssl.ssl_certificate, &ssl.ssl_certificate_key);
-    if let Some(last) = certificates.last().filter(|_| keys.len() < certificates.len()) {
+    if let Some(last) = certificates
+        .last()
+        .filter(|_| keys.len() < certificates.len())
+    {
         let text = last.lossy();
         let message = format!("no \"ssl_certificate_key\" is defined for certificate \"{text}\"");
         let mut diag = Diag::general(Level::Emerg, message)
@@ -260,10 +263,7 @@ fn keys(load: &mut Lowering<'_>, ssl: &Ssl, server: &Server) {
         ssl.ssl_verify_client,
         VerifyClient::Off | VerifyClient::OptionalNoCa
     );
-    if used
-        && asks
-        && ssl.ssl_client_certificate.is_none()
-        && ssl.ssl_trusted_certificate.is_none()
+    if used && asks && ssl.ssl_client_certificate.is_none() && ssl.ssl_trusted_certificate.is_none()
     {
         let message = "no ssl_client_certificate or ssl_trusted_certificate for ssl_verify_client";
         let mut diag = Diag::general(Level::Emerg, message)

@@ -544,8 +544,52 @@ const SERVER: &[(&str, &str)] = &[
     ),
     (
         "listen 443 ssl;",
-        "[emerg] the \"ssl\" parameter of \"listen\" is not supported yet: TLS @",
+        "[emerg] no \"ssl_certificate\" is defined for the \"listen ... ssl\" directive in /c/nginx.conf:2",
     ),
+    ("listen 443 ssl; ssl_reject_handshake on;", ""),
+    (
+        "ssl_certificate a.crt;",
+        "[emerg] no \"ssl_certificate_key\" is defined for certificate \"a.crt\"",
+    ),
+    (
+        "ssl_reject_handshake on; ssl_verify_client on;",
+        "[emerg] no ssl_client_certificate or ssl_trusted_certificate for ssl_verify_client",
+    ),
+    (
+        "ssl_reject_handshake on; ssl_verify_client optional_no_ca;",
+        "",
+    ),
+    ("ssl_session_cache shared:SSL:10m;", ""),
+    ("ssl_session_cache builtin:1000 shared:SSL:10m;", ""),
+    (
+        "ssl_session_cache shared:SSL:31k;",
+        "[emerg] session cache \"shared:SSL:31k\" is too small @",
+    ),
+    (
+        "ssl_session_cache shared:SSL;",
+        "[emerg] invalid session cache \"shared:SSL\" @",
+    ),
+    (
+        "ssl_session_cache all;",
+        "[emerg] invalid session cache \"all\" @",
+    ),
+    (
+        "ssl_certificate_cache valid=1m;",
+        "[emerg] \"ssl_certificate_cache\" directive must have the \"max\" parameter @",
+    ),
+    (
+        "ssl_certificate_cache max=0;",
+        "[emerg] invalid parameter \"max=0\" @",
+    ),
+    (
+        "ssl_protocols TLSv1.2 TLSv1.2;",
+        "[warn] duplicate value \"TLSv1.2\" @",
+    ),
+    (
+        "ssl_protocols TLSv1.4;",
+        "[emerg] invalid value \"TLSv1.4\" @",
+    ),
+    ("ssl_dhparam /etc/letsencrypt/ssl-dhparams.pem;", ""),
     (
         "listen 80 http2;",
         "[warn] the \"listen ... http2\" directive is deprecated, use the \"http2\" directive instead @",

@@ -5,9 +5,14 @@
 //! carries). After the handshake [`super::Stream`] moves plaintext as before.
 
 pub mod accept;
+mod certified;
+mod ciphers;
 mod connect;
 pub mod hello;
+mod pem;
+mod server;
 pub mod session;
+mod set;
 pub mod trouble;
 
 use std::cell::Cell;
@@ -15,7 +20,10 @@ use std::sync::Arc;
 
 use rustls::{ClientConfig, ServerConfig};
 
+pub use certified::{Certified, PairFault};
 pub use hello::Hello;
+pub use server::ServerParts;
+pub use set::{Offer, Shelf, TlsSet};
 pub use trouble::Trouble;
 
 /// Plaintext that one record carries at most.

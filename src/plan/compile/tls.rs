@@ -35,10 +35,14 @@ impl Compiler<'_> {
             settings: ssl.clone(),
             pairs,
             passwords: self.some_material("ssl_password_file", ssl.ssl_password_file.as_ref()),
-            client_authorities: self
-                .some_material("ssl_client_certificate", ssl.ssl_client_certificate.as_ref()),
-            trusted: self
-                .some_material("ssl_trusted_certificate", ssl.ssl_trusted_certificate.as_ref()),
+            client_authorities: self.some_material(
+                "ssl_client_certificate",
+                ssl.ssl_client_certificate.as_ref(),
+            ),
+            trusted: self.some_material(
+                "ssl_trusted_certificate",
+                ssl.ssl_trusted_certificate.as_ref(),
+            ),
             revoked: self.some_material("ssl_crl", ssl.ssl_crl.as_ref()),
             ticket_keys,
             stapling_file: self.some_material("ssl_stapling_file", ssl.ssl_stapling_file.as_ref()),

@@ -1,7 +1,7 @@
 //! One connected stream socket, TCP or unix: two halves that are used at once without getting in each other's way,
 //! deadlines for each, and what is known of the peer. Closes when both halves are gone.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,6 +21,7 @@ use super::runtime;
 use super::sys::duplex::Duplex;
 use super::sys::option::{self, TcpInfo};
 use super::tls::Facts;
+use super::tls::io::Tls;
 
 /// Which direction to shut down.
 pub use std::net::Shutdown as How;
@@ -52,10 +53,17 @@ struct Socket {
     sent: Cell<u64>,
     /// A wait has just found something to receive: the next receive looks before it waits.
     ready: Cell<bool>,
+    /// There since the handshake on a connection that speaks TLS.
+    tls: OnceCell<Box<Tls>>,
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
+        if let Some(tls) = self.tls.get()
+            && self.expired() != Some(Expired::Send)
+        {
+            tls.close(self.io.as_fd());
+        }
         self.deadlines.release(self.slot);
     }
 }
@@ -166,6 +174,7 @@ impl Stream {
             deadlines: deadlines.clone(),
             sent: Cell::new(0),
             ready: Cell::new(false),
+            tls: OnceCell::new(),
         });
         Ok(Self {
             rx: RecvHalf(socket.clone()),
@@ -226,10 +235,14 @@ impl Stream {
     }
 
     /// As [`Stream::watch`], for a connection that waits in a pool: [`Stream::peer_gone`] turns true also when the
-    /// peer sends something.
+    /// peer sends something. Over TLS that may be a session ticket: there [`RecvHalf::is_quiet`] tells.
     pub fn watch_quiet(&self) {
         let socket = self.socket();
-        socket.deadlines.watch_quiet(socket.slot);
+        if socket.tls.get().is_some() {
+            socket.deadlines.watch(socket.slot, None);
+        } else {
+            socket.deadlines.watch_quiet(socket.slot);
+        }
     }
 
     /// Ends [`Stream::watch`]. Needed before the linked stream goes back to a pool.
@@ -295,7 +308,14 @@ impl Stream {
 
     /// What a TLS handshake agreed on; none on a plaintext connection, which alone may be spliced.
     pub fn tls(&self) -> Option<&Rc<Facts>> {
-        None
+        self.socket().tls.get().map(|tls| tls.facts())
+    }
+
+    /// From now on plaintext goes through this.
+    pub(super) fn install_tls(&self, tls: Tls) {
+        self.socket().sent.set(0);
+        // A second handshake on one connection does not happen: it would have to come as plaintext of the first.
+        let _ = self.socket().tls.set(Box::new(tls));
     }
 
     /// A look at this socket for somebody who does not own it.
@@ -404,6 +424,10 @@ impl RecvHalf {
         within: Option<Duration>,
         mut buf: Vec<u8>,
     ) -> (io::Result<usize>, Vec<u8>) {
+        if self.0.tls.get().is_some() {
+            let result = self.recv_tls(within, &mut buf).await;
+            return (result, buf);
+        }
         if self.0.ready.get() {
             // The bytes are here: a system call now is cheaper than a turn through the ring.
             match self.try_recv(&mut buf) {
@@ -425,6 +449,27 @@ impl RecvHalf {
         }
         let result = result.and_then(|n| self.judge(within, n));
         (result, slice.into_inner())
+    }
+
+    /// Receives plaintext out of TLS.
+    async fn recv_tls(&mut self, within: Option<Duration>, buf: &mut Vec<u8>) -> io::Result<usize> {
+        // Most receives follow a wait that found something.
+        let mut result = self.try_recv(buf);
+        if matches!(result, Ok(None)) {
+            if let Some(within) = within {
+                self.arm(within);
+            }
+            while matches!(result, Ok(None)) {
+                result = match self.0.io.readable().await {
+                    Ok(()) => self.try_recv(buf),
+                    Err(e) => Err(e),
+                };
+            }
+            if within.is_some() {
+                self.disarm();
+            }
+        }
+        self.judge(within, result?.unwrap_or(0))
     }
 
     /// The end that an expired deadline made is not the peer's.
@@ -457,6 +502,9 @@ impl RecvHalf {
         if buf.capacity() == buf.len() {
             buf.reserve(RECV_ROOM_MIN);
         }
+        if let Some(tls) = self.0.tls.get() {
+            return tls.try_recv(self.0.io.as_fd(), buf);
+        }
         let into = rustix::buffer::spare_capacity(buf);
         match rustix::net::recv(self.0.io.as_fd(), into, RecvFlags::DONTWAIT) {
             Ok((n, _)) => Ok(Some(n)),
@@ -467,6 +515,9 @@ impl RecvHalf {
 
     /// Whether a pooled connection can be used again: nothing was received and the peer has not closed it.
     pub fn is_quiet(&self) -> bool {
+        if let Some(tls) = self.0.tls.get() {
+            return tls.is_quiet(self.0.io.as_fd());
+        }
         let mut byte = [0u8; 1];
         let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
         matches!(
@@ -477,6 +528,9 @@ impl RecvHalf {
 
     /// Whether the peer has ended its sending direction or the connection, with nothing left to receive before that.
     pub fn is_ended(&self) -> bool {
+        if let Some(tls) = self.0.tls.get() {
+            return tls.is_ended(self.0.io.as_fd());
+        }
         let mut byte = [0u8; 1];
         let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
         !matches!(
@@ -485,8 +539,12 @@ impl RecvHalf {
         )
     }
 
-    /// Completes when a receive would not wait. May be dropped at any time without loss.
+    /// Completes when a receive would not wait; over TLS it may still, for the rest of a record. May be dropped at any
+    /// time without loss.
     pub async fn readable(&self) -> io::Result<()> {
+        if self.0.tls.get().is_some_and(|tls| tls.has_news()) {
+            return Ok(());
+        }
         self.0.io.readable().await
     }
 
@@ -510,6 +568,14 @@ impl RecvHalf {
         let patient = patience.is_none();
         async move {
             let socket = waiting.0;
+            if let Some(tls) = socket.tls.get() {
+                if tls.has_news() {
+                    return Ok(socket.after_idle());
+                }
+                if patient {
+                    tls.flush_now(socket.io.as_fd());
+                }
+            }
             let result = {
                 let mut readable = pin!(socket.io.readable());
                 poll_fn(|cx| match readable.as_mut().poll(cx) {
@@ -525,7 +591,12 @@ impl RecvHalf {
             drop(waiting);
             match result {
                 Some(result) => result?,
-                None => return Ok(Idle::Long),
+                None => {
+                    if let Some(tls) = socket.tls.get() {
+                        tls.flush_now(socket.io.as_fd());
+                    }
+                    return Ok(Idle::Long);
+                }
             }
             Ok(socket.after_idle())
         }
@@ -604,6 +675,10 @@ impl SendHalf {
         from: usize,
         step: Option<Duration>,
     ) -> (io::Result<()>, T) {
+        if self.socket.tls.get().is_some() {
+            let result = self.send_tls(&buf.bytes()[from..], &[], step).await;
+            return (result, buf);
+        }
         let len = buf.bytes().len();
         let mut at = from;
         let mut result = Ok(());
@@ -632,6 +707,53 @@ impl SendHalf {
         (result, buf)
     }
 
+    /// Sends two pieces over TLS, as many records at once as fit a buffer.
+    async fn send_tls(
+        &mut self,
+        head: &[u8],
+        body: &[u8],
+        step: Option<Duration>,
+    ) -> io::Result<()> {
+        let Some(tls) = self.socket.tls.get() else {
+            return Ok(());
+        };
+        let mut at = 0;
+        let mut result = Ok(());
+        while result.is_ok() {
+            let mut sealed = tls.seal(head, body, &mut at)?;
+            if sealed.end == 0 {
+                break;
+            }
+            tls.set_sending(true);
+            let mut sent = 0;
+            while sent < sealed.end && result.is_ok() {
+                if let Some(step) = step {
+                    self.arm(step);
+                }
+                let (took, slice) = self
+                    .socket
+                    .io
+                    .send(sealed.bytes.slice(sent..sealed.end))
+                    .await;
+                sealed.bytes = slice.into_inner();
+                match took {
+                    Ok(0) => result = Err(io::ErrorKind::WriteZero.into()),
+                    Ok(n) => sent += n,
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    Err(e) => result = Err(self.cause(e)),
+                }
+            }
+            tls.set_sending(false);
+            // Of what went out half way, at least as much is plaintext that somebody may have seen.
+            self.socket.count_sent(sealed.plain.min(sent));
+            sealed.give();
+        }
+        if step.is_some() {
+            self.disarm();
+        }
+        result
+    }
+
     /// A send that fails because its deadline shut the socket down timed out.
     fn cause(&self, error: io::Error) -> io::Error {
         if self.socket.expired().is_some() {
@@ -653,6 +775,10 @@ impl SendHalf {
         if body.bytes().len() <= JOIN_BYTES_MAX {
             head.extend_from_slice(body.bytes());
             let (result, head) = self.send_steps(head, 0, Some(within)).await;
+            return (result, head, body);
+        }
+        if self.socket.tls.get().is_some() {
+            let result = self.send_tls(&head, body.bytes(), Some(within)).await;
             return (result, head, body);
         }
         let sent = match self.try_send_two(&head, body.bytes()) {
@@ -698,8 +824,14 @@ impl SendHalf {
         self.taken(result)
     }
 
-    /// Sends what fits; `None` when nothing does. Never waits.
+    /// Sends what fits; `None` when nothing does. Never waits. What was not sent has to be sent next: over TLS it may be
+    /// sealed already.
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
+        if let Some(tls) = self.socket.tls.get() {
+            let sent = tls.try_send(self.socket.io.as_fd(), bytes)?;
+            self.socket.count_sent(sent.unwrap_or(0));
+            return Ok(sent);
+        }
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         let result = rustix::net::send(self.socket.io.as_fd(), bytes, flags);
         self.taken(result)
@@ -730,6 +862,9 @@ impl SendHalf {
 
     /// Sends the FIN: the peer sees the end, receiving goes on.
     pub fn finish(&self) -> io::Result<()> {
+        if let Some(tls) = self.socket.tls.get() {
+            tls.close(self.socket.io.as_fd());
+        }
         self.socket.shutdown(How::Write)
     }
 

@@ -124,7 +124,7 @@ fn message(mut input: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
         }
         let here = &rest[..len.min(rest.len())];
         joined.extend_from_slice(here);
-        if joined[0] != CLIENT_HELLO {
+        if joined.first().is_some_and(|&kind| kind != CLIENT_HELLO) {
             return Err(Fault::Unexpected);
         }
         if joined.len() >= 4 {

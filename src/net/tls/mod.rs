@@ -1,18 +1,22 @@
 //! TLS of one connection, on both sides: a driver over rustls that owns every buffer, holds none while a connection
 //! idles, and sends once per flush. Every type of rustls stays in this folder.
 //!
-//! Start at [`accept`] (what a server does with a new connection) and [`session`] (what a stream that speaks TLS
-//! carries). After the handshake [`super::Stream`] moves plaintext as before.
+//! Start at [`accept`] (what a server does with a new connection) and [`io`] (what a stream that speaks TLS carries).
+//! After the handshake [`super::Stream`] moves plaintext as before.
 
 pub mod accept;
 mod certified;
 mod ciphers;
 mod connect;
 pub mod hello;
+pub(super) mod io;
 mod pem;
 mod server;
-pub mod session;
+mod session;
 mod set;
+mod shake;
+#[cfg(test)]
+mod tests;
 pub mod trouble;
 
 use std::cell::Cell;

@@ -23,6 +23,7 @@ use super::ConnInfo;
 use super::stream::ClientFault;
 use crate::base::buf::BufPool;
 use crate::net::Stream as Socket;
+use crate::net::deadline::Link;
 use crate::net::notify::Notify;
 use crate::net::stream::{How, Idle, Line};
 use crate::proto::h1::parse::{HeadLimits, RequestError};
@@ -54,8 +55,8 @@ struct Mailbox {
     trailers: Option<Box<Fields>>,
     /// Who waits for any of this, or for room to send.
     waker: Option<Waker>,
-    /// What is to be shut down when the client takes the stream back.
-    watched: Option<Line>,
+    /// What is to be cut when the client takes the stream back.
+    watched: Option<Link>,
     /// The bytes of a tunnel come here: no trailers may follow them (RFC 9113 §8.5).
     connect: bool,
 }
@@ -69,8 +70,8 @@ impl Mailbox {
 
     fn fail(&mut self, fault: ClientFault) {
         self.fault.get_or_insert(fault);
-        if let Some(line) = self.watched.take() {
-            line.cut();
+        if let Some(link) = self.watched.take() {
+            link.cut();
         }
         self.wake();
     }

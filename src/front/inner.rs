@@ -12,7 +12,7 @@ use std::task::Poll;
 use super::h2;
 use super::stream::HeadView;
 use crate::base::buf::BufPool;
-use crate::net::Stream as Socket;
+use crate::net::deadline::Mark;
 use crate::net::stream::Line;
 use crate::proto::head::Fields;
 
@@ -87,12 +87,12 @@ pub enum Behind {
 }
 
 impl Behind {
-    /// Shuts `link` down when the client leaves, until [`Self::unwatch`].
-    pub fn watch(&self, link: &Socket) {
+    /// Cuts `link` when the client leaves, until [`Self::unwatch`].
+    pub fn watch(&self, link: Mark) {
         match self {
             Self::Nobody => {}
             Self::Socket(line) => line.watch(link),
-            Self::Stream(stream) => stream.watch(link.line()),
+            Self::Stream(stream) => stream.watch(link),
         }
     }
 

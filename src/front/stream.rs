@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::inner::{Behind, Inner};
 use super::{h1, h2};
 use crate::base::buf::BufPool;
-use crate::net::Stream as Socket;
+use crate::net::deadline::Mark;
 use crate::net::file::Sending;
 use crate::net::stream::Line;
 use crate::net::sys::option::TcpInfo;
@@ -153,11 +153,11 @@ impl Stream {
         matches!(self, Self::H2(handle) if handle.is_connect())
     }
 
-    /// Shuts `link` down when the client hangs up, until [`Stream::unwatch`].
-    pub fn watch(&self, link: &Socket) {
+    /// Cuts `link` when the client hangs up, until [`Stream::unwatch`].
+    pub fn watch(&self, link: Mark) {
         match self {
             Self::H1(conn) => conn.socket().watch(Some(link)),
-            Self::H2(handle) => handle.watch(link.line()),
+            Self::H2(handle) => handle.watch(link),
             Self::Inner(inner) => inner.behind().watch(link),
             Self::None => {}
         }

@@ -3,7 +3,8 @@
 //! send both directions, which completes the pending operation; the owner then asks whether it expired.
 //!
 //! The same sweep notices peers that hang up while nobody receives from them, and keeps the
-//! list of connections that idle between requests, so that a drain can end them.
+//! list of connections that idle between requests, so that a drain can end them. What has no socket of its own, as a
+//! stream of a multiplexed connection, takes part by a [`Port`].
 
 use std::cell::{Cell, RefCell};
 use std::num::NonZeroU32;
@@ -70,6 +71,13 @@ mod flag {
 /// No place has this number.
 const NO_LINK: (u32, NonZeroU32) = (u32::MAX, NonZeroU32::MIN);
 
+/// Stands for the descriptor of a place without a socket.
+const NO_SOCKET: RawFd = -1;
+
+/// Names a place in the table to who may cut it; means nothing any more when its owner is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark(SlotId, NonZeroU32);
+
 #[derive(Debug)]
 struct Slot {
     recv: u64,
@@ -95,9 +103,18 @@ impl Slot {
         let _ = fd::shutdown(self.raw, Shutdown::Read);
     }
 
-    fn cut(&mut self) {
+    fn cut(&mut self) -> Option<Waker> {
         self.flags |= flag::CUT;
-        let _ = fd::shutdown(self.raw, Shutdown::Both);
+        self.shut(Shutdown::Both)
+    }
+
+    /// Ends a direction; who waits without a socket is to be woken when the table is free again.
+    fn shut(&mut self, how: Shutdown) -> Option<Waker> {
+        if self.raw == NO_SOCKET {
+            return self.waiter.take();
+        }
+        let _ = fd::shutdown(self.raw, how);
+        None
     }
 }
 
@@ -285,11 +302,14 @@ impl Deadlines {
         self.with(id, |slot| slot.flags) & flag::DRAINED != 0
     }
 
+    /// The name of a place.
+    pub(super) fn mark(&self, id: SlotId) -> Mark {
+        Mark(id, self.with(id, |slot| slot.serial))
+    }
+
     /// Looks at the peer from time to time; when it hangs up, `link` is shut down.
-    pub(super) fn watch(&self, id: SlotId, link: Option<SlotId>) {
-        let link = link.map_or(NO_LINK, |link| {
-            (link.0, self.with(link, |slot| slot.serial))
-        });
+    pub(super) fn watch(&self, id: SlotId, link: Option<Mark>) {
+        let link = link.map_or(NO_LINK, |Mark(id, serial)| (id.0, serial));
         let fresh = self.with(id, |slot| {
             slot.link = link;
             let fresh = slot.flags & flag::WATCH == 0;
@@ -372,28 +392,35 @@ impl Deadlines {
 
     /// Ends what belongs to an older configuration than `epoch`: idle connections as a drain does, others at once.
     pub fn end_before(&self, epoch: u32) {
+        let mut woken = Vec::new();
         let mut slots = self.slots.borrow_mut();
         for (_, slot) in slots.iter_mut().filter(|(_, slot)| slot.epoch < epoch) {
             if slot.flags & flag::IDLE != 0 {
                 slot.drain();
             } else {
-                slot.cut();
+                woken.extend(slot.cut());
             }
         }
+        drop(slots);
+        wake(woken);
     }
 
     /// Cuts one socket, as if its link had lost its peer.
-    pub fn cut_one(&self, id: SlotId) {
-        if let Some(slot) = self.slots.borrow_mut().get_mut(id.0 as usize) {
-            slot.cut();
-        }
+    pub fn cut_one(&self, Mark(id, serial): Mark) {
+        let waiter = match self.slots.borrow_mut().get_mut(id.0 as usize) {
+            Some(slot) if slot.serial == serial => slot.cut(),
+            _ => None,
+        };
+        wake(waiter);
     }
 
     /// Cuts every socket of the shard: the end of a drain whose time is over.
     pub fn cut_all(&self) {
+        let mut woken = Vec::new();
         for (_, slot) in self.slots.borrow_mut().iter_mut() {
-            slot.cut();
+            woken.extend(slot.cut());
         }
+        wake(woken);
     }
 
     /// One look at the table at time `now`. [`Deadlines::run`] calls it.
@@ -418,12 +445,12 @@ impl Deadlines {
                 slot.flags |= flag::SEND_DUE;
                 slot.send = NEVER;
                 slot.recv = NEVER;
-                let _ = fd::shutdown(slot.raw, Shutdown::Both);
+                long.extend(slot.shut(Shutdown::Both));
             } else if slot.recv <= now {
                 slot.flags |= flag::RECV_DUE;
                 slot.recv = NEVER;
                 // Only this direction: an answer such as 408 can still be sent, and no FIN precedes a wanted reset.
-                let _ = fd::shutdown(slot.raw, Shutdown::Read);
+                long.extend(slot.shut(Shutdown::Read));
             }
             if slot.patience <= now {
                 slot.flags |= flag::LONG;
@@ -433,14 +460,14 @@ impl Deadlines {
             earliest = earliest.min(slot.send).min(slot.recv).min(slot.patience);
         }
         self.earliest.set(earliest);
-        for waiter in long {
-            waiter.wake();
-        }
+        wake(long);
     }
 
     /// In a round, looks at all peers that were watched in the last one already. Peers that must be quiet are looked
     /// at in the first tick too: what they send late would be taken for the answer to the next request.
     fn look_at_peers(&self, round: bool) {
+        // Empty, and so without a heap, unless a place without a socket is cut.
+        let mut woken = Vec::new();
         let mut batch = self.batch.borrow_mut();
         let (entries, ids) = &mut *batch;
         entries.clear();
@@ -480,9 +507,146 @@ impl Deadlines {
             if let Some(linked) = slots.get_mut(at as usize)
                 && linked.serial == serial
             {
-                linked.flags |= flag::CUT;
-                let _ = fd::shutdown(linked.raw, Shutdown::Both);
+                woken.extend(linked.cut());
             }
         }
+        drop(slots);
+        drop(batch);
+        wake(woken);
+    }
+}
+
+/// Called while nobody borrows the table: a task may go with its waker.
+fn wake(woken: impl IntoIterator<Item = Waker>) {
+    for waiter in woken {
+        waiter.wake();
+    }
+}
+
+/// A place in the table without a socket: for who waits on a stream of a shared connection. It can be cut as a socket
+/// can, and its deadline wakes the task instead of shutting anything down.
+#[derive(Debug)]
+pub struct Port {
+    slot: SlotId,
+    deadlines: Rc<Deadlines>,
+}
+
+/// Why a wait at a [`Port`] is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortEvent {
+    /// It was cut.
+    Cut,
+    /// Its deadline passed.
+    Expired,
+}
+
+impl Port {
+    /// A place without a deadline.
+    #[must_use]
+    pub fn new(deadlines: &Rc<Deadlines>) -> Self {
+        Self {
+            slot: deadlines.register(NO_SOCKET),
+            deadlines: deadlines.clone(),
+        }
+    }
+
+    /// For who may cut it.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        self.deadlines.mark(self.slot)
+    }
+
+    /// The table.
+    #[must_use]
+    pub fn deadlines(&self) -> &Rc<Deadlines> {
+        &self.deadlines
+    }
+
+    /// Sets the deadline anew.
+    pub fn arm(&self, after: Duration) {
+        self.deadlines.arm_recv(self.slot, after);
+        self.deadlines
+            .with(self.slot, |slot| slot.flags &= !flag::RECV_DUE);
+    }
+
+    /// Takes the deadline off.
+    pub fn disarm(&self) {
+        self.deadlines.disarm_recv(self.slot);
+    }
+
+    /// Whether it was cut.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.deadlines.cut(self.slot)
+    }
+
+    /// What has happened to it; else the task will be woken when something does.
+    pub fn poll(&self, cx: &Context<'_>) -> Option<PortEvent> {
+        // The old waker is dropped outside the borrow: a task may go with it.
+        let (event, _old) = self.deadlines.with(self.slot, |slot| {
+            if slot.flags & flag::CUT != 0 {
+                return (Some(PortEvent::Cut), None);
+            }
+            if slot.flags & flag::RECV_DUE != 0 {
+                return (Some(PortEvent::Expired), None);
+            }
+            let known = slot.waiter.as_ref();
+            if known.is_some_and(|waiter| waiter.will_wake(cx.waker())) {
+                return (None, None);
+            }
+            (None, slot.waiter.replace(cx.waker().clone()))
+        });
+        event
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.deadlines.release(self.slot);
+    }
+}
+
+/// A [`Mark`] together with its table.
+#[derive(Clone, Debug)]
+pub struct Link(pub(super) Mark, pub(super) Rc<Deadlines>);
+
+impl Link {
+    /// Cuts what is marked, if it is still there.
+    pub fn cut(&self) {
+        self.1.cut_one(self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::runtime::on_each_driver;
+    use std::future::poll_fn;
+    use std::task::Poll;
+
+    async fn event(port: &Port) -> PortEvent {
+        poll_fn(|cx| port.poll(cx).map_or(Poll::Pending, Poll::Ready)).await
+    }
+
+    #[test]
+    fn a_port_is_woken_by_its_deadline_and_by_a_cut() {
+        on_each_driver(|| async {
+            let deadlines = Deadlines::new();
+            let _sweep = runtime::spawn(deadlines.clone().run());
+            let port = Port::new(&deadlines);
+            port.arm(Duration::from_millis(30));
+            assert_eq!(event(&port).await, PortEvent::Expired);
+            port.arm(Duration::from_secs(60));
+            let link = Link(port.mark(), deadlines.clone());
+            let task = runtime::spawn(async move { event(&port).await });
+            runtime::yield_now().await;
+            link.cut();
+            assert_eq!(task.await, PortEvent::Cut);
+            // The place is free again, and may be another's.
+            let next = Port::new(&deadlines);
+            link.cut();
+            assert!(!next.is_cut());
+            deadlines.stop();
+        });
     }
 }

@@ -20,6 +20,7 @@ pub mod stream;
 pub mod sys;
 pub mod tls;
 pub mod tunnel;
+pub mod turn;
 pub mod udp;
 
 pub use addr::Addr;

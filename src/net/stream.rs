@@ -16,7 +16,7 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::SockRef;
 
 use super::addr::Addr;
-use super::deadline::{Deadlines, Expired, SlotId};
+use super::deadline::{Deadlines, Expired, Link, Mark, SlotId};
 use super::runtime;
 use super::sys::duplex::Duplex;
 use super::sys::option::{self, TcpInfo};
@@ -82,18 +82,17 @@ pub struct Line(Weak<Socket>);
 
 impl Line {
     /// As [`Stream::watch`]; nothing where the stream is gone.
-    pub fn watch(&self, link: &Stream) {
+    pub fn watch(&self, link: Mark) {
         if let Some(socket) = self.0.upgrade() {
-            let link = link.socket().slot;
             socket.deadlines.watch(socket.slot, Some(link));
         }
     }
 
-    /// Shuts the socket down, as if the peer that it is linked to had hung up.
-    pub fn cut(&self) {
-        if let Some(socket) = self.0.upgrade() {
-            socket.deadlines.cut_one(socket.slot);
-        }
+    /// A place in the table that this socket is in too, so that it can be cut.
+    #[must_use]
+    pub fn link(&self, mark: Mark) -> Option<Link> {
+        let socket = self.0.upgrade()?;
+        Some(Link(mark, socket.deadlines.clone()))
     }
 
     /// As [`Stream::unwatch`].
@@ -227,11 +226,15 @@ impl Stream {
     /// Looks at the peer from time to time while nobody receives from it; when it hangs up (closes, or closes its
     /// sending direction), [`Stream::peer_gone`] turns true and `link` is shut down, which ends its pending
     /// operation. Notices within about 120 ms.
-    pub fn watch(&self, link: Option<&Self>) {
+    pub fn watch(&self, link: Option<Mark>) {
         let socket = self.socket();
-        socket
-            .deadlines
-            .watch(socket.slot, link.map(|l| l.socket().slot));
+        socket.deadlines.watch(socket.slot, link);
+    }
+
+    /// For who may cut this socket.
+    pub fn mark(&self) -> Mark {
+        let socket = self.socket();
+        socket.deadlines.mark(socket.slot)
     }
 
     /// As [`Stream::watch`], for a connection that waits in a pool: [`Stream::peer_gone`] turns true also when the

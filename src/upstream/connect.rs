@@ -6,14 +6,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
 use super::group::{Pick, Selection, Target};
+use super::h2;
 use super::pool::{Conn, Pool};
 use super::retry::Cause;
 use super::trouble::Trouble;
+use crate::base::buf::BufPool;
 use crate::base::time::Mono;
 use crate::net::addr::Addr;
 use crate::net::connect::{self, Options};
 use crate::net::deadline::Deadlines;
-use crate::plan::{LocationId, PeerAddr};
+use crate::plan::{GroupId, LocationId, PeerAddr, PeerId};
 
 /// No connection.
 #[derive(Debug)]
@@ -59,15 +61,58 @@ pub fn acquire(
     now: Mono,
     random: u64,
 ) -> Result<Option<Conn>, Unreached> {
+    let Some((id, peer)) = pick(selection, now, random)? else {
+        return Ok(None);
+    };
+    Ok(pool.take(id, peer, location, now))
+}
+
+/// As [`acquire`], for a stream of a connection over HTTP/2 that is there already.
+pub fn acquire_stream(
+    selection: &mut Selection,
+    pool: &Pool,
+    location: LocationId,
+    deadlines: &Rc<Deadlines>,
+    (now, random): (Mono, u64),
+) -> Result<Option<h2::Handle>, Unreached> {
+    let Some((id, peer)) = pick(selection, now, random)? else {
+        return Ok(None);
+    };
+    let key = h2::Key { peer, location };
+    Ok(pool.h2.take(id, key, deadlines, now))
+}
+
+/// The group and the peer, where a connection that is there already will do.
+fn pick(
+    selection: &mut Selection,
+    now: Mono,
+    random: u64,
+) -> Result<Option<(GroupId, PeerId)>, Unreached> {
     let fresh = selection.fresh_only();
     let Pick::Peer(peer) = selection.pick(now, random) else {
         return Err(Unreached::NoLive);
     };
     let group = selection.group();
     Ok(match group.id {
-        Some(id) if !fresh => pool.take(id, group.target(peer).twin, location, now),
+        Some(id) if !fresh => Some((id, group.target(peer).twin)),
         _ => None,
     })
+}
+
+/// Speaks HTTP/2 on a connection that was just opened, and begins its first stream.
+pub fn speak_h2<B: AsRef<BufPool> + 'static>(
+    conn: Conn,
+    pool: &Pool,
+    location: LocationId,
+    deadlines: &Rc<Deadlines>,
+    buffers: B,
+) -> Result<h2::Handle, Unreached> {
+    let (group, peer) = (conn.group, conn.peer);
+    let shared = h2::start(conn, buffers);
+    let key = h2::Key { peer, location };
+    let handle = pool.h2.put(group, key, shared, deadlines);
+    // A connection that has not begun cannot be full.
+    handle.ok_or(Unreached::NoLive)
 }
 
 /// Opens a connection to the peer that [`acquire`] picked.

@@ -8,6 +8,7 @@ pub mod balance;
 pub mod connect;
 pub mod crc32;
 pub mod group;
+pub mod h2;
 pub mod health;
 pub mod origin;
 pub mod pool;

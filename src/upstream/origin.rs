@@ -1,4 +1,4 @@
-//! One exchange on an upstream connection, in HTTP/1 or FastCGI: request out, response head and body in.
+//! One exchange on an upstream connection, in HTTP/1, HTTP/2 or FastCGI: request out, response head and body in.
 //!
 //! The origin is not trusted: whatever it sends is either a whole, well-framed response or a [`Fault`]. Body bytes
 //! are found where they lie and handed on without a copy. Knows no retry policy and no client. Start at
@@ -10,12 +10,15 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use super::group::Selection;
+use super::h2;
 use super::pool::Conn;
 use crate::base::buf::BufPool;
+use crate::net::deadline::Mark;
 use crate::net::stream::RecvHalf;
 use crate::proto::fastcgi::{self, Answer, HeadStep, Notes};
 use crate::proto::h1::body::{BodyDecoder, BodyError, BodyStep, ChunkedDecoder, LengthBody};
 use crate::proto::h1::parse::{Parsed, ResponseError, ResponseParser};
+use crate::proto::h2::ErrorCode;
 use crate::proto::head::{Fields, ResponseHead, Version};
 
 /// Interim responses before the real one; more is an origin gone wrong.
@@ -43,6 +46,16 @@ pub enum Fault {
     FastCgi(fastcgi::Error),
     /// The answer was whole, and is refused by what the application said on stderr.
     Refused,
+    /// The origin took its HTTP/2 stream back.
+    Reset(ErrorCode),
+    /// It said that it has not looked at the request, and never will.
+    Unprocessed,
+    /// It went away from the HTTP/2 connection in the middle.
+    GoAway(ErrorCode),
+    /// A rule of HTTP/2 was broken, told in these words.
+    Http2(&'static str),
+    /// Our side of the request's body ended early.
+    Stopped,
     /// The client is gone: the sweep cut this connection.
     Cut,
     /// A file of our own failed while the body was spooled.
@@ -93,18 +106,97 @@ pub enum Wire {
         /// The connection was asked to stay open.
         keep: bool,
     },
+    /// A stream of HTTP/2.
+    Http2 {
+        /// An answer that is nothing but a head has a body of no bytes, whatever it says.
+        grpc: bool,
+    },
+}
+
+/// What an exchange happens on.
+pub enum Link {
+    /// A connection of its own.
+    Own(Conn),
+    /// A stream of a connection that others use too.
+    Shared(Box<h2::Handle>),
+}
+
+/// Stands where somebody asks a stream for its socket.
+const NOT_OWN: &str = "invariant: only HTTP/1 and FastCGI have a connection of their own";
+
+impl Link {
+    /// It carried requests before.
+    #[must_use]
+    pub fn reused(&self) -> bool {
+        match self {
+            Self::Own(conn) => conn.reused,
+            Self::Shared(handle) => handle.reused,
+        }
+    }
+
+    /// For who may cut the exchange.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        match self {
+            Self::Own(conn) => conn.stream.mark(),
+            Self::Shared(handle) => handle.mark(),
+        }
+    }
+
+    /// The stream, where it is one.
+    #[must_use]
+    pub fn shared(&self) -> Option<&h2::Handle> {
+        match self {
+            Self::Own(_) => None,
+            Self::Shared(handle) => Some(handle),
+        }
+    }
+}
+
+/// What needs a socket knows that there is one.
+impl Deref for Link {
+    type Target = Conn;
+
+    fn deref(&self) -> &Conn {
+        match self {
+            Self::Own(conn) => conn,
+            Self::Shared(_) => unreachable!("{NOT_OWN}"),
+        }
+    }
+}
+
+impl DerefMut for Link {
+    fn deref_mut(&mut self) -> &mut Conn {
+        match self {
+            Self::Own(conn) => conn,
+            Self::Shared(_) => unreachable!("{NOT_OWN}"),
+        }
+    }
 }
 
 /// Finds the body in what comes.
 enum Decoder {
     Http(BodyDecoder),
     FastCgi(Box<Answer>),
+    /// The connection's task has found it already.
+    Http2(Stretch),
+}
+
+/// What is known of a body that comes on a stream.
+#[derive(Default)]
+struct Stretch {
+    /// Nothing follows the head.
+    bare: bool,
+    /// Nothing follows what has been received.
+    over: bool,
+    grpc: bool,
+    trailers: Option<Box<Fields>>,
 }
 
 /// An upstream connection in the middle of an exchange.
 pub struct Origin {
     /// The connection.
-    pub conn: Conn,
+    pub conn: Link,
     /// The request's way through its group; holds the peer's slot until it is dropped.
     pub selection: Selection,
     /// What comes back. Apart from the connection, so that a request body can be sent meanwhile.
@@ -132,7 +224,7 @@ const LEASED: &str = "invariant: a lease holds its origin until it is finished";
 impl Lease {
     /// Begins an exchange on a connection, in storage that an earlier one left.
     #[must_use]
-    pub fn new(conn: Conn, selection: Selection, spare: &mut Spare, asked: Asked) -> Self {
+    pub fn new(conn: Link, selection: Selection, spare: &mut Spare, asked: Asked) -> Self {
         let mut place = spare.origin.take().unwrap_or_default();
         let mut head = std::mem::take(&mut spare.head);
         head.clear();
@@ -143,6 +235,10 @@ impl Lease {
                 answer.reset(keep);
                 Decoder::FastCgi(answer)
             }
+            Wire::Http2 { grpc } => Decoder::Http2(Stretch {
+                grpc,
+                ..Stretch::default()
+            }),
         };
         *place = Some(Origin::new(conn, selection, head, (asked, decoder)));
         Self(place)
@@ -150,7 +246,7 @@ impl Lease {
 
     /// Ends the exchange: gives buffer and storage back and returns the connection and the way through the group.
     #[must_use]
-    pub fn finish(mut self, spare: &mut Spare, buffers: &BufPool) -> (Conn, Selection) {
+    pub fn finish(mut self, spare: &mut Spare, buffers: &BufPool) -> (Link, Selection) {
         let mut origin = self.0.take().expect(LEASED);
         if origin.inbound.input.capacity() > 0 {
             buffers.give(std::mem::take(&mut origin.inbound.input));
@@ -209,7 +305,7 @@ pub struct Inbound {
 
 impl Origin {
     fn new(
-        conn: Conn,
+        conn: Link,
         selection: Selection,
         head: ResponseHead,
         (asked, decoder): (Asked, Decoder),
@@ -288,7 +384,10 @@ impl Origin {
     /// Bytes sent on this exchange.
     #[must_use]
     pub fn sent(&self) -> u64 {
-        self.sent
+        match &self.conn {
+            Link::Own(_) => self.sent,
+            Link::Shared(handle) => handle.sent(),
+        }
     }
 
     /// Counts request bytes that a body pump sent.
@@ -308,14 +407,35 @@ impl Origin {
     }
 
     /// See [`Inbound::receive`].
-    pub fn receive<'a>(
-        &'a mut self,
+    pub async fn receive(
+        &mut self,
         room: usize,
         within: Duration,
-        buffers: &'a BufPool,
-    ) -> impl Future<Output = Result<bool, Fault>> + use<'a> {
+        buffers: &BufPool,
+    ) -> Result<bool, Fault> {
+        match &mut self.conn {
+            Link::Own(conn) => {
+                let rx = &mut conn.stream.rx;
+                self.inbound.receive(rx, room, within, buffers).await
+            }
+            Link::Shared(handle) => self.inbound.receive_stream(handle, within).await,
+        }
+    }
+
+    /// Reads the next head of a stream. While the request is on its way it must make progress within `send`; then a
+    /// head must come within `read`. `bytes_max` is `proxy_buffer_size`.
+    pub async fn read_stream_head(
+        &mut self,
+        bytes_max: usize,
+        send: Duration,
+        read: Duration,
+    ) -> Result<HeadRead, Fault> {
+        let Link::Shared(handle) = &self.conn else {
+            return Err(Fault::Closed);
+        };
         self.inbound
-            .receive(&mut self.conn.stream.rx, room, within, buffers)
+            .read_stream_head(handle, bytes_max, send, read)
+            .await
     }
 
     /// Whether the connection may carry another request: both messages ended properly, nothing is left over and
@@ -323,6 +443,12 @@ impl Origin {
     #[must_use]
     pub fn is_reusable(&self) -> bool {
         self.request_done && self.inbound.is_clean()
+    }
+
+    /// Whether the origin's side is a socket of this exchange alone, whose bytes are the body's.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        matches!(self.conn, Link::Own(_))
     }
 }
 
@@ -356,7 +482,7 @@ impl Inbound {
             }
             let room = match self.decoder {
                 Decoder::Http(_) => bytes_max.saturating_sub(self.input.len() - self.at).max(1),
-                Decoder::FastCgi(_) => bytes_max,
+                Decoder::FastCgi(_) | Decoder::Http2(_) => bytes_max,
             };
             if !self.receive(rx, room, within, buffers).await? {
                 if matches!(self.decoder, Decoder::FastCgi(_)) {
@@ -411,7 +537,7 @@ impl Inbound {
     pub fn take_notes(&mut self) -> Option<Notes> {
         match &mut self.decoder {
             Decoder::FastCgi(answer) if answer.has_notes() => Some(answer.take_notes()),
-            Decoder::FastCgi(_) | Decoder::Http(_) => None,
+            Decoder::FastCgi(_) | Decoder::Http(_) | Decoder::Http2(_) => None,
         }
     }
 
@@ -430,6 +556,7 @@ impl Inbound {
         match &self.decoder {
             Decoder::Http(_) => self.at < self.input.len() && self.head.status != 101,
             Decoder::FastCgi(answer) => answer.has_excess(),
+            Decoder::Http2(_) => false,
         }
     }
 
@@ -464,6 +591,10 @@ impl Inbound {
         match &self.decoder {
             Decoder::FastCgi(_) if matches!(self.head.status, 204 | 304) => Some(0),
             Decoder::FastCgi(_) => self.head.content_length,
+            Decoder::Http2(_) if self.asked.head => self.head.content_length,
+            Decoder::Http2(_) if matches!(self.head.status, 204 | 304) => Some(0),
+            Decoder::Http2(stretch) if stretch.bare && stretch.grpc => Some(0),
+            Decoder::Http2(_) => self.head.content_length,
             Decoder::Http(BodyDecoder::Empty) if self.asked.head => self.head.content_length,
             Decoder::Http(BodyDecoder::Empty) => Some(0),
             Decoder::Http(BodyDecoder::Length(body)) => Some(body.remaining() + self.body_received),
@@ -518,6 +649,11 @@ impl Inbound {
         let step = match &mut self.decoder {
             Decoder::Http(decoder) => decoder.step(input).map_err(Fault::Body),
             Decoder::FastCgi(answer) => answer.step(input).map_err(Fault::FastCgi),
+            Decoder::Http2(stretch) => Ok(match input.len() {
+                0 if stretch.over => BodyStep::Done(0),
+                0 => BodyStep::More,
+                to => BodyStep::Data { from: 0, to },
+            }),
         };
         match step {
             Ok(BodyStep::Data { from, to }) => {
@@ -593,11 +729,68 @@ impl Inbound {
         }
     }
 
+    /// Takes more of a body that comes on a stream. True also when that is its end.
+    async fn receive_stream(
+        &mut self,
+        handle: &h2::Handle,
+        within: Duration,
+    ) -> Result<bool, Fault> {
+        // Asked for more only when nothing is left.
+        self.input.clear();
+        self.at = 0;
+        self.data = (0, 0);
+        let came = handle.read_body(&mut self.input, within).await;
+        let Decoder::Http2(stretch) = &mut self.decoder else {
+            return Ok(false);
+        };
+        match came {
+            Ok(h2::Came::Data(n)) => {
+                self.received += n as u64;
+                Ok(true)
+            }
+            Ok(h2::Came::End) => {
+                stretch.over = true;
+                stretch.trailers = handle.take_trailers();
+                Ok(true)
+            }
+            Err(Fault::Closed) => Ok(false),
+            Err(fault) => Err(self.spoil(fault)),
+        }
+    }
+
+    /// Reads the next head of a stream.
+    async fn read_stream_head(
+        &mut self,
+        handle: &h2::Handle,
+        bytes_max: usize,
+        send: Duration,
+        read: Duration,
+    ) -> Result<HeadRead, Fault> {
+        let bare = match handle.read_head(&mut self.head, send, read).await {
+            Ok(bare) => bare,
+            Err(fault) => return Err(self.spoil(fault)),
+        };
+        let wire_len = self.head.wire_len;
+        self.received += u64::from(wire_len);
+        if wire_len as usize > bytes_max {
+            return Err(self.spoil(Fault::Head(ResponseError::TooBig)));
+        }
+        if self.head.is_interim() {
+            return Ok(HeadRead::Interim);
+        }
+        if let Decoder::Http2(stretch) = &mut self.decoder {
+            stretch.bare = bare;
+            stretch.over = bare;
+        }
+        Ok(HeadRead::Final)
+    }
+
     /// The origin closed: whether that is the proper end of this body.
     pub fn ends_at_close(&mut self) -> bool {
         self.ended |= match &mut self.decoder {
             Decoder::Http(decoder) => decoder.at_close(),
             Decoder::FastCgi(answer) => answer.at_close(),
+            Decoder::Http2(_) => false,
         };
         self.ended
     }
@@ -614,6 +807,7 @@ impl Inbound {
         match &self.decoder {
             Decoder::Http(decoder) => decoder.trailers(),
             Decoder::FastCgi(_) => None,
+            Decoder::Http2(stretch) => stretch.trailers.as_deref(),
         }
     }
 
@@ -651,6 +845,8 @@ impl Inbound {
                         && self.head.version >= Version::Http10
                 }
                 Decoder::FastCgi(answer) => answer.is_reusable(),
+                // Its stream is, and no other comes on it.
+                Decoder::Http2(_) => false,
             }
     }
 

@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
+use super::h2;
 use crate::base::ids::IdVec;
 use crate::base::time::Mono;
 use crate::net::stream::Stream;
@@ -100,8 +101,10 @@ struct Idle {
     shelf: RefCell<Shelf<Waiting>>,
 }
 
-/// The idle connections of one generation on one shard.
+/// The idle connections of one generation on one shard, and those that several requests share.
 pub struct Pool {
+    /// Connections over HTTP/2.
+    pub h2: h2::Shelves,
     groups: IdVec<GroupId, Idle>,
     open: Cell<bool>,
 }
@@ -118,6 +121,7 @@ impl Pool {
             })),
         });
         Self {
+            h2: h2::Shelves::new(plans),
             groups: groups.collect(),
             open: Cell::new(true),
         }
@@ -172,6 +176,7 @@ impl Pool {
 
     /// Closes connections whose peer is gone and those that waited for too long. Call it a few times a second.
     pub fn sweep(&self, now: Mono) {
+        self.h2.sweep(now);
         for idle in &self.groups {
             let mut shelf = idle.shelf.borrow_mut();
             if !shelf.entries.is_empty() {
@@ -185,6 +190,7 @@ impl Pool {
     /// Closes all and keeps none from now on: the generation drains.
     pub fn close(&self) {
         self.open.set(false);
+        self.h2.close();
         self.groups
             .iter()
             .for_each(|idle| idle.shelf.borrow_mut().entries.clear());

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::super::stream::{BodyLength, BodyRead, ClientFault, HeadView};
 use super::Shared;
 use crate::base::buf::BufPool;
+use crate::net::deadline::Mark;
 use crate::net::runtime;
 use crate::net::stream::Line;
 use crate::proto::h2::ErrorCode;
@@ -91,8 +92,8 @@ impl Handle {
         self.connect
     }
 
-    /// `link` is shut down when the client takes the stream back.
-    pub fn watch(&self, link: Line) {
+    /// `link` is cut when the client takes the stream back.
+    pub fn watch(&self, link: Mark) {
         watch(&self.shared, self.key, link);
     }
 
@@ -380,7 +381,7 @@ pub struct Sight {
 
 impl Sight {
     /// See [`Handle::watch`]. Only while the stream's owner lives.
-    pub fn watch(&self, link: Line) {
+    pub fn watch(&self, link: Mark) {
         if let Some(shared) = self.shared.upgrade() {
             watch(&shared, self.key, link);
         }
@@ -401,12 +402,12 @@ impl Sight {
     }
 }
 
-fn watch(shared: &Shared, key: Key, link: Line) {
+fn watch(shared: &Shared, key: Key, link: Mark) {
+    let link = shared.line.link(link);
     let mut mailbox = shared.mailbox(key);
-    if mailbox.fault.is_some() {
-        link.cut();
-    } else {
-        mailbox.watched = Some(link);
+    match link {
+        Some(link) if mailbox.fault.is_some() => link.cut(),
+        link => mailbox.watched = link,
     }
 }
 

@@ -27,11 +27,12 @@ use crate::plan::location::{ProxyPlan, ProxyTarget, WirePlan};
 use crate::plan::model::{HttpVersion, LogLevel};
 use crate::proto::h1::encode;
 use crate::proto::h1::parse::ResponseError;
+use crate::proto::h2::ErrorCode;
 use crate::proto::head::Method;
 use crate::proto::tokens::Token;
 use crate::upstream::connect::{self, acquire};
 use crate::upstream::group::{Outcome, Selection};
-use crate::upstream::origin::{Asked, Fault, Lease, Origin, Step, Wire};
+use crate::upstream::origin::{Asked, Fault, Lease, Link, Origin, Step, Wire};
 use crate::upstream::retry::{self, Cause, Policy, Verdict};
 use crate::upstream::trouble::{Action, Trouble};
 
@@ -375,10 +376,15 @@ async fn attempts(
                 false => cx.local.clock.mono().ms_since(attempt.started),
             });
         }
-        let mut origin = Lease::new(conn, selection, &mut ex.upstream_spare, request.asked);
+        let mut origin = Lease::new(
+            Link::Own(conn),
+            selection,
+            &mut ex.upstream_spare,
+            request.asked,
+        );
         let watched = !cx.location(ex.location).pass.ignore_client_abort;
         if watched {
-            ex.stream.watch(&origin.conn.stream);
+            ex.stream.watch(origin.conn.mark());
         }
         let result = send::exchange(ex, cx, plan, request, &mut origin).await;
         if watched {
@@ -536,7 +542,7 @@ fn judge(
     }
     let location = cx.location(ex.location);
     if status >= 300 {
-        let facts = facts(request, Cause::Status(status), origin.conn.reused, false);
+        let facts = facts(request, Cause::Status(status), origin.conn.reused(), false);
         if retry::rejects(&facts, policy(ex, cx), &origin.selection, now) {
             end_attempt(ex, cx, &mut origin, status);
             let (_, mut selection) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
@@ -642,7 +648,8 @@ fn give_back(ex: &mut Exchange, cx: Cx<'_>, origin: Lease, now: Mono) {
     let reusable = origin.is_reusable();
     let (conn, mut selection) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
     selection.report(Outcome::Ok, now);
-    if reusable {
+    // A stream is given back by letting go of it.
+    if reusable && let Link::Own(conn) = conn {
         cx.generation.pool.put(conn, ex.location, now);
     }
 }
@@ -670,7 +677,8 @@ pub fn cut(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease, fault: &Fault) {
             Some(number) => std::io::Error::from_raw_os_error(number),
             None => error.kind().into(),
         }),
-        Fault::Cut => return,
+        Fault::Cut | Fault::Stopped => return,
+        Fault::Reset(_) | Fault::Unprocessed | Fault::GoAway(_) | Fault::Http2(_) => http2(fault),
         Fault::Local(error) => {
             log::error(
                 ex,
@@ -720,14 +728,23 @@ fn cause(fault: &Fault) -> Cause {
         | Fault::Unsolicited
         | Fault::Body(_)
         | Fault::FastCgi(_)
+        | Fault::Reset(_)
+        | Fault::GoAway(_)
+        | Fault::Http2(_)
         | Fault::Refused => Cause::InvalidHeader,
-        Fault::Closed | Fault::Io(_) | Fault::Cut | Fault::Local(_) => Cause::Error,
+        Fault::Closed
+        | Fault::Io(_)
+        | Fault::Cut
+        | Fault::Local(_)
+        | Fault::Unprocessed
+        | Fault::Stopped => Cause::Error,
     }
 }
 
 fn trouble(fault: Fault, action: Action) -> Trouble {
     match fault {
-        Fault::Closed | Fault::Cut => Trouble::Closed,
+        Fault::Closed | Fault::Cut | Fault::Stopped => Trouble::Closed,
+        Fault::Reset(_) | Fault::Unprocessed | Fault::GoAway(_) | Fault::Http2(_) => http2(&fault),
         Fault::Io(error) if action == Action::Sending => Trouble::Send(error),
         Fault::Io(error) | Fault::Local(error) => Trouble::Recv(error),
         Fault::TimedOut => Trouble::TimedOut,
@@ -737,6 +754,19 @@ fn trouble(fault: Fault, action: Action) -> Trouble {
         Fault::Unsolicited => Trouble::UnexpectedUpgrade,
         Fault::Body(_) => Trouble::InvalidBody,
     }
+}
+
+/// How a stream of HTTP/2 went wrong.
+fn http2(fault: &Fault) -> Trouble {
+    let numbered = |what: &str, code: ErrorCode| format!("{what} with error {}", code as u32);
+    let text = match fault {
+        Fault::Reset(code) => numbered("upstream rejected request", *code),
+        Fault::GoAway(code) => numbered("upstream sent goaway", *code),
+        Fault::Unprocessed => "upstream did not take the request".to_owned(),
+        Fault::Http2(text) => (*text).to_owned(),
+        _ => "upstream sent invalid response".to_owned(),
+    };
+    Trouble::Protocol(text.into_bytes())
 }
 
 /// How a FastCGI answer went wrong.

@@ -171,7 +171,7 @@ fn a_watched_client_that_leaves_cuts_the_stream_linked_to_it() {
         runtime::spawn(deadlines.clone().run());
         let (client, down) = Stream::pair(&deadlines).unwrap();
         let (mut up, origin) = Stream::pair(&deadlines).unwrap();
-        down.watch(Some(&up));
+        down.watch(Some(up.mark()));
         let (got, ()) = join2(up.rx.recv(Vec::new()), async { drop(client) }).await;
         assert_eq!(got.0.unwrap(), 0);
         assert!(down.peer_gone() && up.cut() && !up.peer_gone());
@@ -186,7 +186,7 @@ fn a_link_does_not_reach_who_took_the_place_of_the_linked() {
         let deadlines = Deadlines::new();
         let (client, down) = Stream::pair(&deadlines).unwrap();
         let (up, origin) = Stream::pair(&deadlines).unwrap();
-        down.watch(Some(&up));
+        down.watch(Some(up.mark()));
         drop((up, origin));
         let (a, b) = Stream::pair(&deadlines).unwrap();
         drop(client);
@@ -204,7 +204,7 @@ fn an_unwatched_client_may_leave() {
         let deadlines = Deadlines::new();
         let (client, down) = Stream::pair(&deadlines).unwrap();
         let (up, _origin) = Stream::pair(&deadlines).unwrap();
-        down.watch(Some(&up));
+        down.watch(Some(up.mark()));
         down.unwatch();
         drop(client);
         for _ in 0..10 {

@@ -22,11 +22,8 @@ use crate::proto::h1::parse::{HeadLimits, RequestError};
 use crate::proto::head::{Fields, RequestHead, ResponseHead};
 use crate::proto::tokens::Token;
 
-/// Window that the peer gets for the connection as a whole: about as much as all streams may hold unread.
+/// Window that a client gets for the connection as a whole: about as much as all streams may hold unread.
 pub const CONNECTION_WINDOW: u32 = 1 << 20;
-
-/// Unread bytes of all streams together above which the connection's window is no longer renewed ahead of the readers.
-const UNREAD_MAX: u64 = 1 << 20;
 
 /// Largest DATA frame that we send: a stream's turn.
 const TURN_BYTES: usize = 16 << 10;
@@ -50,6 +47,11 @@ pub struct Config {
     pub streams_max: u32,
     /// Window of each stream, in bytes: what a body may send ahead of its reader (`http2_body_preread_size`).
     pub window: u32,
+    /// Window of the connection as a whole, at least the default one.
+    pub connection_window: u32,
+    /// Unread bytes of all streams together above which the connection's window is no longer renewed ahead of the
+    /// readers.
+    pub unread_max: u64,
     /// Bytes that a header block may have when decoded.
     pub head_bytes_max: usize,
     /// Extended CONNECT is offered (RFC 8441).
@@ -238,7 +240,9 @@ impl Machine {
         }
         say(setting::INITIAL_WINDOW_SIZE, config.window);
         frame::put_settings(&entries[..count], &mut control);
-        frame::put_window(0, CONNECTION_WINDOW - WINDOW_DEFAULT, &mut control);
+        if let Some(more @ 1..) = config.connection_window.checked_sub(WINDOW_DEFAULT) {
+            frame::put_window(0, more, &mut control);
+        }
         Self {
             role,
             config,
@@ -256,7 +260,7 @@ impl Machine {
             control,
             writing: Vec::new(),
             send_window: WINDOW_DEFAULT.into(),
-            recv_window: CONNECTION_WINDOW.into(),
+            recv_window: config.connection_window.max(WINDOW_DEFAULT).into(),
             due: 0,
             unread: 0,
             last: 0,

@@ -12,7 +12,7 @@ use crate::net::runtime;
 use crate::observe::counters::{Count, Gauge};
 use crate::plan::model::{LogLevel, Settings};
 use crate::proto::h1::parse::HeadLimits;
-use crate::proto::h2::conn::{Config, Fatal};
+use crate::proto::h2::conn::{CONNECTION_WINDOW, Config, Fatal};
 use crate::proto::h2::header::Received;
 use crate::proto::h2::streams::Key;
 use crate::proto::head::RequestHead;
@@ -38,6 +38,8 @@ fn config(settings: &Settings, limits: &HeadLimits) -> Config {
     Config {
         streams_max: settings.http2.http2_max_concurrent_streams.max(1),
         window: settings.http2.http2_body_preread_size,
+        connection_window: CONNECTION_WINDOW,
+        unread_max: CONNECTION_WINDOW.into(),
         head_bytes_max: limits.bytes_max(),
         connect_protocol: true,
     }

@@ -172,7 +172,7 @@ impl Machine {
 
     /// Renews the connection's window, unless too much stands unread.
     pub(super) fn announce(&mut self) {
-        if self.due >= CONNECTION_WINDOW / 2 && self.unread <= UNREAD_MAX {
+        if self.due >= self.config.connection_window / 2 && self.unread <= self.config.unread_max {
             frame::put_window(0, self.due, &mut self.control);
             self.recv_window += i64::from(self.due);
             self.due = 0;
@@ -429,9 +429,11 @@ impl Machine {
         head: &mut ResponseHead,
         bodiless: bool,
     ) -> Result<Result<(), Malformed>, Fatal> {
+        let wire_len = self.block.bytes.len();
         let mut reader = ResponseReader::new(head, self.config.head_bytes_max);
         let decoded = self.decode(&mut |header| reader.field(header));
         let read = reader.finish();
+        head.wire_len = wire_len as u32;
         if decoded.is_err() {
             return Err(self.die(broken(ErrorCode::Compression, "invalid header block")));
         }

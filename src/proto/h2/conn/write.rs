@@ -137,12 +137,23 @@ impl Machine {
         self.shut(key);
     }
 
+    /// Lets go of a stream of ours that nothing was said on: the peer never learns of it.
+    pub fn forget(&mut self, key: Key) {
+        self.shut(key);
+        self.streams.get_mut(key).released = true;
+        self.streams.reap(key);
+    }
+
     /// The user needs the stream no more. One that is not over on the wire is ended: NO_ERROR where the answer is
     /// complete and only the request's body is not (§8.1), else `code`.
     pub fn release(&mut self, key: Key, code: ErrorCode) {
+        let client = self.role == Role::Client;
         let stream = self.streams.get_mut(key);
         stream.released = true;
-        if stream.sending && stream.ending.is_none() {
+        // Nobody waits for what is left of a request whose answer is over or not wanted.
+        if stream.sending && (client || stream.ending.is_none()) {
+            self.reset(key, code);
+        } else if client && stream.receiving {
             self.reset(key, code);
         } else if stream.receiving && !stream.sending {
             self.reset(key, ErrorCode::No);
@@ -152,6 +163,21 @@ impl Machine {
             self.announce();
         }
         self.streams.reap(key);
+    }
+
+    /// The peer has said that it takes no stream of ours above this one: those end, and are told.
+    pub fn drop_above(&mut self, last: u32, mut told: impl FnMut(Key)) {
+        let above = |(key, stream): (Key, &mut Stream)| {
+            (stream.id > last && !stream.is_closed()).then_some(key)
+        };
+        let gone: Vec<Key> = self.streams.iter_mut().filter_map(above).collect();
+        for key in gone {
+            self.shut(key);
+            if !self.streams.get(key).released {
+                told(key);
+            }
+            self.streams.reap(key);
+        }
     }
 
     /// Takes no more streams; those that are open go on.

@@ -17,6 +17,8 @@ use crate::proto::tokens::Token;
 const CONFIG: Config = Config {
     streams_max: 4,
     window: 1000,
+    connection_window: CONNECTION_WINDOW,
+    unread_max: CONNECTION_WINDOW as u64,
     head_bytes_max: 4096,
     connect_protocol: true,
 };

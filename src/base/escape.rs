@@ -166,6 +166,15 @@ pub const fn hex_value(byte: u8) -> Option<u8> {
     }
 }
 
+/// Appends a number in lower-case hexadecimal digits, without leading zeros.
+pub fn hex(out: &mut Vec<u8>, value: u64) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = (u64::BITS - (value | 1).leading_zeros()).div_ceil(4);
+    for digit in (0..digits).rev() {
+        out.push(DIGITS[(value >> (4 * digit) & 15) as usize]);
+    }
+}
+
 /// Appends `text` for HTML: `<`, `>`, `&` and `"` as entities.
 pub fn html(out: &mut Vec<u8>, text: &[u8]) {
     runs(

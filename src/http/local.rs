@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::access::Limits;
 use super::access::Verified;
 use super::content::files::kept::OpenFiles;
+use super::content::files::small::SmallFiles;
 use super::exchange::Exchange;
 use super::filter::compress::codec::Idle;
 use super::filter::userid::Sequence;
@@ -42,6 +43,8 @@ pub struct Generation {
     pub open_files: OpenFiles,
     /// TLS of the plan's servers, by their numbers.
     pub tls: Arc<TlsSet>,
+    /// Small files that were read a moment ago.
+    pub small_files: SmallFiles,
     /// Number of the epoch.
     pub epoch: u64,
 }

@@ -96,6 +96,11 @@ pub struct Stat {
     /// Its number on its device.
     pub inode: u64,
     mode: u32,
+    device: u64,
+    /// When content, owner, rights or links last changed: Unix seconds.
+    changed: i64,
+    /// What its two times have below a second.
+    nanos: (u32, u32),
 }
 
 impl Stat {
@@ -105,7 +110,15 @@ impl Stat {
             modified: stat.st_mtime,
             inode: stat.st_ino,
             mode: stat.st_mode,
+            device: stat.st_dev,
+            changed: stat.st_ctime,
+            nanos: (stat.st_mtime_nsec as u32, stat.st_ctime_nsec as u32),
         }
+    }
+
+    /// Whether nothing has changed for `secs` seconds at the Unix time `now`.
+    pub fn has_rested(&self, now: i64, secs: i64) -> bool {
+        self.modified.max(self.changed) + secs < now
     }
 
     /// A regular file.
@@ -155,6 +168,11 @@ pub async fn stat(path: &[u8]) -> io::Result<Stat> {
         Err(e) => Err(e),
     };
     Ok(Stat::of(&found?))
+}
+
+/// As [`stat`], in place: for a name that was looked up a moment ago, so that no disk is waited for.
+pub fn stat_at_once(path: &[u8]) -> io::Result<Stat> {
+    Ok(Stat::of(&rustix::fs::stat(path)?))
 }
 
 /// As [`stat`], for the link itself.

@@ -22,6 +22,7 @@ use crate::front::h2::Alarm;
 use crate::front::{ConnInfo, Refusal, Stream};
 use crate::http::access::Limits;
 use crate::http::content::files::kept::OpenFiles;
+use crate::http::content::files::small::SmallFiles;
 use crate::http::exchange::Exchange;
 use crate::http::flow;
 use crate::http::local::{Generation, Local};
@@ -424,6 +425,7 @@ impl Http {
             logs: Logs::new(service.desk.clone(), table),
             open_files: OpenFiles::default(),
             tls: service.shelf.get(new.epoch),
+            small_files: SmallFiles::default(),
             epoch: new.epoch,
             plan: new.plan,
         });

@@ -1,6 +1,7 @@
 //! Static files: `root`, `alias`, `index`, `try_files`.
 
 use super::Site;
+use crate::support::wait;
 
 fn site(locations: &str) -> Site {
     let site = Site::new(&format!(
@@ -175,4 +176,46 @@ fn tried_files() {
     assert_eq!(site.get("/code/x").status, 403);
     assert_eq!(site.get("/climb/?f=../secret.txt").status, 404);
     assert_eq!(site.get("/climb/?f=a.txt").status, 200);
+}
+
+/// Asks until the answer comes from memory.
+fn until_kept(site: &mut Site, target: &str, text: &str) {
+    wait::until("the file has rested and is kept", || {
+        let body = site.get(target).body;
+        assert!(body == text || body.starts_with("file of"), "{body}");
+        body == text
+    });
+}
+
+#[test]
+fn a_small_file_is_kept_and_each_change_of_it_shows() {
+    let mut site = site("");
+    site.write("www/empty", "");
+    site.write("www/large", &"x".repeat(20_000));
+    until_kept(&mut site, "/a.txt", "12345");
+    let tag = site.get("/a.txt").field("ETag");
+    assert!(tag.ends_with("-5\""), "{tag}");
+    assert_eq!(
+        site.send("POST /a.txt HTTP/1.1\r\nHost: a\r\n\r\n").status,
+        405
+    );
+    // Written in place with the same length, and replaced by another file.
+    site.write("www/a.txt", "54321");
+    assert_eq!(site.get("/a.txt").body, "file of 5");
+    until_kept(&mut site, "/noext", "x");
+    site.write("www/new", "y");
+    std::fs::rename(
+        site.folder().join("www/new"),
+        site.folder().join("www/noext"),
+    )
+    .unwrap();
+    assert_eq!(site.get("/noext").body, "file of 1");
+    until_kept(&mut site, "/a.txt", "54321");
+    std::fs::remove_file(site.folder().join("www/a.txt")).unwrap();
+    assert_eq!(site.get("/a.txt").status, 404);
+    for name in ["/empty", "/large"] {
+        for _ in 0..3 {
+            assert!(site.get(name).body.starts_with("file of"), "{name}");
+        }
+    }
 }

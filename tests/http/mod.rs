@@ -28,6 +28,7 @@ use ringx::config::{self, Identity, source::Source};
 use ringx::front::h1::{Conn, Decoded};
 use ringx::front::{ConnInfo, Stream};
 use ringx::http::content::files::kept::OpenFiles;
+use ringx::http::content::files::small::SmallFiles;
 use ringx::http::exchange::{Body, Exchange};
 use ringx::http::flow;
 use ringx::http::local::{Cx, Generation, Local};
@@ -155,6 +156,7 @@ impl Site {
             logs: Logs::new(desk, table),
             open_files: OpenFiles::default(),
             tls: Arc::default(),
+            small_files: SmallFiles::default(),
             epoch: 1,
             plan,
         });

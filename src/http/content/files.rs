@@ -9,6 +9,7 @@ mod directory;
 pub mod kept;
 mod listing;
 pub mod opening;
+pub mod small;
 mod tried;
 
 pub use tried::try_files;
@@ -206,7 +207,21 @@ pub async fn serve(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
         cx.local.buffers.give(path.bytes);
         return flow;
     }
+    let plainly = cx.location(ex.location).opening.is_none();
+    if plainly
+        && ex.method != Method::Post
+        && let Some((bytes, stat)) = cx.generation.small_files.look(&path.bytes, cx)
+    {
+        cx.local.buffers.give(path.bytes);
+        return answer(ex, cx, Body::Buffer(bytes), &stat);
+    }
     let opened = opening::open(&path.bytes, ex, cx).await;
+    if plainly
+        && let Ok((Some(file), stat)) = &opened
+        && stat.is_file()
+    {
+        cx.generation.small_files.note(&path.bytes, file, stat, cx);
+    }
     let flow = match opened {
         Err(fault) => open_failed(ex, cx, &path.bytes, &fault),
         Ok((_, stat)) if stat.is_dir() => directory_redirect(ex),
@@ -264,6 +279,16 @@ fn refuse_open(ex: &Exchange, cx: Cx<'_>, path: &[u8]) -> Flow {
 
 /// The answer for an open regular file.
 pub(super) fn found(ex: &mut Exchange, cx: Cx<'_>, file: Held, stat: &Stat) -> Flow {
+    let body = Body::File {
+        file,
+        offset: 0,
+        length: stat.len,
+    };
+    answer(ex, cx, body, stat)
+}
+
+/// The answer whose body is a regular file.
+fn answer(ex: &mut Exchange, cx: Cx<'_>, body: Body, stat: &Stat) -> Flow {
     let response = &mut ex.response;
     response.status = 200;
     response.reason.clear();
@@ -271,15 +296,15 @@ pub(super) fn found(ex: &mut Exchange, cx: Cx<'_>, file: Held, stat: &Stat) -> F
     response.last_modified = Some(stat.modified);
     response.etag.clear();
     if cx.location(ex.location).settings.core.etag {
-        use std::io::Write as _;
-        // Writing to a Vec cannot fail.
-        let _ = write!(response.etag, "\"{:x}-{:x}\"", stat.modified, stat.len);
+        let tag = &mut response.etag;
+        tag.push(b'"');
+        // A time before 1970 is shown as nginx shows it: as its two's complement.
+        escape::hex(tag, stat.modified as u64);
+        tag.push(b'-');
+        escape::hex(tag, stat.len);
+        tag.push(b'"');
     }
-    response.body = Body::File {
-        file,
-        offset: 0,
-        length: stat.len,
-    };
+    response.body = body;
     response.allow_ranges = true;
     set_content_type(ex, cx);
     ex.discard_body = true;

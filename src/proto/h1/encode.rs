@@ -6,6 +6,7 @@
 
 use super::super::head::{Field, Fields};
 use super::super::tokens::Token;
+use crate::base::escape;
 
 /// The last chunk with no trailers behind it.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
@@ -194,11 +195,7 @@ const fn breaks_line(byte: u8) -> bool {
 /// Appends `size CRLF`: what goes before a chunk's data. The data is followed by CR LF. `size` is never 0: that would end the body.
 pub fn chunk_head(out: &mut Vec<u8>, size: usize) {
     debug_assert!(size > 0);
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let digits = (usize::BITS - (size | 1).leading_zeros()).div_ceil(4);
-    for digit in (0..digits).rev() {
-        out.push(HEX[size >> (4 * digit) & 15]);
-    }
+    escape::hex(out, size as u64);
     out.extend_from_slice(CRLF);
 }
 

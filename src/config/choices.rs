@@ -154,6 +154,16 @@ choice! {
 }
 
 choice! {
+    /// `proxy_cache_mode`.
+    CacheMode {
+        /// nginx's rules.
+        Nginx = "nginx",
+        /// Those of RFC 9111.
+        Rfc9111 = "rfc9111",
+    }
+}
+
+choice! {
     /// Levels of the error log; a log takes its level and everything before it.
     LogLevel {
         /// The process cannot go on.
@@ -270,6 +280,17 @@ mask! {
         SET_COOKIE = 7 "Set-Cookie",
         /// `Vary`.
         VARY = 8 "Vary",
+    }
+}
+mask! {
+    /// `proxy_cache_methods`: requests whose answers are stored.
+    CacheMethods {
+        /// `GET`, always.
+        GET = 0 "GET",
+        /// `HEAD`, always.
+        HEAD = 1 "HEAD",
+        /// `POST`.
+        POST = 2 "POST",
     }
 }
 mask! {

@@ -18,6 +18,7 @@ pub use super::rows::access::Access;
 pub use super::rows::addition::Addition;
 pub use super::rows::auth_basic::AuthBasic;
 pub use super::rows::brotli::Brotli;
+pub use super::rows::cache::Caching;
 pub use super::rows::charset::Charset;
 pub use super::rows::core::Core;
 pub use super::rows::fastcgi::Fastcgi;
@@ -28,6 +29,7 @@ pub use super::rows::http2::Http2;
 pub use super::rows::limits::Limits;
 pub use super::rows::log::Log;
 pub use super::rows::main::{CpuAffinity, Main};
+pub use super::rows::parse_cache::{CachePace, CachePurge, CacheValid, CacheZone, StorePath};
 pub use super::rows::pass::Pass;
 pub use super::rows::proxy::Proxy;
 pub use super::rows::realip::{RealIpHeader, Realip, TrustedPeer};
@@ -103,6 +105,8 @@ pub struct Http {
     pub split_clients: Vec<SplitClients>,
     /// `limit_req_zone` and `limit_conn_zone` lines in file order.
     pub limit_zones: Vec<LimitZone>,
+    /// `proxy_cache_path` lines and their like in file order.
+    pub caches: Vec<CacheZone>,
     /// `charset_map` blocks in file order.
     pub charset_maps: Vec<CharsetMap>,
     /// `log_format` lines; the built-in `combined` is the first.
@@ -128,6 +132,10 @@ pub struct Settings {
     pub fastcgi: Arc<Fastcgi>,
     /// `fastcgi_*` that other wires have too.
     pub fastcgi_pass: Arc<Pass>,
+    /// `proxy_cache*`, `proxy_store*`.
+    pub proxy_cache: Arc<Caching>,
+    /// `fastcgi_cache*`, `fastcgi_store*`.
+    pub fastcgi_cache: Arc<Caching>,
     /// `add_header`, `expires` and their kin.
     pub headers: Arc<Headers>,
     /// Access logs.

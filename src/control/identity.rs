@@ -161,7 +161,7 @@ impl Identity {
         for module in ABSENT {
             text.push_str(&format!(" --without-http_{module}_module"));
         }
-        text.push_str(" --without-http-cache\n");
+        text.push('\n');
         text
     }
 

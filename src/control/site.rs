@@ -334,7 +334,10 @@ fn open_logs(paths: &[PathBuf], journal: &Journal) -> Option<Vec<(PathBuf, Arc<F
 
 /// Where shards will write temporary files.
 fn folders(plan: &Plan) -> Vec<PathBuf> {
-    let mut folders: Vec<PathBuf> = Vec::new();
+    let caches = plan.stores.iter();
+    let paths = caches.flat_map(|store| [Some(&store.path), store.temp_path.as_ref()]);
+    let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
+    let mut folders: Vec<PathBuf> = paths.flatten().map(|bytes| path(bytes)).collect();
     for location in plan.locations.iter() {
         let settings = &location.settings;
         for folder in [

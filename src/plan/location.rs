@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::access::{AccessPlan, SecureLinkPlan};
+use super::cache::{CachePlan, CopyPlan};
 use super::expr::Expr;
 use super::filters::Filters;
 use super::locations::LocationTree;
@@ -274,6 +275,10 @@ pub struct ProxyPlan {
     pub bind_transparent: bool,
     /// `proxy_limit_rate`.
     pub limit_rate: Expr,
+    /// `proxy_cache`.
+    pub cache: Option<Box<CachePlan>>,
+    /// `proxy_store`.
+    pub copy: Option<Box<CopyPlan>>,
 }
 
 /// A protocol towards backends.

@@ -6,6 +6,7 @@
 //! [`Plan`], then [`location::LocationPlan`]; [`compile`] builds both.
 
 pub mod access;
+pub mod cache;
 pub mod charset;
 pub mod compile;
 pub mod expr;

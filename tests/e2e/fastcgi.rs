@@ -574,7 +574,7 @@ fn what_is_wrong_is_told_at_load() {
         ),
         (
             "fastcgi_cache zone;",
-            "the response cache comes with a later version",
+            "\"fastcgi_cache\" zone \"zone\" is unknown",
         ),
         (
             "fastcgi_pass 127.0.0.1:1; fastcgi_pass 127.0.0.1:2;",

@@ -52,6 +52,7 @@ pub(super) fn http(load: &mut Lowering<'_>) {
     listens(load, &http);
     super::ssl::check(load, &http);
     names(load, &http);
+    caches(load, &http);
     groups(load, &http);
     header_buffers(load, &http);
     load.http = Some(http);
@@ -67,6 +68,19 @@ fn header_buffers(load: &mut Lowering<'_>, http: &Http) {
             "the \"large_client_header_buffers\" size must be equal to or greater than \"connection_pool_size\"",
             server.pos,
         );
+    }
+}
+
+/// Zones of answers that nobody declares, and caches without a key.
+fn caches(load: &mut Lowering<'_>, http: &Http) {
+    for (directive, zone, span) in std::mem::take(&mut load.shared.caches) {
+        if !http.caches.iter().any(|known| known.name == zone.bytes) {
+            // It would be told about again as a zone without a size.
+            load.shared.zones.remove(&zone.bytes);
+            let message = format!("\"{directive}\" zone \"{}\" is unknown", zone.lossy());
+            let hint = format!("declare it with {directive}_path in http");
+            load.error_hint(message, hint, span);
+        }
     }
 }
 

@@ -4,12 +4,11 @@
 use std::sync::Arc;
 
 use super::main::checked;
-use super::parse_proxy::access;
 
 use crate::config::lower::{Frame, Lowering};
 use crate::config::model::*;
 use crate::config::table::ctx::*;
-use crate::config::table::{Args, Fault, Row, Status, args, args_to, family, nothing, row};
+use crate::config::table::{Args, Fault, Row, Status, args, args_to, family, row};
 use crate::config::tree::Directive;
 use crate::config::url;
 use crate::config::value::*;
@@ -33,24 +32,6 @@ pub(crate) const ROWS: &[Row] = &[
         args(1),
         fastcgi_pass,
         "Passes requests on to a FastCGI backend.",
-    ),
-    row(
-        "fastcgi_store",
-        HSL,
-        args(1),
-        nothing,
-        "Keeps copies of answers as files.",
-    )
-    .status(Status::OffOnly(
-        "keeping copies of answers as files comes with a later version",
-    )),
-    checked!(
-        "fastcgi_store_access",
-        HSL,
-        args_to(1, 3),
-        access,
-        "nothing is kept as a file",
-        "Rights of the files kept by fastcgi_store."
     ),
     checked!(
         "fastcgi_send_lowat",

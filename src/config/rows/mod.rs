@@ -5,6 +5,7 @@ pub mod access;
 pub mod addition;
 pub mod auth_basic;
 pub mod brotli;
+pub mod cache;
 pub mod charset;
 mod checks;
 pub mod core;
@@ -17,6 +18,7 @@ pub mod limits;
 pub mod log;
 pub mod main;
 mod map;
+pub mod parse_cache;
 pub(crate) mod parse_core;
 pub(crate) mod parse_proxy;
 pub mod pass;
@@ -64,11 +66,22 @@ pub(crate) const FAMILIES: &[(&str, &[&[Row]])] = &[
     ("HTTP core", &[core::FIELD_ROWS, core::ROWS]),
     (
         "Proxying",
-        &[proxy::ROWS, proxy::FIELD_ROWS, pass::PROXY_ROWS],
+        &[
+            proxy::ROWS,
+            proxy::FIELD_ROWS,
+            pass::PROXY_ROWS,
+            cache::PROXY_ROWS,
+            cache::HTTP_ROWS,
+        ],
     ),
     (
         "FastCGI",
-        &[fastcgi::ROWS, fastcgi::FIELD_ROWS, pass::FASTCGI_ROWS],
+        &[
+            fastcgi::ROWS,
+            fastcgi::FIELD_ROWS,
+            pass::FASTCGI_ROWS,
+            cache::FASTCGI_ROWS,
+        ],
     ),
     ("TLS", &[ssl::FIELD_ROWS, ssl::ROWS]),
     ("HTTP/2", &[http2::ROWS, http2::FIELD_ROWS]),
@@ -147,6 +160,8 @@ pub(crate) struct Shared {
     pub(crate) groups: HashSet<Vec<u8>>,
     /// Memory zones by name.
     pub(crate) zones: HashMap<Arc<[u8]>, zones::Zone>,
+    /// Zones that `…_cache` names, with the directive.
+    pub(crate) caches: Vec<(String, Text, Span)>,
     /// Literal addresses of backends, to be compared with the groups.
     pub(crate) targets: Vec<(Target, WireKind, Span)>,
     /// Where `http` sets a buffer size, by the prefix of its family.

@@ -184,14 +184,17 @@ pub(crate) fn http_version(args: &mut Args<'_>) -> Parsed<HttpVersion> {
 }
 
 /// `user:rw group:r all:r`.
-pub(crate) fn access(args: &mut Args<'_>) -> Parsed<()> {
+pub(crate) fn access(args: &mut Args<'_>) -> Parsed<u32> {
+    let mut mode = 0o600;
     for word in args.words {
-        let rights = [&b"user:"[..], b"group:", b"all:"]
-            .iter()
-            .find_map(|who| word.bytes.strip_prefix(*who));
-        if !matches!(rights, Some(b"rw" | b"r")) {
-            return Err(Fault::new(format!("invalid value \"{}\"", word.lossy())));
-        }
+        let whom = [(&b"user:"[..], 6), (b"group:", 3), (b"all:", 0)];
+        let mut whom = whom.into_iter();
+        let known = whom.find_map(|(who, shift)| Some((word.bytes.strip_prefix(who)?, shift)));
+        mode |= match known {
+            Some((b"rw", shift)) => 6 << shift,
+            Some((b"r", shift)) => 4 << shift,
+            _ => return Err(Fault::new(format!("invalid value \"{}\"", word.lossy()))),
+        };
     }
-    Ok(())
+    Ok(mode)
 }

@@ -8,7 +8,7 @@ use super::parse_proxy::*;
 use crate::config::lower::{Frame, Lowering};
 use crate::config::model::*;
 use crate::config::table::ctx::*;
-use crate::config::table::{Inherit, Row, Status, args, args_to, family, nothing, row};
+use crate::config::table::{Inherit, Row, Status, args, args_to, family, row};
 use crate::config::tree::Directive;
 use crate::config::url;
 use crate::config::value::*;
@@ -66,24 +66,6 @@ pub(crate) const ROWS: &[Row] = &[
         "Answers with counters.",
     )
     .many(),
-    row(
-        "proxy_store",
-        HSL,
-        args(1),
-        nothing,
-        "Keeps copies of answers as files.",
-    )
-    .status(Status::OffOnly(
-        "keeping copies of answers as files comes with a later version",
-    )),
-    checked!(
-        "proxy_store_access",
-        HSL,
-        args_to(1, 3),
-        access,
-        "nothing is kept as a file",
-        "Rights of the files kept by proxy_store."
-    ),
     checked!(
         "proxy_headers_hash_max_size",
         HSL,

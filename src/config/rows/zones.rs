@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::lower::Lowering;
+use crate::config::model::WireKind;
 use crate::config::tree::{Span, Word};
 
 /// nginx's zones have at least eight pages.
@@ -19,6 +20,8 @@ pub(crate) enum Use {
     Connections,
     /// `ssl_session_cache`.
     Sessions,
+    /// `proxy_cache_path` and its like, each family for itself.
+    Cache(WireKind),
 }
 
 /// What is known of a zone.

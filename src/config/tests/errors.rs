@@ -384,7 +384,84 @@ const HTTP: &[(&str, &str)] = &[
 fn http_level() {
     check("events {}\nhttp {", "}", HTTP);
     check("events {}\nhttp {", "}", LIMITS);
+    check("events {}\nhttp {", "}", CACHES);
 }
+
+/// What is said about caches.
+const CACHES: &[(&str, &str)] = &[
+    ("proxy_cache_path /c levels=1:2 keys_zone=a:8k; proxy_cache a; server { proxy_cache off; }", ""),
+    (
+        "proxy_cache_path /c keys_zone=a:1m inactive=1h max_size=2g min_free=1g use_temp_path=off loader_files=1
+         loader_sleep=1ms loader_threshold=2s manager_files=1 manager_sleep=1 manager_threshold=1;",
+        "",
+    ),
+    (
+        "proxy_cache_path /c levels=1:2;",
+        "[emerg] \"proxy_cache_path\" must have \"keys_zone\" parameter @",
+    ),
+    ("proxy_cache_path /c keys_zone=a;", "[emerg] invalid keys zone size \"keys_zone=a\" @"),
+    ("proxy_cache_path /c keys_zone=a:1k;", "[emerg] keys zone \"a\" is too small @"),
+    (
+        "proxy_cache_path /c keys_zone=a:1m levels=3;",
+        "[emerg] invalid \"levels\" \"levels=3\" @",
+    ),
+    (
+        "proxy_cache_path /c keys_zone=a:1m levels=1:1:1:1;",
+        "[emerg] invalid \"levels\" \"levels=1:1:1:1\" @",
+    ),
+    (
+        "proxy_cache_path /c keys_zone=a:1m use_temp_path=no;",
+        "[emerg] invalid use_temp_path value \"use_temp_path=no\", it must be \"on\" or \"off\" @",
+    ),
+    (
+        "proxy_cache_path /c keys_zone=a:1m inactive=x;",
+        "[emerg] invalid inactive value \"inactive=x\" @",
+    ),
+    (
+        "proxy_cache_path /c keys_zone=a:1m purger=on;",
+        "[emerg] invalid parameter \"purger=on\" @",
+    ),
+    (
+        "proxy_cache_path /c keys_zone=a:1m; proxy_cache_path /d keys_zone=a:1m;",
+        "[emerg] duplicate zone \"a\" @",
+    ),
+    (
+        "proxy_cache_path /c keys_zone=a:1m; proxy_cache_path /c keys_zone=b:1m;",
+        "[emerg] the same path name \"/c\" used @ and @",
+    ),
+    ("proxy_cache x;", "[emerg] \"proxy_cache\" zone \"x\" is unknown @"),
+    (
+        "fastcgi_cache_path /c keys_zone=a:1m; proxy_cache a;",
+        "[emerg] the shared memory zone \"a\" is already declared for a different use @",
+    ),
+    (
+        "proxy_cache_path /c keys_zone=a:1m; proxy_cache a; proxy_store on;",
+        "[emerg] \"proxy_store\" directive is incompatible with \"proxy_cache\" @",
+    ),
+    (
+        "proxy_cache_path /c keys_zone=a:1m; proxy_store on; proxy_cache a;",
+        "[emerg] \"proxy_cache\" directive is incompatible with \"proxy_store\" @",
+    ),
+    ("proxy_cache off; proxy_cache off;", "[emerg] \"proxy_cache\" directive is duplicate @"),
+    ("proxy_store \"\";", "[emerg] empty path @"),
+    ("proxy_store_access user:x;", "[emerg] invalid value \"user:x\" @"),
+    ("proxy_cache_valid 200 x;", "[emerg] invalid time value \"x\" @"),
+    ("proxy_cache_valid 99 1m;", "[emerg] invalid status \"99\" @"),
+    ("proxy_cache_valid 200 302 10m; proxy_cache_valid any 1m;", ""),
+    ("proxy_cache_methods PUT;", "[emerg] invalid value \"PUT\" @"),
+    ("proxy_cache_use_stale error never;", "[emerg] invalid value \"never\" @"),
+    ("proxy_cache_mode rfc2616;", "[emerg] invalid value \"rfc2616\" @"),
+    ("proxy_cache_status \"a\\\"b\";", "[emerg] invalid value \"a\"b\" @"),
+    (
+        "proxy_cache_purge tags=$arg_t;",
+        "[emerg] \"proxy_cache_purge\" directive has no condition @",
+    ),
+    (
+        "proxy_cache_purge $arg_p mode=gone;",
+        "[emerg] invalid value \"mode=gone\" @",
+    ),
+    ("fastcgi_cache_convert_head on;", "[emerg] unknown directive \"fastcgi_cache_convert_head\" @"),
+];
 
 /// What is said about limits.
 const LIMITS: &[(&str, &str)] = &[

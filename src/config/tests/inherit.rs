@@ -774,3 +774,32 @@ fn body_filters() {
     assert_eq!(&own.addition.add_after_body[..], b"/a");
     assert_eq!(&own.addition.add_before_body[..], b"/b");
 }
+
+#[test]
+fn caches_replace_lists_and_a_store_takes_the_place_of_a_cache() {
+    let http = model(
+        "proxy_cache_path /c keys_zone=a:1m; proxy_cache a; proxy_cache_valid 200 1m; proxy_cache_valid any 5s;
+         proxy_cache_bypass $arg_a; proxy_cache_bypass $arg_b; proxy_cache_use_stale error updating;
+         server { location /same { } location /off { proxy_cache off; }
+                  location /own { proxy_cache_valid 404 1s; proxy_no_cache $arg_x; proxy_cache_use_stale timeout; }
+                  location /store { proxy_store on; proxy_store_access group:rw all:r; }
+                  location /back { proxy_store on; location /back/in { proxy_cache a; } } }",
+    );
+    let server = &http.servers[0];
+    let of = |path: &str| &location(server, path).settings.proxy_cache;
+    let valid = |path: &str| -> Vec<_> {
+        let list = of(path).cache_valid.iter();
+        list.map(|v| (v.status, v.seconds)).collect()
+    };
+    assert_eq!(valid("/same"), [(200, 60), (0, 5)]);
+    assert_eq!(valid("/own"), [(404, 1)]);
+    assert_eq!(of("/same").cache_bypass.len(), 2);
+    assert_eq!(of("/own").no_cache.len(), 1);
+    assert!(of("/same").cache_use_stale.allows(NextUpstream::UPDATING));
+    assert!(!of("/own").cache_use_stale.allows(NextUpstream::ERROR));
+    assert!(of("/same").cache.is_some() && of("/off").cache.is_none());
+    assert!(of("/store").cache.is_none() && of("/store").store == Some(StorePath::Root));
+    assert_eq!(of("/store").store_access, 0o664);
+    let inner = &location(server, "/back").locations[0].settings.proxy_cache;
+    assert!(inner.store.is_none() && inner.cache.is_some());
+}

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::proxy::hidden;
 use super::{Compiler, bytes_of};
-use crate::config::model::{Fastcgi, ProxyPass, Settings, Text};
+use crate::config::model::{Fastcgi, ProxyPass, Settings, Text, WireKind};
 use crate::plan::expr::{Expr, Part, Var};
 use crate::plan::location::{FastCgiPlan, Param, ProxyPlan, ProxyTarget, UriRule, WirePlan};
 use crate::plan::regex::Regex;
@@ -53,6 +53,8 @@ impl Compiler<'_> {
             bind,
             bind_transparent,
             limit_rate: self.amount(common.limit_rate.as_ref()),
+            cache: self.cache(settings, WireKind::FastCgi),
+            copy: self.copy(settings, WireKind::FastCgi),
         })
     }
 

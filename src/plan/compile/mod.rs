@@ -4,6 +4,7 @@
 //! tells all of them at once. Start at [`compile`].
 
 mod access;
+mod cache;
 mod coding;
 mod edits;
 mod fastcgi;
@@ -38,6 +39,7 @@ use super::limits::{ZoneId, ZonePlan};
 use super::location::{LocationPlan, ServerPlan};
 use super::regex::Regex;
 use super::script::SetTarget;
+use super::store::StoreRef;
 use super::vars::Registry;
 use super::{
     FormatId, GroupId, GroupPlan, ListenerId, ListenerPlan, LocationId, LogFormat, LogId,
@@ -77,6 +79,7 @@ pub fn compile(model: &Model, env: &Env<'_>) -> Result<Plan, Vec<Diag>> {
     compiler.charset_maps(http);
     compiler.upstreams(http);
     compiler.limit_zones(http);
+    compiler.stores(http);
     compiler.servers(http);
     compiler.listeners(http);
     if !compiler.diags.is_empty() {
@@ -106,7 +109,7 @@ pub fn compile(model: &Model, env: &Env<'_>) -> Result<Plan, Vec<Diag>> {
         family_names,
         resolvers: compiler.resolvers,
         limit_zones: compiler.limit_zones,
-        stores: Vec::new(),
+        stores: compiler.stores,
         hostname: env.hostname.clone(),
         server_token: env.server_token.clone(),
         prefix: env.prefix.clone(),
@@ -129,6 +132,7 @@ struct Compiler<'a> {
     formats: IdVec<FormatId, LogFormat>,
     resolvers: IdVec<ResolverId, ResolverPlan>,
     limit_zones: IdVec<ZoneId, ZonePlan>,
+    stores: Vec<StoreRef>,
     caches: edits::Caches,
     /// Names of the server that is being compiled.
     server_names: Vec<Name>,
@@ -160,6 +164,7 @@ impl<'a> Compiler<'a> {
             formats: IdVec::new(),
             resolvers: IdVec::new(),
             limit_zones: IdVec::new(),
+            stores: Vec::new(),
             caches: edits::Caches::default(),
             server_names: Vec::new(),
             charsets: Charsets::default(),

@@ -15,7 +15,7 @@ use crate::plan::vars::Builtin;
 use crate::proto::tokens::Token;
 
 /// Client fields that nginx never forwards as they came.
-const REPLACED: &[&str] = &[
+pub(super) const REPLACED: &[&str] = &[
     "Host",
     "Connection",
     "Proxy-Connection",
@@ -77,6 +77,8 @@ impl Compiler<'_> {
             bind,
             bind_transparent,
             limit_rate: self.amount(settings.proxy_pass.limit_rate.as_ref()),
+            cache: self.cache(settings, WireKind::Http),
+            copy: self.copy(settings, WireKind::Http),
         })
     }
 

@@ -48,7 +48,14 @@ pub fn build(plan: &Plan, files: &[SourceFile]) -> (TlsSet, Vec<Diag>) {
             diags.push(diag);
         }
     }
-    (TlsSet { servers }, diags)
+    let keep_hello = false;
+    (
+        TlsSet {
+            servers,
+            keep_hello,
+        },
+        diags,
+    )
 }
 
 fn offer(tls: &TlsServerPlan, findings: &mut Findings<'_>) -> Offer {

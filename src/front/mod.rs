@@ -14,7 +14,9 @@ use std::rc::Rc;
 
 use crate::base::time::Mono;
 use crate::net::Addr;
-use crate::plan::ListenerId;
+use crate::net::tls::Facts;
+use crate::plan::regex::Captures;
+use crate::plan::{AddressPlan, ListenerId, ServerId};
 use crate::proto::h1::parse::RequestError;
 use crate::proto::proxy_protocol::ProxyHeader;
 
@@ -38,6 +40,32 @@ pub struct ConnInfo {
     pub requests: Cell<u64>,
     /// `$pipe`: the current request was pipelined.
     pub pipelined: Cell<bool>,
+    /// What the TLS handshake agreed on; none without TLS.
+    pub tls: Option<Rc<Facts>>,
+    /// Plain HTTP where TLS is spoken.
+    pub misplaced: bool,
+    /// The name by which the handshake chose a server, in its normal form; none where the default server was as good.
+    pub named: Option<Box<[u8]>>,
+    /// The server that `named` names in the configuration of this epoch.
+    pub entry: Cell<Option<(u64, ServerId)>>,
+}
+
+impl ConnInfo {
+    /// The server whose settings hold before a request names one: the one that the handshake chose, or the address's
+    /// default server. `epoch` is that of the configuration, which may be newer than the connection.
+    pub fn entry(&self, address: &AddressPlan, epoch: u64) -> ServerId {
+        let Some(name) = &self.named else {
+            return address.names.default_server();
+        };
+        match self.entry.get() {
+            Some((known, server)) if known == epoch => server,
+            _ => {
+                let found = address.names.find(name, &mut Captures::default()).server;
+                self.entry.set(Some((epoch, found)));
+                found
+            }
+        }
+    }
 }
 
 /// Why a request never became one.

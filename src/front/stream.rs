@@ -398,12 +398,12 @@ impl Stream {
         }
     }
 
-    /// Whether the body goes out as it is, without chunk framing: what `sendfile` and splicing need.
+    /// Whether the body goes out as it is, without chunk framing or TLS: what `sendfile` and splicing need.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         match self {
             Self::Inner(_) | Self::H2(_) => false,
-            _ => !self.h1().is_chunked(),
+            _ => !self.h1().is_chunked() && self.h1().socket().tls().is_none(),
         }
     }
 

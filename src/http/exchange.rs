@@ -436,6 +436,16 @@ impl Response {
 }
 
 impl Exchange {
+    /// `$scheme`.
+    #[must_use]
+    pub fn scheme(&self) -> &'static [u8] {
+        if self.conn.tls.is_some() {
+            b"https"
+        } else {
+            b"http"
+        }
+    }
+
     /// An exchange for a pool: of nobody, and empty.
     #[must_use]
     pub fn new(conn: Rc<ConnInfo>) -> Self {

@@ -12,7 +12,7 @@ use super::local::Cx;
 use super::log::Text;
 use super::{access, browser, error, log, rewrite, vars};
 use crate::front::Refusal;
-use crate::plan::model::LogLevel;
+use crate::plan::model::{LogLevel, VerifyClient};
 use crate::plan::regex::Captures;
 use crate::plan::{AddressPlan, LocationId, ServerId};
 use crate::proto::h1::parse::RequestError;
@@ -26,15 +26,20 @@ pub const REROUTES: u8 = 11;
 pub async fn begin(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
     let address = address(ex, cx);
     ex.reroutes_left = REROUTES;
-    enter_server(ex, cx, address.names.default_server());
+    enter_server(ex, cx, ex.conn.entry(address, cx.generation.epoch));
     if let Err(flow) = take_target(ex, cx) {
         return flow;
     }
-    choose_server(ex, cx, address);
+    if let Err(flow) = choose_server(ex, cx, address) {
+        return flow;
+    }
     let method = match ex.method {
         Method::Trace => "TRACE",
         Method::Connect => "CONNECT",
         _ => {
+            if ex.conn.misplaced {
+                return misplaced(ex, cx);
+            }
             access::identify(ex, cx);
             tell_dropped(ex, cx);
             return search(ex, cx).await;
@@ -62,13 +67,14 @@ pub async fn inside(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
 pub fn refuse(ex: &mut Exchange, cx: Cx<'_>, why: Refusal) -> Flow {
     ex.reroutes_left = REROUTES;
     let address = address(ex, cx);
-    enter_server(ex, cx, address.names.default_server());
+    enter_server(ex, cx, ex.conn.entry(address, cx.generation.epoch));
     // What was read of the head is shown in the log, and picks the server.
     if !ex.head.path.is_empty() {
         let _ = take_target(ex, cx);
     }
     if !ex.head.server_host().is_empty() {
-        choose_server(ex, cx, address);
+        // Its own error counts.
+        let _ = choose_server(ex, cx, address);
     }
     ex.discard_body = true;
     ex.close = true;
@@ -242,8 +248,20 @@ fn take_target(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), Flow> {
     Ok(())
 }
 
-/// Fills `$host` and picks the server by it.
-fn choose_server(ex: &mut Exchange, cx: Cx<'_>, address: &AddressPlan) {
+/// 497: plain HTTP where TLS is spoken.
+fn misplaced(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
+    let text = format_args!(
+        "client sent plain HTTP request to HTTPS port while reading client request headers"
+    );
+    log::error(ex, cx, LogLevel::Info, text);
+    ex.close = true;
+    ex.discard_body = true;
+    Flow::Error(497)
+}
+
+/// Fills `$host` and picks the server by it. A client that was let in by one name does not get to a server that wants
+/// certificates by another: 421.
+fn choose_server(ex: &mut Exchange, cx: Cx<'_>, address: &AddressPlan) -> Result<(), Flow> {
     ex.host.clear();
     let name = ex.head.server_host();
     // Validated when the head was read, so it cannot fail here; without a name the default server answers.
@@ -255,7 +273,25 @@ fn choose_server(ex: &mut Exchange, cx: Cx<'_>, address: &AddressPlan) {
         vars::keep_match(regex, count, &captures, &subject, ex, cx);
         ex.host = subject;
     }
+    if let Some(named) = &ex.conn.named
+        && **named != ex.host[..]
+        && verifies(cx, found.server)
+    {
+        let text = format_args!(
+            "client attempted to request the server name different from the one that was negotiated \
+             while reading client request headers"
+        );
+        log::error(ex, cx, LogLevel::Info, text);
+        return Err(Flow::Error(421));
+    }
     enter_server(ex, cx, found.server);
+    Ok(())
+}
+
+/// Whether a server looks at its clients' certificates.
+fn verifies(cx: Cx<'_>, server: ServerId) -> bool {
+    let settings = &cx.location(cx.plan.servers[server].root).settings;
+    settings.ssl.ssl_verify_client != VerifyClient::Off
 }
 
 /// Names the fields that the head parser dropped.

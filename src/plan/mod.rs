@@ -223,6 +223,8 @@ pub struct AddressPlan {
     pub ssl: bool,
     /// `http2` on this address, or of its default server.
     pub http2: bool,
+    /// `http2` on this address.
+    pub listens_http2: bool,
     /// Server names, and the default server.
     pub names: VirtualHosts,
 }

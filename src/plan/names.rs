@@ -67,6 +67,20 @@ impl VirtualHosts {
         self.regexes.push((regex, server));
     }
 
+    /// The server that has this name, in lower case; none where the default server answers for want of one.
+    pub fn find_named(&self, host: &[u8], captures: &mut Captures) -> Option<ServerId> {
+        if self.single {
+            return None;
+        }
+        let by_name = self.names.find(host).copied();
+        by_name.or_else(|| {
+            let mut patterns = self.regexes.iter();
+            patterns
+                .find(|(regex, _)| regex.captures(host, captures) > 0)
+                .map(|(_, server)| *server)
+        })
+    }
+
     /// Finds the server for a lower-case host without port; empty when the request named none.
     pub fn find(&self, host: &[u8], captures: &mut Captures) -> HostMatch<'_> {
         if self.single {

@@ -4,6 +4,7 @@
 //! lasts. Start at [`Http::connection`].
 
 mod h2;
+mod tls;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use slab::Slab;
 
+use self::tls::{Begun, Newcomer};
 use super::pool::Workers;
 use super::{After, Begin, Event, Serve, Shard};
 use crate::cache::Cache;
@@ -58,7 +60,7 @@ struct Job {
 }
 
 /// A request whose head is being read.
-struct Begun {
+struct Reading {
     exchange: Box<Exchange>,
     generation: Rc<Generation>,
     /// What its head is, once it has come as a whole.
@@ -80,11 +82,20 @@ const PATIENCE: Duration = Duration::from_millis(400);
 pub struct Client {
     conn: Box<Conn>,
     home: Rc<Home>,
-    /// It may speak HTTP/2 instead: its first bytes tell.
-    maybe_h2: bool,
+    /// It may speak HTTP/2 instead.
+    speaks: Speaks,
     /// How long the next request may take to begin.
     within: Duration,
     _active: Held,
+}
+
+/// What a connection speaks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Speaks {
+    H1,
+    H2,
+    /// Its first bytes tell.
+    Either,
 }
 
 /// An HTTP proxy on one shard.
@@ -155,12 +166,20 @@ impl Http {
         let active = counters.hold(Gauge::Active);
         let home = self.home(ListenerId(accepted.listener as u32))?;
         let conn = self.open(&generation, &home, accepted).await?;
-        let within = default_core(&generation.plan, &conn.info)?.client_header_timeout;
-        let maybe_h2 = default_address(&generation.plan, &conn.info)?.http2;
+        let within = default_core(&generation, &conn.info)?.client_header_timeout;
+        let speaks = match &conn.info.tls {
+            Some(tls) if tls.alpn.as_deref() == Some(b"h2") => Speaks::H2,
+            None if default_address(&generation.plan, &conn.info)?.http2
+                && !conn.info.misplaced =>
+            {
+                Speaks::Either
+            }
+            _ => Speaks::H1,
+        };
         Some(Client {
             conn,
             home,
-            maybe_h2,
+            speaks,
             within,
             _active: active,
         })
@@ -173,7 +192,11 @@ impl Http {
         mut waited: Option<Waited>,
     ) -> After<Client> {
         let service = &shard.service;
-        if std::mem::take(&mut client.maybe_h2) {
+        let speaks = std::mem::replace(&mut client.speaks, Speaks::H1);
+        if speaks == Speaks::H2 {
+            return Box::pin(h2::serve(shard, client)).await;
+        }
+        if speaks == Speaks::Either {
             let speaks = client.conn.speaks_h2(client.within, &service.local.buffers);
             match Box::pin(speaks).await {
                 Some(true) => return Box::pin(h2::serve(shard, client)).await,
@@ -207,7 +230,7 @@ impl Http {
                 service.give(begun.exchange);
                 return After::Closed;
             };
-            let Begun {
+            let Reading {
                 mut exchange,
                 generation,
                 ..
@@ -216,7 +239,7 @@ impl Http {
                 conn,
                 home,
                 within: _,
-                maybe_h2: _,
+                speaks: _,
                 _active,
             } = client;
             exchange.stream = Stream::H1(conn);
@@ -252,7 +275,7 @@ impl Http {
             client = Client {
                 conn,
                 home,
-                maybe_h2: false,
+                speaks: Speaks::H1,
                 within,
                 _active,
             };
@@ -280,7 +303,13 @@ impl Http {
         };
         let plan = &generation.plan;
         let listener = home.now.get()?;
-        let address = plan.listeners.get(listener)?.address(local.ip());
+        let listening = plan.listeners.get(listener)?;
+        let address = listening.address(local.ip());
+        let who = Newcomer {
+            number,
+            peer: &peer,
+            server: &listening.addr,
+        };
         let location = &plan.locations[plan.servers[address.names.default_server()].root];
         let core = &location.settings.core;
         if !core.tcp_nodelay && !local.is_unix() {
@@ -303,13 +332,28 @@ impl Http {
                     } else {
                         LogLevel::Info
                     };
-                    let text = format_args!("*{number} {text}, client: {peer}, server: {local}");
+                    let text = format_args!("*{number} {text}{who}");
                     generation.logs.error_all(&location.error_logs, level, text);
                     return None;
                 }
             }
         }
+        let (mut named, mut misplaced) = (None, false);
+        if address.ssl {
+            let rest = input.split_off(at);
+            at = 0;
+            let done = self.shake_hands(generation, address, &mut stream, rest, &who);
+            match Box::pin(done).await? {
+                Begun::Tls { named: name } => named = name,
+                Begun::Plain(received) => (input, misplaced) = (received, true),
+            }
+        }
+        let tls = stream.tls().cloned();
         let info = Rc::new(ConnInfo {
+            tls,
+            misplaced,
+            named,
+            entry: Cell::new(None),
             number,
             remote: peer,
             local,
@@ -323,7 +367,7 @@ impl Http {
     }
 
     /// Begins a request: takes an exchange, and its head where that is here already. None when nobody listens any more.
-    fn begin_request(&self, conn: &mut Conn, home: &Home) -> Option<Begun> {
+    fn begin_request(&self, conn: &mut Conn, home: &Home) -> Option<Reading> {
         let generation = self.generation()?;
         let listener = home.now.get()?;
         conn.info.listener.set(listener);
@@ -331,9 +375,9 @@ impl Http {
         exchange.conn = conn.info.clone();
         exchange.started = self.local.clock.mono();
         self.local.counters.raise(Gauge::Reading);
-        let core = default_core(&generation.plan, &conn.info)?;
+        let core = default_core(&generation, &conn.info)?;
         let decoded = conn.look_for_head(&mut exchange.head, &limits(core), &self.local.buffers);
-        Some(Begun {
+        Some(Reading {
             exchange,
             generation,
             decoded,
@@ -341,8 +385,8 @@ impl Http {
     }
 
     /// Reads the rest of a head that comes in pieces.
-    async fn read_on(&self, begun: &mut Begun, conn: &mut Conn) -> Decoded {
-        let Some(core) = default_core(&begun.generation.plan, &conn.info) else {
+    async fn read_on(&self, begun: &mut Reading, conn: &mut Conn) -> Decoded {
+        let Some(core) = default_core(&begun.generation, &conn.info) else {
             return Decoded::Closed;
         };
         let (within, head) = (core.client_header_timeout, &mut begun.exchange.head);
@@ -354,7 +398,7 @@ impl Http {
     fn end_reading(
         &self,
         shard: &Rc<Shard<Self>>,
-        begun: &mut Begun,
+        begun: &mut Reading,
         decoded: Decoded,
     ) -> Option<Option<Refusal>> {
         let counters = &self.local.counters;
@@ -563,9 +607,10 @@ fn ending(location: &LocationPlan, timed_out: bool) -> Ending {
 }
 
 /// The settings that hold before a request has named its server.
-fn default_core<'a>(plan: &'a Plan, conn: &ConnInfo) -> Option<&'a Core> {
+fn default_core<'a>(generation: &'a Generation, conn: &ConnInfo) -> Option<&'a Core> {
+    let plan = &generation.plan;
     let address = default_address(plan, conn)?;
-    let root = plan.servers[address.names.default_server()].root;
+    let root = plan.servers[conn.entry(address, generation.epoch)].root;
     Some(&plan.locations[root].settings.core)
 }
 

@@ -240,6 +240,10 @@ impl Site {
             proxy: None,
             accepted: Mono::default(),
             requests: Cell::new(2),
+            tls: None,
+            misplaced: false,
+            named: None,
+            entry: Cell::new(None),
             pipelined: Cell::new(false),
         }
     }

@@ -136,7 +136,8 @@ fn make_absolute(ex: &mut Exchange, cx: Cx<'_>) {
         return;
     }
     let mut target = cx.local.buffers.take(128);
-    target.extend_from_slice(b"http://");
+    target.extend_from_slice(ex.scheme());
+    target.extend_from_slice(b"://");
     let local = match &ex.conn.local {
         Addr::Ip(at) => Some(*at),
         Addr::Unix(_) => None,
@@ -149,7 +150,8 @@ fn make_absolute(ex: &mut Exchange, cx: Cx<'_>) {
         push_address(&mut target, &ex.conn.local);
     }
     let port = local.map_or(0, |at| at.port());
-    if core.port_in_redirect && port != 0 && port != 80 {
+    let usual = if ex.conn.tls.is_some() { 443 } else { 80 };
+    if core.port_in_redirect && port != 0 && port != usual {
         target.push(b':');
         target.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
     }

@@ -93,7 +93,8 @@ pub(super) fn value(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut V
         | B::NginxVersion
         | B::Pid
         | B::ServerName => machine(builtin, ex, cx, out),
-        B::Scheme => bytes(b"http", out),
+        B::Scheme => bytes(ex.scheme(), out),
+        B::Https if ex.conn.tls.is_some() => bytes(b"on", out),
         // Empty rather than missing, as in nginx.
         B::Https | B::UidReset => true,
         B::DateGmt | B::DateLocal => {

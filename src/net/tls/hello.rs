@@ -21,7 +21,7 @@ const NAME_BYTES_MAX: usize = 255;
 /// What a client offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hello {
-    /// The name it asks for, in lower case, as it wrote it otherwise.
+    /// The name it asks for, as it wrote it.
     pub name: Option<Box<[u8]>>,
     /// Its newest version: 0x0303 is TLS 1.2.
     pub version: u16,
@@ -82,9 +82,9 @@ pub fn read(input: &[u8]) -> Status {
         return Status::Incomplete;
     };
     if first != HANDSHAKE {
+        // As in nginx: SSL 2 begins with a length, everything else may be plain HTTP.
         return match first {
-            // Other records of TLS.
-            20 | 21 | 23 | 24 => Status::Broken(Fault::Unexpected),
+            0x80.. => Status::Broken(Fault::Version),
             _ => Status::NotTls,
         };
     }
@@ -212,7 +212,7 @@ fn extension(hello: &mut Hello, kind: u16, mut data: Reader<'_>) -> Result<(), F
                 if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains(&0) {
                     return Err(Fault::Name);
                 }
-                hello.name = Some(name.to_ascii_lowercase().into());
+                hello.name = Some(name.into());
             }
         }
         EXTENSION_GROUPS => hello.groups = data.stretch(2)?.numbers()?,

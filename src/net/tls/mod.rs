@@ -109,7 +109,7 @@ pub struct Facts {
     pub group: Option<u16>,
     /// The application protocol.
     pub alpn: Option<Box<[u8]>>,
-    /// The server name that the client asked for, in lower case.
+    /// The server name that the client asked for, as it wrote it.
     pub name: Option<Box<[u8]>>,
     /// Whether an older session was resumed.
     pub resumed: bool,

@@ -18,6 +18,8 @@ const KEPT: usize = 2;
 pub struct TlsSet {
     /// By the number of the server.
     pub servers: Vec<Offer>,
+    /// Something asks for what clients offered.
+    pub keep_hello: bool,
 }
 
 /// What a server does with a handshake.

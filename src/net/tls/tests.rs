@@ -235,11 +235,8 @@ fn what_is_no_tls_is_handed_back_and_garbage_gets_an_alert() {
                 None,
                 b"\x15\x03\x03\x00\x02\x02\x46",
             ),
-            (
-                b"\x17\x03\x03\x00\x01\x00",
-                None,
-                b"\x15\x03\x03\x00\x02\x02\x0a",
-            ),
+            (b"\x17\x03\x03\x00\x01\x00", Some(Trouble::NotTls), b""),
+            (b"\x80\x2e\x01", None, b"\x15\x03\x03\x00\x02\x02\x46"),
             (
                 b"\x16\x03\x01\xff\xff\x01",
                 None,

@@ -129,6 +129,7 @@ impl Compiler<'_> {
         AddressPlan {
             proxy_protocol: address.proxy_protocol,
             ssl: address.ssl,
+            listens_http2: address.http2,
             http2: address.http2 || http.servers[default.index()].settings.http2.http2,
             names,
         }

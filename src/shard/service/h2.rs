@@ -30,7 +30,7 @@ fn settings<'a>(
         .listeners
         .get(home.now.get()?)?
         .address(conn.local.ip());
-    let server = &plan.servers[address.names.default_server()];
+    let server = &plan.servers[conn.entry(address, generation.epoch)];
     Some(&plan.locations[server.root].settings)
 }
 

@@ -48,6 +48,19 @@ choice! {
     }
 }
 choice! {
+    /// `splice`: whether bytes that nothing looks at go from socket to socket inside the kernel.
+    #[derive(Default)]
+    Splicing {
+        /// Never.
+        Off = "off",
+        /// Wherever they can.
+        On = "on",
+        /// Where there are enough of them at a time.
+        #[default]
+        Auto = "auto",
+    }
+}
+choice! {
     /// `autoindex_format`.
     ListingFormat {
         /// A page.

@@ -4,6 +4,8 @@
 //! Drives `proto::h1`'s codecs over a socket and decides nothing that a codec can decide. A connection that waits
 //! for its next request holds no buffer. Start at [`Conn::read_head`].
 
+mod splice;
+
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
@@ -557,7 +559,8 @@ impl Conn {
         }
     }
 
-    fn fault(&mut self, error: &io::Error) -> ClientFault {
+    /// What an error of the socket means, which nothing can be sent or read after.
+    pub fn fault(&mut self, error: &io::Error) -> ClientFault {
         self.broken = true;
         if error.kind() == io::ErrorKind::TimedOut || self.socket.expired().is_some() {
             ClientFault::TimedOut

@@ -407,6 +407,12 @@ impl Stream {
         }
     }
 
+    /// Whether the client's bytes are on its socket as they are, so that they may be spliced.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        matches!(self, Self::H1(conn) if conn.socket().tls().is_none())
+    }
+
     /// Bytes given to the kernel for this exchange, head and framing included.
     #[must_use]
     pub fn sent(&self) -> u64 {

@@ -20,6 +20,7 @@ use crate::base::time::HTTP_DATE_LEN;
 use crate::cache::Cache;
 use crate::net::clock::Clock;
 use crate::net::deadline::Deadlines;
+use crate::net::splice::Pipes;
 use crate::net::tls::TlsSet;
 use crate::observe::{Counters, Logs};
 use crate::plan::location::LocationPlan;
@@ -53,6 +54,8 @@ pub struct Generation {
 pub struct Local {
     /// Pooled buffers.
     pub buffers: BufPool,
+    /// Pooled pipes.
+    pub pipes: Pipes,
     /// Reads time.
     pub clock: Clock,
     /// Deadlines of all sockets of the shard.
@@ -90,6 +93,7 @@ impl Local {
         let uids = Sequence::new(rng.word() as u32);
         Self {
             buffers: BufPool::new(),
+            pipes: Pipes::default(),
             clock,
             deadlines,
             counters,

@@ -56,7 +56,7 @@ pub async fn relay(
     let end = tunnel.cause.get().unwrap_or(End::Done);
     match end {
         End::Done => down.end(),
-        End::Idle => down.reset(ErrorCode::Cancel),
+        End::Idle | End::ClientSlow => down.reset(ErrorCode::Cancel),
         End::ClientFailed(_) | End::OriginFailed(_) => down.reset(ErrorCode::Connect),
     }
     end
@@ -76,12 +76,13 @@ impl Tunnel<'_> {
             let end = match from.read(&mut buf, self.pool, &self.over).await {
                 None => return,
                 Some(Ok(BodyRead::Data(n))) => {
+                    self.totals.up.receive(n);
                     to.arm_recv(self.idle);
                     let (result, buf) = to.send_all_within(self.idle, buf).await;
                     self.pool.give(buf);
                     match result {
                         Ok(()) => {
-                            self.totals.up.set(self.totals.up.get() + n as u64);
+                            self.totals.up.send(n);
                             continue;
                         }
                         Err(e) if e.kind() == io::ErrorKind::TimedOut => End::Idle,
@@ -123,6 +124,7 @@ impl Tunnel<'_> {
             let mut buf = self.pool.take(CHUNK_BYTES);
             match from.try_recv(&mut buf) {
                 Ok(Some(n)) if n > 0 => {
+                    self.totals.down.receive(n);
                     from.arm(self.idle);
                     if let Err(end) = self.forward(to, buf).await {
                         return end;
@@ -138,10 +140,10 @@ impl Tunnel<'_> {
 
     async fn forward(&self, to: &mut Down<'_>, buf: Vec<u8>) -> Result<(), End> {
         let result = to.send(&buf, self.idle, &self.over).await;
-        let bytes = buf.len() as u64;
+        let bytes = buf.len();
         self.pool.give(buf);
         result.map_err(client_failed)?;
-        self.totals.down.set(self.totals.down.get() + bytes);
+        self.totals.down.send(bytes);
         Ok(())
     }
 }

@@ -5,6 +5,7 @@
 //! no retry: a body that breaks here is cut visibly.
 
 mod filtered;
+pub mod spliced;
 
 use std::time::Duration;
 
@@ -17,8 +18,10 @@ use super::{filter, log, pace, spool, tunnel};
 use crate::base::time::HTTP_DATE_LEN;
 use crate::front::{ClientFault, HeadView};
 use crate::net::file::{File, Sending};
-use crate::plan::model::LogLevel;
+use crate::net::splice::{Gait, Manner};
+use crate::plan::model::{LogLevel, Splicing};
 use crate::upstream::origin::{Fault, Lease, Origin, Step};
+use spliced::Stopped;
 
 /// Room for one receive of a body when nothing is known of its length.
 const RECV_BYTES: usize = 16 << 10;
@@ -46,6 +49,8 @@ pub struct Facts {
     pub stored: bool,
     /// A rate cap is in force.
     pub paced: bool,
+    /// `splice` is not off.
+    pub wanted: bool,
 }
 
 /// How a body crosses.
@@ -66,7 +71,7 @@ pub fn decide(facts: Facts) -> Transfer {
         return Transfer::Buffer;
     }
     let bare = facts.client_plain && facts.origin_plain && facts.origin_unframed;
-    if bare && !facts.filtered && !facts.stored && !facts.paced {
+    if bare && facts.wanted && !facts.filtered && !facts.stored && !facts.paced {
         Transfer::Splice
     } else {
         Transfer::Stream
@@ -392,28 +397,39 @@ fn queue_end(ex: &mut Exchange, cx: Cx<'_>) {
 
 /// Relays a response body from its origin.
 async fn relay(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) -> Result<(), ClientFault> {
-    let settings = &cx.location(ex.location).settings;
+    if !ex.stream.wants_body() {
+        return drain(ex, cx, origin).await;
+    }
+    let core = &cx.location(ex.location).settings.core;
+    let paced = is_paced(ex, cx);
     let facts = Facts {
-        client_plain: ex.stream.is_plain(),
-        origin_plain: true,
+        client_plain: ex.stream.is_plain() && ex.stream.is_bare(),
+        origin_plain: origin.conn.stream.tls().is_none(),
         origin_unframed: origin.inbound.is_unframed(),
         buffering: ex.buffering,
         filtered: false,
         stored: false,
-        paced: ex.limit_rate.is_some(),
+        paced,
+        wanted: core.splice != Splicing::Off,
     };
     let transfer = decide(facts);
-    if !ex.stream.wants_body() {
-        return drain(ex, cx, origin).await;
-    }
-    let paced = is_paced(ex, cx);
     if paced && transfer == Transfer::Buffer {
         return spool::run(ex, cx, origin).await;
     }
     if paced {
         return paced_stream(ex, cx, origin).await;
     }
-    stream(ex, cx, origin, transfer, settings.core.send_timeout).await
+    let watched =
+        transfer != Transfer::Buffer && !cx.location(ex.location).pass.ignore_client_abort;
+    if watched {
+        // A client that leaves takes a silent origin with it; a buffered answer is worth having.
+        ex.stream.watch(&origin.conn.stream);
+    }
+    let result = stream(ex, cx, origin, transfer, core.send_timeout).await;
+    if watched {
+        ex.stream.unwatch();
+    }
+    result
 }
 
 /// A response to HEAD, or a status without a body: nothing to relay.
@@ -436,6 +452,7 @@ async fn stream(
     let pass = &cx.location(ex.location).pass;
     // The client has stopped taking: what came meanwhile stands in its queue.
     let mut blocked = false;
+    let mut gait = gait(ex, cx, &origin, transfer);
     loop {
         match origin.inbound.step() {
             Ok(Step::Data) if blocked => ex.stream.queue(origin.inbound.data(), buffers),
@@ -454,6 +471,9 @@ async fn stream(
                 None => ex.stream.queue(origin.inbound.data(), buffers),
             },
             Ok(Step::End) => {
+                if transfer != Transfer::Buffer {
+                    ex.stream.unwatch();
+                }
                 proxy::finish(ex, cx, origin);
                 return end(ex, cx).await;
             }
@@ -471,10 +491,22 @@ async fn stream(
                         }
                     }
                 }
+                if gait.splices() && origin.inbound.unread() > 0 {
+                    match spliced::run(ex, cx, &mut origin, &mut gait).await {
+                        Stopped::Copy => {}
+                        Stopped::Client(fault) => {
+                            proxy::abandon(ex, cx, origin);
+                            return Err(fault);
+                        }
+                        Stopped::Origin(fault) => return cut(ex, cx, origin, &fault).await,
+                    }
+                    continue;
+                }
                 proxy::notes::tell(ex, cx, &mut origin);
                 let room = room(&origin, pass.buffer_bytes());
+                let before = origin.inbound.received();
                 match origin.receive(room, pass.read_timeout, buffers).await {
-                    Ok(true) => {}
+                    Ok(true) => gait.note((origin.inbound.received() - before) as usize),
                     Ok(false) if origin.inbound.ends_at_close() => {}
                     Ok(false) => return cut(ex, cx, origin, &Fault::Closed).await,
                     Err(fault) => return cut(ex, cx, origin, &fault).await,
@@ -483,6 +515,19 @@ async fn stream(
             Err(fault) => return cut(ex, cx, origin, &fault).await,
         }
     }
+}
+
+/// How a body begins: one that is known to be long enough is spliced from the start.
+fn gait(ex: &Exchange, cx: Cx<'_>, origin: &Origin, transfer: Transfer) -> Gait {
+    if transfer != Transfer::Splice {
+        return Gait::new(Manner::Off);
+    }
+    let core = &cx.location(ex.location).settings.core;
+    let mut gait = Gait::new(spliced::manner(core.splice));
+    if let Some(length) = origin.inbound.content_length() {
+        gait.note(usize::try_from(length).unwrap_or(usize::MAX));
+    }
+    gait
 }
 
 /// Sends a large piece in its own buffer. False when the client does not keep up in buffered mode: the rest of the
@@ -599,6 +644,12 @@ pub(super) async fn cut(
     fault: &Fault,
 ) -> Result<(), ClientFault> {
     let within = cx.location(ex.location).settings.core.send_timeout;
+    if matches!(fault, Fault::Cut) {
+        let text = format_args!(
+            "client prematurely closed connection, so upstream connection is closed too while reading upstream"
+        );
+        log::error(ex, cx, LogLevel::Info, text);
+    }
     proxy::cut(ex, cx, origin, fault);
     ex.response.truncated = true;
     ex.close = true;
@@ -639,6 +690,7 @@ mod tests {
             filtered: false,
             stored: false,
             paced: false,
+            wanted: true,
         };
         let cases = [
             (bare, Transfer::Splice),
@@ -695,6 +747,13 @@ mod tests {
             (
                 Facts {
                     paced: true,
+                    ..bare
+                },
+                Transfer::Stream,
+            ),
+            (
+                Facts {
+                    wanted: false,
                     ..bare
                 },
                 Transfer::Stream,

@@ -3,35 +3,61 @@
 use super::content::proxy;
 use super::exchange::Exchange;
 use super::local::Cx;
+use super::transfer::spliced::manner;
+use super::transfer::{Facts, Transfer, decide};
 use super::{log, stream_tunnel};
 use crate::front::Stream;
-use crate::net::tunnel::{self, End, Options, Totals};
-use crate::plan::model::LogLevel;
+use crate::net::splice::Manner;
+use crate::net::tunnel::{self, End, Means, Options, Totals};
+use crate::plan::model::{LogLevel, Splicing};
 use crate::upstream::origin::Lease;
 
 /// Runs a tunnel between the exchange's client and an origin that switched protocols. The client's connection is
 /// not used for requests again.
 pub async fn run(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) {
-    let pass = &cx.location(ex.location).pass;
+    let location = cx.location(ex.location);
+    let (pass, core) = (&location.pass, &location.settings.core);
     ex.close = true;
     ex.stream.set_close();
     let totals = Totals::default();
+    let facts = Facts {
+        client_plain: ex.stream.is_bare(),
+        origin_plain: origin.conn.stream.tls().is_none(),
+        origin_unframed: true,
+        buffering: false,
+        filtered: false,
+        stored: false,
+        paced: false,
+        wanted: core.splice != Splicing::Off,
+    };
+    let splice = match decide(facts) {
+        Transfer::Splice => manner(core.splice),
+        Transfer::Stream | Transfer::Buffer => Manner::Off,
+    };
     let client = ex.stream.h1_mut();
     let ahead = (client.take_unread(), origin.inbound.take_surplus());
     let options = Options {
         idle: pass.read_timeout,
+        send_up: pass.send_timeout,
+        send_down: core.send_timeout,
+        // As in nginx: the end of either side ends the tunnel.
         half_close: false,
+        splice,
+    };
+    let means = Means {
+        buffers: &cx.local.buffers,
+        pipes: &cx.local.pipes,
     };
     let end = tunnel::relay(
         client.socket_mut(),
         &mut origin.conn.stream,
         ahead,
-        &cx.local.buffers,
+        means,
         options,
         &totals,
     )
     .await;
-    client.count_sent(totals.down.get());
+    client.count_sent(totals.down.sent.get());
     end_with(ex, cx, origin, &totals, end);
 }
 
@@ -57,13 +83,17 @@ pub async fn run_stream(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) {
 
 /// Books what went through and says why it is over.
 fn end_with(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease, totals: &Totals, end: End) {
-    origin.count_sent(totals.up.get());
-    origin.inbound.count_tunnelled(totals.down.get());
+    origin.count_sent(totals.up.sent.get());
+    origin.inbound.count_tunnelled(totals.down.received.get());
     let text = match end {
         End::Done => None,
         End::Idle => Some(
             "upstream timed out (110: Connection timed out) while proxying upgraded connection",
         ),
+        End::ClientSlow => {
+            ex.client_timed_out = true;
+            Some("client timed out (110: Connection timed out) while proxying upgraded connection")
+        }
         End::ClientFailed(_) => Some("client closed connection while proxying upgraded connection"),
         End::OriginFailed(_) => {
             Some("upstream closed connection while proxying upgraded connection")

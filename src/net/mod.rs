@@ -16,6 +16,7 @@ pub mod listener;
 pub mod notify;
 pub mod offload;
 pub mod runtime;
+pub mod splice;
 pub mod stream;
 pub mod sys;
 pub mod tls;

@@ -55,6 +55,8 @@ struct Socket {
     ready: Cell<bool>,
     /// There since the handshake on a connection that speaks TLS.
     tls: OnceCell<Box<Tls>>,
+    /// Who wants calls on the socket not to block, see [`Unblocked`].
+    unblocked: Cell<u32>,
 }
 
 impl Drop for Socket {
@@ -65,6 +67,32 @@ impl Drop for Socket {
             tls.close(self.io.as_fd());
         }
         self.deadlines.release(self.slot);
+    }
+}
+
+/// While one lives, no call on the socket blocks. Under epoll none ever does; the ring's operations wait by
+/// themselves, and have to be told to where this is in force.
+pub struct Unblocked(Rc<Socket>);
+
+impl Unblocked {
+    fn new(socket: &Rc<Socket>) -> io::Result<Self> {
+        let count = socket.unblocked.get();
+        if count == 0 && runtime::on_ring() {
+            rustix::io::ioctl_fionbio(socket.io.as_fd(), true)?;
+        }
+        socket.unblocked.set(count + 1);
+        Ok(Self(socket.clone()))
+    }
+}
+
+impl Drop for Unblocked {
+    fn drop(&mut self) {
+        let left = self.0.unblocked.get() - 1;
+        self.0.unblocked.set(left);
+        if left == 0 && runtime::on_ring() {
+            // Operations of the ring cope with a socket that stays as it is.
+            let _ = rustix::io::ioctl_fionbio(self.0.io.as_fd(), false);
+        }
     }
 }
 
@@ -174,6 +202,7 @@ impl Stream {
             sent: Cell::new(0),
             ready: Cell::new(false),
             tls: OnceCell::new(),
+            unblocked: Cell::new(0),
         });
         Ok(Self {
             rx: RecvHalf(socket.clone()),
@@ -446,12 +475,26 @@ impl RecvHalf {
             self.arm(within);
         }
         let begin = buf.len();
-        let (result, slice) = self.0.io.recv(buf.slice_mut(begin..)).await;
+        let mut result;
+        loop {
+            let slice;
+            (result, slice) = self.0.io.recv(buf.slice_mut(begin..)).await;
+            buf = slice.into_inner();
+            match &result {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    if let Err(e) = self.readable().await {
+                        result = Err(e);
+                        break;
+                    }
+                }
+                _ => break,
+            }
+        }
         if within.is_some() {
             self.disarm();
         }
         let result = result.and_then(|n| self.judge(within, n));
-        (result, slice.into_inner())
+        (result, buf)
     }
 
     /// Receives plaintext out of TLS.
@@ -540,6 +583,11 @@ impl RecvHalf {
             rustix::net::recv(self.0.io.as_fd(), &mut byte[..], flags),
             Ok((1.., _)) | Err(rustix::io::Errno::AGAIN)
         )
+    }
+
+    /// Keeps calls on the socket from blocking, for splicing.
+    pub fn unblock(&self) -> io::Result<Unblocked> {
+        Unblocked::new(&self.0)
     }
 
     /// Completes when a receive would not wait; over TLS it may still, for the rest of a record. May be dropped at any
@@ -698,6 +746,10 @@ impl SendHalf {
                     self.socket.count_sent(n);
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // The other direction splices.
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    result = self.writable().await;
+                }
                 Err(e) => result = Err(self.cause(e)),
             }
             if result.is_err() {
@@ -852,8 +904,17 @@ impl SendHalf {
         }
     }
 
-    /// Bytes that the kernel took from all sends so far, also from one that failed half way. What a tunnel splices
-    /// is not in it.
+    /// Keeps calls on the socket from blocking, for splicing.
+    pub fn unblock(&self) -> io::Result<Unblocked> {
+        Unblocked::new(&self.socket)
+    }
+
+    /// Counts bytes that went past the calls of this half.
+    pub(super) fn count_spliced(&self, bytes: usize) {
+        self.socket.count_sent(bytes);
+    }
+
+    /// Bytes that the kernel took from all sends so far, also from one that failed half way.
     pub fn sent(&self) -> u64 {
         self.socket.sent.get()
     }

@@ -1,11 +1,14 @@
-//! Bytes both ways between two connections after an upgrade, by copying. Half-close is a state: one side's end is
-//! passed on and the other direction goes on. Holds no buffer while both sides are silent.
+//! Bytes both ways between two connections after an upgrade: copied while they are few, spliced while they are many.
+//! Half-close is a state: one side's end is passed on and the other direction goes on. Holds no buffer and no pipe
+//! while both sides are silent.
 
 use std::cell::Cell;
 use std::io;
 use std::time::Duration;
 
 use super::join::join2;
+use super::runtime;
+use super::splice::{self, Breath, Gait, Manner, Moved, Pipes, Splice, Turn, Way};
 use super::stream::{How, RecvHalf, SendHalf, Stream};
 use crate::base::buf::BufPool;
 
@@ -18,17 +21,32 @@ const CHUNK_BYTES_MAX: usize = 128 << 10;
 pub struct Options {
     /// Ends when nothing moves in either direction for so long.
     pub idle: Duration,
+    /// Ends when the origin takes nothing of what is there for it for so long.
+    pub send_up: Duration,
+    /// The same for the client.
+    pub send_down: Duration,
     /// One side's end leaves the other direction open; else it ends the tunnel once what was received is sent.
     pub half_close: bool,
+    /// Whether bytes may go past user space.
+    pub splice: Manner,
 }
 
-/// What went through, live: a caller that is dropped half way can still log it.
+/// What a tunnel takes from its shard.
+#[derive(Clone, Copy)]
+pub struct Means<'a> {
+    /// Buffers, for what is copied.
+    pub buffers: &'a BufPool,
+    /// Pipes, for what is spliced.
+    pub pipes: &'a Pipes,
+}
+
+/// What went through, live: a caller that is dropped half way can still log it. What was read ahead counts as sent only.
 #[derive(Debug, Default)]
 pub struct Totals {
     /// From the client to the origin.
-    pub up: Cell<u64>,
+    pub up: Moved,
     /// From the origin to the client.
-    pub down: Cell<u64>,
+    pub down: Moved,
 }
 
 /// Why a tunnel ended.
@@ -36,19 +54,14 @@ pub struct Totals {
 pub enum End {
     /// Both sides said all they had, or one did and half-close is off.
     Done,
-    /// Nothing moved for the idle time.
+    /// Nothing moved for the idle time, or the origin took nothing.
     Idle,
+    /// The client took nothing in its time.
+    ClientSlow,
     /// The client's side failed.
     ClientFailed(io::ErrorKind),
     /// The origin's side failed.
     OriginFailed(io::ErrorKind),
-}
-
-/// Which way a direction goes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Up,
-    Down,
 }
 
 /// What broke a direction.
@@ -58,8 +71,17 @@ enum Broken {
     Idle,
 }
 
+impl From<splice::Broken> for Broken {
+    fn from(broken: splice::Broken) -> Self {
+        match broken {
+            splice::Broken::Recv(e) => Self::Recv(e.kind()),
+            splice::Broken::Send(e) => Self::Send(e.kind()),
+        }
+    }
+}
+
 struct Tunnel<'a> {
-    pool: &'a BufPool,
+    means: Means<'a>,
     options: Options,
     totals: &'a Totals,
     /// The first reason to end: what follows from it is not one.
@@ -71,12 +93,12 @@ pub async fn relay(
     client: &mut Stream,
     origin: &mut Stream,
     ahead: (Vec<u8>, Vec<u8>),
-    pool: &BufPool,
+    means: Means<'_>,
     options: Options,
     totals: &Totals,
 ) -> End {
     let tunnel = Tunnel {
-        pool,
+        means,
         options,
         totals,
         cause: Cell::new(None),
@@ -105,7 +127,8 @@ impl Tunnel<'_> {
         if self.cause.get().is_none() {
             self.cause.set(Some(match (result, way) {
                 (Ok(()), _) => End::Done,
-                (Err(Broken::Idle), _) => End::Idle,
+                (Err(Broken::Send(io::ErrorKind::TimedOut)), Way::Down) => End::ClientSlow,
+                (Err(Broken::Idle | Broken::Send(io::ErrorKind::TimedOut)), _) => End::Idle,
                 (Err(Broken::Recv(kind)), Way::Up) | (Err(Broken::Send(kind)), Way::Down) => {
                     End::ClientFailed(kind)
                 }
@@ -129,49 +152,123 @@ impl Tunnel<'_> {
         if !ahead.is_empty() {
             self.forward(way, tx, ahead).await?;
         }
+        let mut gait = Gait::new(self.options.splice);
         let mut room = CHUNK_BYTES;
+        let mut unblocked = None;
+        let mut breath = Breath::default();
         loop {
-            let failed = |e: io::Error| Broken::Recv(e.kind());
-            rx.readable().await.map_err(failed)?;
-            let mut buf = self.pool.take(room);
-            let taken = rx.try_recv(&mut buf).map_err(failed);
-            match taken {
-                Ok(Some(n)) if n > 0 => {
-                    room = if n == buf.capacity() {
-                        CHUNK_BYTES_MAX
-                    } else {
-                        CHUNK_BYTES
-                    };
-                    rx.arm(self.options.idle);
-                    tx.arm_recv(self.options.idle);
-                    self.forward(way, tx, buf).await?;
-                    continue;
+            rx.readable().await.map_err(receiving)?;
+            if gait.splices() && unblocked.is_none() {
+                let both = rx.unblock().and_then(|rx| Ok((rx, tx.unblock()?)));
+                unblocked = Some(both.map_err(receiving)?);
+            }
+            let turn = match gait.splices() {
+                true => self.splice(way, rx, tx).await?,
+                false => Turn::Refused,
+            };
+            let turn = match turn {
+                Turn::Refused => {
+                    if gait.splices() {
+                        gait.refuse();
+                    }
+                    self.copy(way, rx, tx, &mut room).await?
                 }
-                Ok(None) => self.pool.give(buf),
-                Ok(Some(_)) if rx.expired().is_some() => return Err(Broken::Idle),
-                Ok(Some(_)) => return Ok(()),
-                Err(e) => return Err(e),
+                turn => turn,
+            };
+            match turn {
+                Turn::Moved(n) => {
+                    gait.note(n);
+                    if !runtime::on_ring() {
+                        // There a wait for what is ready lets nobody else run.
+                        breath.take(n).await;
+                    }
+                }
+                Turn::Nothing | Turn::Refused => breath.waited(),
+                Turn::Ended if rx.expired().is_some() => return Err(Broken::Idle),
+                Turn::Ended => return Ok(()),
             }
         }
     }
 
-    async fn forward(&self, way: Way, tx: &mut SendHalf, buf: Vec<u8>) -> Result<(), Broken> {
-        let count = match way {
-            Way::Up => &self.totals.up,
-            Way::Down => &self.totals.down,
+    /// Moves what is there past user space.
+    async fn splice(&self, way: Way, rx: &RecvHalf, tx: &SendHalf) -> Result<Turn, Broken> {
+        let splice = Splice {
+            pipes: self.means.pipes,
+            way,
+            send_within: self.send_within(way),
+            moved: self.moved(way),
         };
-        let bytes = buf.len() as u64;
-        let (result, buf) = tx.send_all_within(self.options.idle, buf).await;
-        self.pool.give(buf);
+        let progress = |rx: &RecvHalf, tx: &SendHalf| self.progress(rx, tx);
+        Ok(splice.turn(rx, tx, u64::MAX, progress).await?)
+    }
+
+    /// Moves what is there through a buffer.
+    async fn copy(
+        &self,
+        way: Way,
+        rx: &mut RecvHalf,
+        tx: &mut SendHalf,
+        room: &mut usize,
+    ) -> Result<Turn, Broken> {
+        let mut buf = self.means.buffers.take(*room);
+        match rx.try_recv(&mut buf).map_err(receiving) {
+            Ok(Some(n)) if n > 0 => {
+                *room = if n == buf.capacity() {
+                    CHUNK_BYTES_MAX
+                } else {
+                    CHUNK_BYTES
+                };
+                self.moved(way).receive(n);
+                self.progress(rx, tx);
+                self.forward(way, tx, buf).await?;
+                Ok(Turn::Moved(n))
+            }
+            other => {
+                self.means.buffers.give(buf);
+                Ok(match other? {
+                    None => Turn::Nothing,
+                    Some(_) => Turn::Ended,
+                })
+            }
+        }
+    }
+
+    /// Something came: both sides have their whole time again.
+    fn progress(&self, rx: &RecvHalf, tx: &SendHalf) {
+        rx.arm(self.options.idle);
+        tx.arm_recv(self.options.idle);
+    }
+
+    async fn forward(&self, way: Way, tx: &mut SendHalf, buf: Vec<u8>) -> Result<(), Broken> {
+        let bytes = buf.len();
+        let (result, buf) = tx.send_all_within(self.send_within(way), buf).await;
+        self.means.buffers.give(buf);
         match result {
             Ok(()) => {
-                count.set(count.get() + bytes);
+                self.moved(way).send(bytes);
                 Ok(())
             }
-            Err(e) if e.kind() == io::ErrorKind::TimedOut => Err(Broken::Idle),
             Err(e) => Err(Broken::Send(e.kind())),
         }
     }
+
+    fn send_within(&self, way: Way) -> Duration {
+        match way {
+            Way::Up => self.options.send_up,
+            Way::Down => self.options.send_down,
+        }
+    }
+
+    fn moved(&self, way: Way) -> &Moved {
+        match way {
+            Way::Up => &self.totals.up,
+            Way::Down => &self.totals.down,
+        }
+    }
+}
+
+fn receiving(error: io::Error) -> Broken {
+    Broken::Recv(error.kind())
 }
 
 #[cfg(test)]
@@ -182,7 +279,10 @@ mod tests {
 
     const OPTIONS: Options = Options {
         idle: Duration::from_secs(10),
+        send_up: Duration::from_secs(10),
+        send_down: Duration::from_secs(10),
         half_close: true,
+        splice: Manner::Auto,
     };
 
     struct Ends {
@@ -201,9 +301,15 @@ mod tests {
         let totals = Rc::new(Totals::default());
         let counted = totals.clone();
         let end = runtime::spawn(async move {
-            let pool = BufPool::new();
+            let (buffers, pipes) = (BufPool::new(), Pipes::default());
+            let means = Means {
+                buffers: &buffers,
+                pipes: &pipes,
+            };
             let ahead = (ahead.0.to_vec(), ahead.1.to_vec());
-            relay(&mut a, &mut b, ahead, &pool, options, &counted).await
+            let end = relay(&mut a, &mut b, ahead, means, options, &counted).await;
+            assert_eq!((buffers.lent(), pipes.lent()), (0, 0));
+            end
         });
         Ends {
             client,
@@ -233,7 +339,9 @@ mod tests {
             ends.origin.tx.finish().unwrap();
             assert_eq!(read_to_end(&mut ends.client).await, b"hi answer");
             assert_eq!(ends.end.await, End::Done);
-            assert_eq!((ends.totals.up.get(), ends.totals.down.get()), (14, 9));
+            let (up, down) = (&ends.totals.up, &ends.totals.down);
+            assert_eq!((up.sent.get(), down.sent.get()), (14, 9));
+            assert_eq!((up.received.get(), down.received.get()), (8, 6));
             ends.deadlines.stop();
         });
     }

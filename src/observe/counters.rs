@@ -19,6 +19,10 @@ pub enum Count {
     Panics,
     /// Requests with a 5xx answer.
     Failed,
+    /// Bytes from clients to origins that went past user space.
+    SplicedUp,
+    /// The same from origins to clients.
+    SplicedDown,
 }
 
 /// What goes up and down.
@@ -36,7 +40,7 @@ pub enum Gauge {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Block {
-    counts: [AtomicU64; 5],
+    counts: [AtomicU64; 7],
     gauges: [AtomicU64; 3],
 }
 
@@ -60,6 +64,10 @@ pub struct Totals {
     pub panics: u64,
     /// Requests with a 5xx answer.
     pub failed: u64,
+    /// Bytes from clients to origins that went past user space.
+    pub spliced_up: u64,
+    /// The same from origins to clients.
+    pub spliced_down: u64,
     /// Connections that are open.
     pub active: u64,
     /// Connections whose request head is being read.
@@ -90,6 +98,17 @@ impl Counters {
     /// Counts one.
     pub fn count(&self, what: Count) {
         change(&self.blocks[self.mine].counts[what as usize], 1);
+    }
+
+    /// Counts several.
+    pub fn add(&self, what: Count, several: u64) {
+        if several > 0 {
+            // Wraps as the sums do.
+            change(
+                &self.blocks[self.mine].counts[what as usize],
+                several.cast_signed(),
+            );
+        }
     }
 
     /// One more.
@@ -124,6 +143,8 @@ impl Counters {
             requests: count(Count::Requests),
             panics: count(Count::Panics),
             failed: count(Count::Failed),
+            spliced_up: count(Count::SplicedUp),
+            spliced_down: count(Count::SplicedDown),
             active: gauge(Gauge::Active),
             reading: gauge(Gauge::Reading),
             writing: gauge(Gauge::Writing),
@@ -168,6 +189,7 @@ mod tests {
                         drop(c.hold(Gauge::Writing));
                     }
                     c.raise(Gauge::Active);
+                    c.add(Count::SplicedDown, 1 << 40);
                 });
             }
         });
@@ -177,6 +199,7 @@ mod tests {
             (totals.accepted, totals.requests, totals.handled),
             (3000, 3000, 0)
         );
+        assert_eq!((totals.spliced_up, totals.spliced_down), (0, 3 << 40));
         assert_eq!(
             (
                 totals.active,

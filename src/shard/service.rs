@@ -153,6 +153,13 @@ impl Http {
         self
     }
 
+    /// Tells what was spliced since the last time.
+    fn count_spliced(&self) {
+        let (up, down) = self.local.pipes.take_moved();
+        self.local.counters.add(Count::SplicedUp, up);
+        self.local.counters.add(Count::SplicedDown, down);
+    }
+
     fn generation(&self) -> Option<Rc<Generation>> {
         self.generation.borrow().clone()
     }
@@ -544,6 +551,7 @@ async fn tick(shard: Rc<Shard<Http>>) {
         service.desk.flush(clock::mono());
         service.local.limits.sweep(clock::mono());
         service.local.cache.sweep(clock::mono());
+        service.count_spliced();
         if let Some(generation) = service.generation() {
             tell_health(&shard, &generation);
             if let Some(lines) = service.desk.take_dropped() {

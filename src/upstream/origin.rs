@@ -301,6 +301,8 @@ pub struct Inbound {
     ended: bool,
     /// The connection must not be used again.
     spoiled: bool,
+    /// More than the body was found in the socket.
+    excess: bool,
 }
 
 impl Origin {
@@ -324,6 +326,7 @@ impl Origin {
             window: None,
             ended: false,
             spoiled: false,
+            excess: false,
         };
         Self {
             conn,
@@ -550,9 +553,41 @@ impl Inbound {
         )
     }
 
+    /// How much of the body may come without being looked at, with no byte of it in a buffer of ours; all that comes
+    /// where only the connection's end tells.
+    #[must_use]
+    pub fn unread(&self) -> u64 {
+        if self.window.is_some() || self.at < self.input.len() || self.ended {
+            return 0;
+        }
+        match &self.decoder {
+            Decoder::Http(BodyDecoder::Length(body)) => body.remaining(),
+            Decoder::Http(BodyDecoder::UntilClose) => u64::MAX,
+            _ => 0,
+        }
+    }
+
+    /// Takes note of bytes of the body that were spliced.
+    pub fn count_spliced(&mut self, bytes: u64) {
+        if let Decoder::Http(BodyDecoder::Length(body)) = &mut self.decoder {
+            body.skip(bytes);
+        }
+        self.received += bytes;
+        self.body_received += bytes;
+    }
+
+    /// More was found behind the body than its head announced.
+    pub fn note_excess(&mut self) {
+        self.excess = true;
+        self.spoiled = true;
+    }
+
     /// Whether more came than the response's head announced.
     #[must_use]
     pub fn has_excess(&self) -> bool {
+        if self.excess {
+            return true;
+        }
         match &self.decoder {
             Decoder::Http(_) => self.at < self.input.len() && self.head.status != 101,
             Decoder::FastCgi(answer) => answer.has_excess(),
@@ -817,10 +852,9 @@ impl Inbound {
         &self.input[self.at..]
     }
 
-    /// Counts bytes that a tunnel received.
+    /// Counts bytes that a tunnel received. As in nginx, they are no body.
     pub fn count_tunnelled(&mut self, bytes: u64) {
         self.received += bytes;
-        self.body_received += bytes;
     }
 
     /// Takes the tunnel's first bytes.

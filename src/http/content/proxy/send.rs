@@ -1,18 +1,22 @@
 //! One attempt on the wire: the request goes out, the response's head comes in, and where the body is large or
 //! still arriving both happen at once.
 
+use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
 use super::super::super::exchange::{Exchange, RequestBody};
 use super::super::super::local::Cx;
+use super::super::super::transfer::{Facts, Transfer, decide, spliced};
 use super::super::super::{body, vars};
 use super::{Failure, Framing, Request, Rest, Steps, notes};
 use crate::base::buf::BufPool;
-use crate::front::{BodyRead, Stream};
+use crate::front::{BodyLength, BodyRead, Stream};
 use crate::net::join::{First, race};
+use crate::net::splice::{Broken, Gait, Manner, Moved, Pipes, Ran, Splice, Way};
 use crate::net::stream::SendHalf;
 use crate::plan::location::{ProxyPlan, WirePlan};
+use crate::plan::model::Splicing;
 use crate::proto::fastcgi;
 use crate::upstream::origin::{Fault, HeadRead, Origin};
 use crate::upstream::trouble::Action;
@@ -164,6 +168,9 @@ async fn with_body(
         framing: request.framing,
         step: steps.send,
         buffers: &cx.local.buffers,
+        pipes: &cx.local.pipes,
+        splice: manner(ex, cx, request, origin),
+        spliced: Moved::default(),
     };
     let mut sent = 0;
     let mut taken = false;
@@ -207,6 +214,7 @@ async fn with_body(
             First::Left(Err(stopped)) => (Some(Err(stopped)), None),
         }
     };
+    sent += source.spliced.sent.get();
     origin.count_sent(sent);
     request.body_taken |= taken;
     ex.request_length += if taken { sent } else { 0 };
@@ -233,6 +241,25 @@ async fn with_body(
     }
 }
 
+/// Whether the body may go past user space.
+fn manner(ex: &Exchange, cx: Cx<'_>, request: &Request, origin: &Origin) -> Manner {
+    let location = cx.location(ex.location);
+    let facts = Facts {
+        client_plain: ex.stream.is_bare(),
+        origin_plain: origin.conn.stream.tls().is_none(),
+        origin_unframed: request.framing == Framing::Plain,
+        buffering: request.rest != Rest::Streamed,
+        filtered: false,
+        stored: false,
+        paced: false,
+        wanted: location.settings.core.splice != Splicing::Off,
+    };
+    match decide(facts) {
+        Transfer::Splice => spliced::manner(location.settings.core.splice),
+        Transfer::Stream | Transfer::Buffer => Manner::Off,
+    }
+}
+
 /// How a body is sent.
 struct Source<'a> {
     /// Longest gap between two reads from the client.
@@ -243,6 +270,10 @@ struct Source<'a> {
     /// Longest gap between two writes to the origin.
     step: Duration,
     buffers: &'a BufPool,
+    pipes: &'a Pipes,
+    /// Whether bytes may go past user space, and those that did.
+    splice: Manner,
+    spliced: Moved,
 }
 
 impl Source<'_> {
@@ -255,7 +286,14 @@ impl Source<'_> {
         taken: &mut bool,
     ) -> Result<(), Stopped> {
         let mut received = client.body_received();
+        let mut gait = Gait::new(self.splice);
+        if let BodyLength::Known(length) = client.body_length() {
+            gait.note(usize::try_from(length - received).unwrap_or(usize::MAX));
+        }
         loop {
+            if gait.splices() && self.splice(client, tx, taken, &mut gait).await? {
+                return Ok(());
+            }
             let mut piece = self.buffers.take(PIECE_BYTES + 32);
             let read = client
                 .read_body(&mut piece, self.within, self.buffers)
@@ -265,6 +303,7 @@ impl Source<'_> {
                 Ok(BodyRead::Data(n)) => {
                     *taken = true;
                     received += n as u64;
+                    gait.note(n);
                     // The end that came with this piece leaves with it.
                     client.body_done()
                 }
@@ -282,6 +321,45 @@ impl Source<'_> {
             if end {
                 return Ok(());
             }
+        }
+    }
+
+    /// Moves what may be moved past user space, while it pays. True when that was the rest of the body.
+    async fn splice(
+        &self,
+        client: &mut Stream,
+        tx: &SendHalf,
+        taken: &mut bool,
+        gait: &mut Gait,
+    ) -> Result<bool, Stopped> {
+        let Stream::H1(conn) = client else {
+            return Ok(false);
+        };
+        let left = conn.unread_body();
+        if left == 0 {
+            return Ok(false);
+        }
+        // Nobody can tell any more what of the body has been taken.
+        *taken = true;
+        let splice = Splice {
+            pipes: self.pipes,
+            way: Way::Up,
+            send_within: self.step,
+            moved: &self.spliced,
+        };
+        let before = self.spliced.received.get();
+        let bounds = (left, self.within);
+        let ran = splice.run(&conn.socket().rx, tx, bounds, gait).await;
+        conn.count_spliced(self.spliced.received.get() - before);
+        match ran {
+            Ran::Whole => Ok(true),
+            Ran::Thin => Ok(false),
+            Ran::Ended => {
+                let gone = io::ErrorKind::UnexpectedEof.into();
+                Err(Stopped::Client(conn.fault(&gone)))
+            }
+            Ran::Broken(Broken::Recv(error)) => Err(Stopped::Client(conn.fault(&error))),
+            Ran::Broken(Broken::Send(error)) => Err(Stopped::Origin(Fault::of(error, false))),
         }
     }
 
@@ -323,7 +401,7 @@ impl Source<'_> {
                         Ok(n) if n > 0 => at += n as u64,
                         Ok(_) => {
                             return Err(Stopped::Origin(Fault::Local(
-                                std::io::ErrorKind::UnexpectedEof.into(),
+                                io::ErrorKind::UnexpectedEof.into(),
                             )));
                         }
                         Err(error) => return Err(Stopped::Origin(Fault::Local(error))),

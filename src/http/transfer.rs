@@ -404,7 +404,7 @@ async fn relay(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) -> Result<(), Clien
     let paced = is_paced(ex, cx);
     let facts = Facts {
         client_plain: ex.stream.is_plain() && ex.stream.is_bare(),
-        origin_plain: origin.conn.stream.tls().is_none(),
+        origin_plain: origin.conn.is_bare(),
         origin_unframed: origin.inbound.is_unframed(),
         buffering: ex.buffering,
         filtered: false,
@@ -423,7 +423,7 @@ async fn relay(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) -> Result<(), Clien
         transfer != Transfer::Buffer && !cx.location(ex.location).pass.ignore_client_abort;
     if watched {
         // A client that leaves takes a silent origin with it; a buffered answer is worth having.
-        ex.stream.watch(&origin.conn.stream);
+        ex.stream.watch(origin.conn.mark());
     }
     let result = stream(ex, cx, origin, transfer, core.send_timeout).await;
     if watched {

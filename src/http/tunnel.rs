@@ -22,7 +22,7 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) {
     let totals = Totals::default();
     let facts = Facts {
         client_plain: ex.stream.is_bare(),
-        origin_plain: origin.conn.stream.tls().is_none(),
+        origin_plain: origin.conn.is_bare(),
         origin_unframed: true,
         buffering: false,
         filtered: false,

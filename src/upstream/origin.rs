@@ -134,6 +134,12 @@ impl Link {
         }
     }
 
+    /// Whether the peer's bytes are on a socket of this exchange as they are, so that they may be spliced.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        matches!(self, Self::Own(conn) if conn.stream.tls().is_none())
+    }
+
     /// For who may cut the exchange.
     #[must_use]
     pub fn mark(&self) -> Mark {

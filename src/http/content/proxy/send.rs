@@ -246,7 +246,7 @@ fn manner(ex: &Exchange, cx: Cx<'_>, request: &Request, origin: &Origin) -> Mann
     let location = cx.location(ex.location);
     let facts = Facts {
         client_plain: ex.stream.is_bare(),
-        origin_plain: origin.conn.stream.tls().is_none(),
+        origin_plain: origin.conn.is_bare(),
         origin_unframed: request.framing == Framing::Plain,
         buffering: request.rest != Rest::Streamed,
         filtered: false,

@@ -26,6 +26,7 @@ pub enum Identity {
 /// Parts of nginx that it only has when they are asked for, and that are here.
 const PRESENT: &[&str] = &[
     "stub_status",
+    "ssl",
     "v2",
     "auth_request",
     "addition",
@@ -147,7 +148,10 @@ impl Identity {
         }
         text.push_str("built with Rust ");
         text.push_str(env!("CARGO_PKG_RUST_VERSION"));
-        text.push_str(" or later, monoio 0.2 (io_uring, epoll)\nconfigure arguments:");
+        text.push_str(" or later, monoio 0.2 (io_uring, epoll)\n");
+        text.push_str(
+            "built with rustls 0.23 (AWS-LC)\nTLS SNI support enabled\nconfigure arguments:",
+        );
         let prefix = paths.prefix.trim_end_matches('/');
         let file = paths.files[0];
         text.push_str(&format!(
@@ -222,8 +226,8 @@ mod tests {
         assert!(text.contains("\nconfigure arguments: --prefix=/etc/nginx "));
         assert!(text.contains(" --with-http_stub_status_module"));
         assert!(text.contains(" --without-http_uwsgi_module"));
-        // A claim of TLS before it works would send certbot and test suites astray.
-        assert!(!text.contains("SNI") && !text.contains("ssl"));
+        assert!(text.contains("\nTLS SNI support enabled\n"));
+        assert!(text.contains(" --with-http_ssl_module"));
     }
 
     /// A line of a location that each absent part would understand.

@@ -6,8 +6,9 @@
 
 pub mod accept;
 mod certified;
-mod ciphers;
+pub mod ciphers;
 mod connect;
+mod der;
 pub mod hello;
 pub(super) mod io;
 mod pem;
@@ -18,6 +19,7 @@ mod shake;
 #[cfg(test)]
 mod tests;
 pub mod trouble;
+pub mod verify;
 
 use std::cell::Cell;
 use std::sync::Arc;

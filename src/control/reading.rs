@@ -17,7 +17,7 @@ use super::setup::Setup;
 use crate::config::diag::{self, Diag};
 use crate::config::source::Source;
 use crate::config::{self, Loaded};
-use crate::net::tls::TlsSet;
+use crate::net::tls::{Memory, TlsSet};
 use crate::plan::compile::{Env, compile};
 use crate::plan::{LogTarget, Plan};
 
@@ -84,6 +84,7 @@ fn study(
     setup: &Setup,
     source: &dyn Source,
     resolve: &dyn Fn(&str, u16) -> Option<Vec<SocketAddr>>,
+    memory: &mut Memory,
 ) -> (Loaded, Option<(Plan, TlsSet)>) {
     let globals = setup.globals.as_deref().map(String::from_utf8_lossy);
     let identity = setup.identity.reader();
@@ -112,7 +113,7 @@ fn study(
     match compile(&model, &env) {
         Ok(mut plan) => {
             move_default_logs(setup, &mut plan);
-            let (tls, found) = certs::build(&plan, &loaded.tree.files);
+            let (tls, found) = certs::build(&plan, &loaded.tree.files, memory);
             let bad = found.iter().any(|diag| diag.level == diag::Level::Emerg);
             loaded.diags.extend(found);
             (loaded, (!bad).then_some((plan, tls)))
@@ -153,7 +154,12 @@ pub fn hostname() -> Bytes {
 pub fn read(setup: &Setup, journal: &Journal) -> Option<Read> {
     let disk = disk(setup);
     let names = Names::default();
-    let (loaded, good) = study(setup, &disk, &|host, port| names.resolve(host, port));
+    let (loaded, good) = study(
+        setup,
+        &disk,
+        &|host, port| names.resolve(host, port),
+        &mut Memory::default(),
+    );
     tell(&loaded.diags, journal);
     let (plan, _) = good?;
     Some(Read {
@@ -173,10 +179,10 @@ fn disk(setup: &Setup) -> Disk {
 }
 
 /// What the worker does with a bundle: the same study, from what the parent kept.
-pub fn compile_bundle(bundle: &Bundle) -> Result<(Plan, TlsSet), String> {
+pub fn compile_bundle(bundle: &Bundle, memory: &mut Memory) -> Result<(Plan, TlsSet), String> {
     let setup = Setup::of_bundle(bundle);
     let resolve = |host: &str, port| with_port(find_name(&bundle.names, host)?, port);
-    let (loaded, good) = study(&setup, &Kept(&bundle.files), &resolve);
+    let (loaded, good) = study(&setup, &Kept(&bundle.files), &resolve, memory);
     good.ok_or_else(|| {
         let first = loaded
             .diags
@@ -217,7 +223,12 @@ pub struct Report {
 /// Examines a configuration for a person.
 pub fn check(setup: &Setup) -> Report {
     let names = Names::default();
-    let (loaded, good) = study(setup, &disk(setup), &|host, port| names.resolve(host, port));
+    let (loaded, good) = study(
+        setup,
+        &disk(setup),
+        &|host, port| names.resolve(host, port),
+        &mut Memory::default(),
+    );
     let mut text = String::new();
     for diag in loaded.diags.iter().chain(&loaded.advice) {
         text.push_str(&diag.rich(&loaded.tree.files));
@@ -382,7 +393,7 @@ mod tests {
             logs: Vec::new(),
             listeners: Vec::new(),
         };
-        let (plan, _) = compile_bundle(&bundle).expect("the same");
+        let (plan, _) = compile_bundle(&bundle, &mut Memory::default()).expect("the same");
         assert_eq!(plan.locations.len(), read.plan.locations.len());
         assert_eq!(plan.groups.len(), read.plan.groups.len());
     }

@@ -22,6 +22,7 @@ use super::site::{self, ErrorLogs};
 use super::wire::{Channel, Message};
 use crate::config::model::Main;
 use crate::net::sys::process::close_all_but;
+use crate::net::tls::Memory;
 
 /// The exit code that tells the parent not to try again.
 pub const CODE_FATAL: i32 = 2;
@@ -97,6 +98,7 @@ pub fn serve(channel: Channel, signals: Option<Signals>, identity: Identity) -> 
         journal,
         engine: None,
         error_logs: Vec::new(),
+        memory: Memory::default(),
         leaving: false,
         orphaned: false,
     };
@@ -131,6 +133,8 @@ struct Worker {
     engine: Option<Engine>,
     /// The main error log of what is served.
     error_logs: ErrorLogs,
+    /// What TLS keeps over reloads.
+    memory: Memory,
     leaving: bool,
     /// The parent's end of the channel is closed.
     orphaned: bool,
@@ -258,7 +262,7 @@ impl Worker {
         let files = fds.by_ref().map(|fd| Arc::new(File::from(fd)));
         let logs: Logs = bundle.logs.iter().cloned().zip(files).collect();
         let sockets: Vec<OwnedFd> = fds.collect();
-        let (plan, tls) = reading::compile_bundle(bundle)?;
+        let (plan, tls) = reading::compile_bundle(bundle, &mut self.memory)?;
         self.error_logs = site::error_logs(&plan);
         let main = plan.main.clone();
         let first = self.engine.is_none();

@@ -5,8 +5,8 @@ use rustls::server::UnbufferedServerConnection;
 
 use super::hello::{self, Hello, Status};
 use super::session::{Machine, Session};
-use super::{ServerTls, Trouble};
-use crate::net::Stream;
+use super::{Purpose, ServerTls, Trouble};
+use crate::net::{Stream, clock};
 
 /// How to shake hands.
 #[derive(Clone, Copy, Debug, Default)]
@@ -87,7 +87,16 @@ impl Stream {
             UnbufferedServerConnection::new(config.clone()).map_err(|e| Trouble::from(&e))?;
         let session = Session::new(Machine::Server(machine), tls.record_bytes);
         self.shake_hands(session, received, Some((hello, options.keep_hello)))
-            .await
+            .await?;
+        // Anew for a session that was taken up again: a certificate may have ended or been revoked since.
+        if let (Some(trust), Some(facts)) = (&tls.trust, self.tls())
+            && !facts.chain.is_empty()
+        {
+            let now = clock::unix().secs;
+            let judged = trust.verify(&facts.chain, Purpose::Client, now);
+            facts.flaw.set(judged.err());
+        }
+        Ok(())
     }
 
     /// Answers a hello with a fatal alert.

@@ -15,8 +15,6 @@ pub(super) struct Signed<'a> {
     pub(super) algorithm: &'a [u8],
     /// The signature.
     pub(super) signature: &'a [u8],
-    /// What comes behind the signature.
-    pub(super) rest: &'a [u8],
 }
 
 /// The next element: its tag, its contents, all of it, and what follows.
@@ -55,12 +53,11 @@ impl<'a> Signed<'a> {
         let (inside, _) = expect(der, SEQUENCE)?;
         let (_, _, body, rest) = element(inside)?;
         let (algorithm, rest) = expect(rest, SEQUENCE)?;
-        let (signature, rest) = bits(rest)?;
+        let (signature, _) = bits(rest)?;
         Some(Self {
             body,
             algorithm,
             signature,
-            rest,
         })
     }
 

@@ -11,13 +11,16 @@ mod connect;
 mod der;
 pub mod hello;
 pub(super) mod io;
+mod memory;
 mod pem;
 mod server;
 mod session;
+mod sessions;
 mod set;
 mod shake;
 #[cfg(test)]
 mod tests;
+mod tickets;
 pub mod trouble;
 pub mod verify;
 
@@ -28,9 +31,13 @@ use rustls::{ClientConfig, ServerConfig};
 
 pub use certified::{Certified, PairFault};
 pub use hello::Hello;
-pub use server::ServerParts;
+pub use memory::Memory;
+pub use server::{Clients, ServerParts, SessionParts};
+pub use sessions::Store;
 pub use set::{Offer, Shelf, TlsSet};
+pub use tickets::TicketKeys;
 pub use trouble::Trouble;
+pub use verify::{Flaw, Purpose, Trust};
 
 /// Plaintext that one record carries at most.
 pub const RECORD_BYTES_MAX: usize = 16 << 10;
@@ -43,6 +50,8 @@ pub struct ServerTls {
     /// Offers HTTP/2 before HTTP/1.
     h2: Arc<ServerConfig>,
     record_bytes: u16,
+    /// Who judges the certificates of clients; none when they are not asked for one.
+    trust: Option<Arc<Trust>>,
 }
 
 /// What a client asks of its servers. Cheap to clone.
@@ -68,7 +77,14 @@ impl ServerTls {
             h1: Arc::new(h1),
             h2: Arc::new(h2),
             record_bytes: record_bytes.clamp(1, RECORD_BYTES_MAX) as u16,
+            trust: None,
         }
+    }
+
+    /// The same, judging the certificates of clients.
+    pub(super) fn judging(mut self, trust: Option<Arc<Trust>>) -> Self {
+        self.trust = trust;
+        self
     }
 }
 
@@ -119,6 +135,8 @@ pub struct Facts {
     pub early: Cell<bool>,
     /// The peer's certificates in DER, its own first; empty when it showed none.
     pub chain: Box<[Box<[u8]>]>,
+    /// What is wrong with the client's certificates, if anything is.
+    pub flaw: Cell<Option<Flaw>>,
     /// What the client offered; only where something asks for it, see [`accept::Options::keep_hello`].
     pub hello: Option<Box<Hello>>,
 }

@@ -2,11 +2,22 @@
 
 use std::sync::Arc;
 
+use rustls::crypto::CryptoProvider;
 use rustls::server::{NoClientAuth, NoServerSessionStorage, ServerConfig};
 use rustls::version::{TLS12, TLS13};
 
 use super::ServerTls;
 use super::certified::{Certificates, Certified};
+use super::ciphers::{Chosen, Cipher, Group};
+use super::sessions::{Sessions, Store};
+use super::tickets::{TicketKeys, Tickets, digest_of};
+use super::verify::{AnyClient, Trust};
+
+/// Tickets that a client gets with TLS 1.3, as many as from OpenSSL.
+const TICKETS: usize = 2;
+
+/// Early data that a client may send, as with nginx.
+const EARLY_BYTES_MAX: u32 = 16 << 10;
 
 /// The parts of a server's TLS.
 #[derive(Clone, Debug)]
@@ -17,35 +28,129 @@ pub struct ServerParts {
     pub tls12: bool,
     /// TLS 1.3 is offered.
     pub tls13: bool,
+    /// The ciphers of TLS 1.2.
+    pub ciphers: Chosen<Cipher>,
+    /// The ciphers of TLS 1.3.
+    pub ciphers_13: Chosen<Cipher>,
+    /// The groups for key exchange.
+    pub groups: Chosen<Group>,
     /// Most plaintext of one record.
     pub record_bytes: usize,
     /// The order of our ciphers counts, not the client's.
     pub own_order: bool,
+    /// Whom to trust with the certificates of clients; none when clients are not asked.
+    pub clients: Option<Clients>,
+    /// How sessions are taken up again.
+    pub sessions: SessionParts,
+    /// Early data is taken.
+    pub early_data: bool,
+}
+
+/// How certificates of clients are judged.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    /// Whom to trust.
+    pub trust: Arc<Trust>,
+    /// Certificates in PEM whose names clients are told.
+    pub hints: Vec<u8>,
+    /// The rule itself, as text: sessions are not taken up again under another.
+    pub rule: Vec<u8>,
+}
+
+/// Where sessions are between two connections.
+#[derive(Clone, Debug)]
+pub struct SessionParts {
+    /// Tickets are given out, sealed with these.
+    pub tickets: Option<TicketKeys>,
+    /// Sessions are kept here.
+    pub store: Option<Arc<Store>>,
+    /// Seconds that they are good for.
+    pub lifetime: u32,
 }
 
 impl ServerParts {
     /// Puts them together; says why they cannot be.
     pub fn build(self) -> Result<ServerTls, String> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut provider = CryptoProvider {
+            kx_groups: self.groups.offered.clone(),
+            cipher_suites: Vec::new(),
+            ..rustls::crypto::aws_lc_rs::default_provider()
+        };
         let mut versions = Vec::new();
-        if self.tls13 {
+        if self.tls13 && !self.ciphers_13.is_empty() {
             versions.push(&TLS13);
+            provider.cipher_suites.extend(&self.ciphers_13.offered);
         }
-        if self.tls12 {
+        if self.tls12 && !self.ciphers.is_empty() {
             versions.push(&TLS12);
+            provider.cipher_suites.extend(&self.ciphers.offered);
         }
-        let builder = ServerConfig::builder_with_provider(provider)
+        let builder = ServerConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(&versions)
             .map_err(|error| error.to_string())?;
+        let context = self.context();
+        let verifier = match &self.clients {
+            None => Arc::new(NoClientAuth) as Arc<_>,
+            Some(clients) => Arc::new(AnyClient {
+                hints: Trust::subjects(&clients.hints),
+            }) as Arc<_>,
+        };
         let certificates = Certificates {
             all: self.certificates.into_iter().map(|one| one.key).collect(),
             tls13: self.tls13,
         };
         let mut config = builder
-            .with_client_cert_verifier(Arc::new(NoClientAuth))
+            .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(certificates));
         config.ignore_client_order = self.own_order;
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(ServerTls::new(config, self.record_bytes))
+        self.sessions
+            .put_into(&mut config, context, self.early_data);
+        let trust = self.clients.map(|clients| clients.trust);
+        Ok(ServerTls::new(config, self.record_bytes).judging(trust))
+    }
+
+    /// What must be the same for a session to be taken up again: certificates, and the rules for clients.
+    fn context(&self) -> [u8; 32] {
+        let mut parts: Vec<&[u8]> = Vec::new();
+        let own = self.certificates.iter();
+        let own = own.filter_map(|one| one.key.cert.first());
+        parts.extend(own.map(|certificate| &certificate[..]));
+        parts.push(b"clients");
+        if let Some(clients) = &self.clients {
+            parts.push(&clients.hints);
+            parts.push(&clients.rule);
+        }
+        digest_of(&parts)
+    }
+}
+
+impl SessionParts {
+    fn put_into(self, config: &mut ServerConfig, context: [u8; 32], early_data: bool) {
+        let lifetime = self.lifetime;
+        // Early data needs sessions that are used once, which tickets cannot promise.
+        let tickets = self.tickets.filter(|_| !early_data);
+        config.send_tls13_tickets = match tickets.is_some() || self.store.is_some() {
+            true => TICKETS,
+            false => 0,
+        };
+        config.session_storage = match self.store {
+            Some(store) => Arc::new(Sessions {
+                store,
+                context,
+                lifetime,
+                once: early_data,
+            }),
+            None => Arc::new(NoServerSessionStorage {}),
+        };
+        if let Some(keys) = tickets {
+            config.ticketer = Arc::new(Tickets {
+                keys,
+                context,
+                lifetime,
+            });
+        }
+        if early_data {
+            config.max_early_data_size = EARLY_BYTES_MAX;
+        }
     }
 }

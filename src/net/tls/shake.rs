@@ -83,6 +83,7 @@ fn facts(session: &Session, hello: Option<(Hello, bool)>) -> Result<Facts, Troub
         resumed: common.handshake_kind() == Some(HandshakeKind::Resumed),
         early: Cell::new(early),
         chain: chain.iter().map(|one| Box::from(one.as_ref())).collect(),
+        flaw: Cell::new(None),
         hello: hello.filter(|_| keep).map(Box::new),
     })
 }

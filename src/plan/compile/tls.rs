@@ -6,11 +6,21 @@ use std::path::{Path, PathBuf};
 
 use super::Compiler;
 use crate::config::diag::{COMMAND_LINE, Diag, Level};
-use crate::config::model::{Settings, Text};
+use crate::config::model::{ConfCommand, Settings, Text};
 use crate::plan::tls::{Material, Pair, TlsServerPlan};
 
 /// What stands for the path of a file whose contents are written out.
 const DATA: &[u8] = b"data:";
+
+/// The certificate and key that commands of OpenSSL's configuration name.
+pub(super) fn commanded(commands: &[ConfCommand]) -> Option<(&Text, &Text)> {
+    let value = |name: &[u8]| {
+        let mut all = commands.iter().rev();
+        let found = all.find(|command| command.name.bytes.eq_ignore_ascii_case(name));
+        found.map(|command| &command.value)
+    };
+    Some((value(b"Certificate")?, value(b"PrivateKey")?))
+}
 
 impl Compiler<'_> {
     /// None where a server has neither certificates nor handshakes to refuse.
@@ -21,6 +31,8 @@ impl Compiler<'_> {
         }
         let certificates = ssl.ssl_certificate.iter();
         let pairs = certificates.zip(ssl.ssl_certificate_key.iter());
+        // A pair of the commands' counts before the others.
+        let pairs = commanded(&ssl.ssl_conf_command).into_iter().chain(pairs);
         let pairs = pairs.filter_map(|(certificate, key)| self.pair(certificate, key));
         let pairs = pairs.collect();
         let resolver = match (&settings.core.resolver, ssl.ssl_stapling) {

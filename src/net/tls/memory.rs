@@ -1,0 +1,35 @@
+//! What TLS keeps from one configuration to the next: sessions by zone, and the keys of tickets. Start at [`Memory`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::sessions::Store;
+use super::tickets::TicketKeys;
+
+/// Sessions and keys of a process.
+#[derive(Debug, Default)]
+pub struct Memory {
+    zones: HashMap<Vec<u8>, (usize, Arc<Store>)>,
+    /// By how long they seal, in seconds.
+    keys: HashMap<u64, TicketKeys>,
+}
+
+impl Memory {
+    /// The sessions of a zone. One whose size has changed starts anew.
+    pub fn store(&mut self, zone: &[u8], bytes: usize) -> Arc<Store> {
+        let known = self.zones.get(zone).filter(|(size, _)| *size == bytes);
+        if let Some((_, store)) = known {
+            return Arc::clone(store);
+        }
+        let store = Arc::new(Store::new(bytes));
+        self.zones
+            .insert(zone.to_vec(), (bytes, Arc::clone(&store)));
+        store
+    }
+
+    /// The keys of servers that name no file, by how long a key seals.
+    pub fn ticket_keys(&mut self, seconds: u64) -> TicketKeys {
+        let keys = self.keys.entry(seconds).or_insert_with(TicketKeys::own);
+        keys.clone()
+    }
+}

@@ -22,9 +22,11 @@ pub use tunnel::{Down, Up};
 use super::ConnInfo;
 use super::stream::ClientFault;
 use crate::base::buf::BufPool;
+use crate::base::time::Mono;
 use crate::net::Stream as Socket;
 use crate::net::deadline::Link;
 use crate::net::notify::Notify;
+use crate::net::runtime;
 use crate::net::stream::{How, Idle, Line};
 use crate::proto::h1::parse::{HeadLimits, RequestError};
 use crate::proto::h2::ErrorCode;
@@ -121,7 +123,9 @@ impl Alarm {
 /// What [`Conn::next`] waits for and when it gives up.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// Without streams: `keepalive_timeout`, or `client_header_timeout` before the first.
+    /// `client_header_timeout`: for the first request, and from the beginning of a header block to its end.
+    pub head: Duration,
+    /// `keepalive_timeout`: without streams, behind the first.
     pub idle: Duration,
     /// `send_timeout`: what is to be sent must make progress within it.
     pub send: Duration,
@@ -169,6 +173,14 @@ pub struct Conn {
     moved: Vec<Key>,
     /// Why nothing is read any more; GOAWAY is still to be sent.
     fatal: Option<Fatal>,
+    /// A stream was begun.
+    begun: bool,
+    /// It was idle: the owner may want to look at it.
+    roused: bool,
+    /// `send_timeout` runs: the socket is full, and has taken nothing since.
+    send_armed: bool,
+    /// When the header block that comes in must be over.
+    head_due: Option<Mono>,
 }
 
 impl Conn {
@@ -198,6 +210,10 @@ impl Conn {
             out_at: 0,
             moved: Vec::new(),
             fatal: None,
+            begun: false,
+            send_armed: false,
+            roused: false,
+            head_due: None,
         }
     }
 
@@ -236,8 +252,14 @@ impl Conn {
             if self.fatal.is_none()
                 && let Some(stream) = self.read(buffers)
             {
+                self.begun = true;
+                self.roused = false;
                 return Next::Head { stream };
             }
+            if std::mem::take(&mut self.roused) {
+                return Next::Turn;
+            }
+            let head_within = self.look_at_block(times.head);
             if let Err(closed) = self.write(buffers) {
                 return self.close(closed);
             }
@@ -249,16 +271,23 @@ impl Conn {
             }
             // An exchange may be over before its last bytes have found a window.
             let open = self.shared.machine.borrow().streams() > 0;
-            let idle = self.active() == 0 && !blocked && !open;
-            if idle && (self.is_leaving() || times.idle.is_zero()) {
+            let idle = self.active() == 0 && !blocked && !open && head_within.is_none();
+            let patience = if self.begun { times.idle } else { times.head };
+            if idle && (self.is_leaving() || patience.is_zero()) {
                 return self.say_goodbye(Closed::Left, buffers);
             }
             let waited = if idle {
                 self.give(buffers);
-                self.wait_idle(times.idle).await
+                self.roused = true;
+                self.wait_idle(patience).await
             } else {
                 let stalled = open && self.active() == 0;
-                self.wait(blocked, stalled, times.send).await
+                let limit = match (blocked, stalled) {
+                    (true, _) => Limit::Send(times.send),
+                    (_, true) => Limit::Recv(times.send),
+                    _ => Limit::None,
+                };
+                self.wait(limit, head_within).await
             };
             match waited {
                 Err(closed @ (Closed::Idle | Closed::Left)) => {
@@ -270,7 +299,7 @@ impl Conn {
                     }
                 }
                 Ok(Woken::News) => return Next::Turn,
-                Ok(Woken::Writable) => {}
+                Ok(Woken::Writable | Woken::Late) => {}
                 Err(closed) => return self.close(closed),
             }
         }
@@ -420,6 +449,9 @@ impl Conn {
                 .map_err(|_| Closed::Gone)?;
             let Some(n) = sent else { break };
             self.out_at += n;
+            if std::mem::take(&mut self.send_armed) {
+                self.socket.tx.disarm();
+            }
         }
         // Also where nothing had to be said, or the list would grow with each stream that is taken back.
         self.shared.machine.borrow_mut().take_moved(&mut self.moved);
@@ -458,17 +490,37 @@ impl Conn {
         self.close(closed)
     }
 
-    /// Waits for bytes, for room in the socket, or for an exchange. `stalled`: only the client can make this go on.
-    async fn wait(
-        &mut self,
-        blocked: bool,
-        stalled: bool,
-        send: Duration,
-    ) -> Result<Woken, Closed> {
-        if blocked {
-            self.socket.tx.arm(send);
-        } else if stalled {
-            self.socket.rx.arm(send);
+    /// How long a header block that has begun may still take; gives up the stream of one that took too long.
+    fn look_at_block(&mut self, within: Duration) -> Option<Duration> {
+        let mut machine = self.shared.machine.borrow_mut();
+        let Some(id) = machine.begun_block(&self.input[self.at..]) else {
+            self.head_due = None;
+            return None;
+        };
+        let now = self.socket.deadlines().now();
+        let due = *self.head_due.get_or_insert(now.after(within));
+        if now < due {
+            return Some(due.since(now));
+        }
+        self.head_due = None;
+        self.begun = true;
+        if let Err(fatal) = machine.give_up(now, id) {
+            self.fatal = Some(fatal);
+        }
+        None
+    }
+
+    /// Waits for bytes, for room in the socket where it is full, or for an exchange; `late` at most where given.
+    async fn wait(&mut self, limit: Limit, late: Option<Duration>) -> Result<Woken, Closed> {
+        let blocked = matches!(limit, Limit::Send(_));
+        match limit {
+            // Only progress moves it: what exchanges have to say meanwhile does not.
+            Limit::Send(within) if !std::mem::replace(&mut self.send_armed, true) => {
+                self.socket.tx.arm(within);
+            }
+            Limit::Send(_) => {}
+            Limit::Recv(within) => self.socket.rx.arm(within),
+            Limit::None => {}
         }
         let woken = {
             let mut readable = pin!(self.socket.rx.readable());
@@ -476,6 +528,7 @@ impl Conn {
             // Only a full socket is waited for; boxing costs nothing where none is.
             let mut writable: Option<Pin<Box<dyn Future<Output = io::Result<()>> + '_>>> =
                 blocked.then(|| Box::pin(self.socket.tx.writable()) as _);
+            let mut timer = late.map(|late| Box::pin(runtime::sleep(late)));
             poll_fn(|cx| {
                 if news.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Ok(Woken::News));
@@ -485,6 +538,11 @@ impl Conn {
                 {
                     return Poll::Ready(result.map(|()| Woken::Writable));
                 }
+                if let Some(timer) = &mut timer
+                    && timer.as_mut().poll(cx).is_ready()
+                {
+                    return Poll::Ready(Ok(Woken::Late));
+                }
                 readable
                     .as_mut()
                     .poll(cx)
@@ -492,9 +550,7 @@ impl Conn {
             })
             .await
         };
-        if blocked {
-            self.socket.tx.disarm();
-        } else if stalled {
+        if let Limit::Recv(_) = limit {
             self.socket.rx.disarm();
         }
         match woken {
@@ -516,21 +572,27 @@ impl Conn {
         Next::Closed(closed)
     }
 
-    /// Ends the connection so that the client can read why: it sees our end, and what it still sends is thrown away.
+    /// Ends the connection so that the client can read all that it was sent: it sees our end, and what it still sends is
+    /// thrown away. A socket that is closed with bytes unread makes the kernel take back what is on its way.
     pub async fn linger(mut self, buffers: &BufPool) {
         if self.socket.shutdown(How::Write).is_err() {
             return;
         }
-        let mut sink = buffers.take(RECV_BYTES);
         for _ in 0..LINGER_READS_MAX {
-            sink.clear();
-            let (result, back) = self.socket.rx.recv_within(LINGER, sink).await;
-            sink = back;
-            if !matches!(result, Ok(n) if n > 0) {
+            // Without a buffer: many connections may end at once.
+            if !matches!(
+                self.socket.rx.wait_idle(Some(LINGER)).await,
+                Ok(Idle::Ready)
+            ) {
+                break;
+            }
+            let mut sink = buffers.take(RECV_BYTES);
+            let result = self.socket.rx.try_recv(&mut sink);
+            buffers.give(sink);
+            if !matches!(result, Ok(None) | Ok(Some(1..))) {
                 break;
             }
         }
-        buffers.give(sink);
     }
 
     /// Gives the buffers back.
@@ -560,4 +622,17 @@ enum Woken {
     Readable,
     Writable,
     News,
+    /// A header block took too long.
+    Late,
+}
+
+/// What bounds a wait.
+#[derive(Clone, Copy)]
+enum Limit {
+    /// Exchanges are at work.
+    None,
+    /// Only the client can make this go on.
+    Recv(Duration),
+    /// The socket is full.
+    Send(Duration),
 }

@@ -277,6 +277,22 @@ impl Stream {
         }
     }
 
+    /// The request body will be read whole, as fast as it comes.
+    pub fn expect_all(&mut self) {
+        if let Self::H2(handle) = self
+            && !handle.body_done()
+        {
+            handle.expect_all();
+        }
+    }
+
+    /// `http2_chunk_size`, which HTTP/1 has no use for.
+    pub fn set_chunk(&mut self, bytes: u32) {
+        if let Self::H2(handle) = self {
+            handle.set_chunk(bytes);
+        }
+    }
+
     /// Queues a response head and fixes the body's framing.
     pub fn queue_head(&mut self, head: &HeadView<'_>, buffers: &BufPool) {
         match self {

@@ -21,7 +21,8 @@ pub fn is_complete(ex: &Exchange, cx: Cx<'_>) -> bool {
     let core = &cx.location(ex.location).settings.core;
     !matches!(ex.body, RequestBody::Unread)
         || (ex.stream.body_length() == BodyLength::None
-            && core.client_body_in_file_only == BodyInFile::Off
+            && (core.client_body_in_file_only == BodyInFile::Off
+                || ex.head.content_length.is_none())
             && !ex.stream.owes_continue())
 }
 
@@ -33,7 +34,8 @@ pub async fn read_all(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
     let core = &cx.location(ex.location).settings.core;
     let in_file = core.client_body_in_file_only != BodyInFile::Off;
     let length = match ex.stream.body_length() {
-        BodyLength::None if !in_file => {
+        // Without a body there is no file, but for one that was announced to be empty.
+        BodyLength::None if !in_file || ex.head.content_length.is_none() => {
             let within = core.send_timeout;
             return match ex.stream.send_continue(within, &cx.local.buffers).await {
                 Ok(()) => Flow::Next,
@@ -44,6 +46,7 @@ pub async fn read_all(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
         BodyLength::Known(length) => length,
         BodyLength::Chunked => 0,
     };
+    ex.stream.expect_all();
     let memory_max = core.client_body_buffer_size;
     if in_file || length > memory_max as u64 {
         return to_file(ex, cx, Vec::new()).await;

@@ -155,6 +155,7 @@ fn queue_head(ex: &mut Exchange, cx: Cx<'_>) {
             .header
             .map_or(0, |t| t.as_secs()),
     };
+    stream.set_chunk(settings.http2.http2_chunk_size);
     stream.queue_head(&view, &cx.local.buffers);
     response.head_sent = true;
 }

@@ -434,6 +434,14 @@ impl Http {
         }
     }
 
+    /// Makes connections of HTTP/2 with work in hand look at what has changed.
+    fn ring_alarms(&self) {
+        for (_, alarm) in self.alarms.borrow().iter() {
+            // One that is gone needs no telling.
+            let _ = alarm.ring();
+        }
+    }
+
     fn home(&self, listener: ListenerId) -> Option<Rc<Home>> {
         self.homes
             .borrow()
@@ -481,6 +489,7 @@ impl Http {
             plan: new.plan,
         });
         let old = service.generation.borrow_mut().replace(generation.clone());
+        service.ring_alarms();
         let declared = [Some(&generation), old.as_ref()];
         service.local.limits.keep_tables(|table| {
             let mut zones = declared
@@ -705,10 +714,7 @@ impl Serve for Http {
             }
             Event::Draining => {
                 shard.service.local.draining.set(true);
-                for (_, alarm) in shard.service.alarms.borrow().iter() {
-                    // One that is gone needs no telling.
-                    let _ = alarm.ring();
-                }
+                shard.service.ring_alarms();
             }
             Event::Cut(count) => tell(
                 LogLevel::Notice,

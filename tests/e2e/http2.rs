@@ -1,7 +1,8 @@
 //! HTTP/2 in cleartext: independent clients (curl, h2load, where they are installed), and frames by hand.
 
 use crate::support::frames::{
-    END_STREAM_AND_HEADERS, GOAWAY, HEADERS, RST_STREAM, SETTINGS, frame, get, hello, until,
+    DATA, END_STREAM_AND_HEADERS, GOAWAY, HEADERS, RST_STREAM, SETTINGS, frame, get, hello,
+    hello_with, until,
 };
 use crate::support::origin::{ok, ok_bytes, response};
 use crate::support::{Config, Origin, Proxy, skipped, wait};
@@ -254,4 +255,124 @@ fn the_client_is_told_its_limits_and_held_to_them() {
     let refused = 7u32.to_be_bytes().to_vec();
     assert_eq!(until(&mut client, RST_STREAM), (5, refused));
     wait::until("both others are at work", || origin.accepted() == 2);
+}
+
+#[test]
+fn a_head_that_comes_too_slowly_ends_its_stream_alone() {
+    let proxy = Config::server(
+        "http2 on; client_header_timeout 300ms; keepalive_timeout 60s; location / { return 204; }",
+    )
+    .start();
+    let mut client = proxy.client();
+    let whole = get(1);
+    client.send(hello(&[whole[..12].to_vec()]));
+    let protocol_error = 1u32.to_be_bytes().to_vec();
+    assert_eq!(until(&mut client, RST_STREAM), (1, protocol_error));
+    // What is missing may still come, and the next request is served.
+    client.send(&whole[12..]);
+    client.send(get(3));
+    assert_eq!(until(&mut client, HEADERS).0, 3);
+}
+
+#[test]
+fn answers_come_in_pieces_of_the_chunk_size() {
+    let origin = Origin::text(&"x".repeat(100));
+    let proxy = to(
+        &origin,
+        "http2_chunk_size 30; location / { proxy_pass http://%%origin%%; }",
+    );
+    let mut client = proxy.client();
+    client.send(hello(&[get(1)]));
+    let mut sizes = Vec::new();
+    while sizes.iter().sum::<usize>() < 100 {
+        sizes.push(until(&mut client, DATA).1.len());
+    }
+    assert_eq!(sizes, [30, 30, 30, 10]);
+}
+
+#[test]
+fn a_reload_asks_clients_to_come_again_and_loses_nothing() {
+    let origin = Origin::script(|conn| {
+        conn.request();
+        // Answers when the client says more.
+        conn.request();
+    });
+    let mut proxy = to(
+        &origin,
+        "location / { proxy_pass http://%%origin%%; proxy_request_buffering off; proxy_http_version 1.1; }
+         location /version { return 200 old; }",
+    );
+    let mut busy = proxy.client();
+    busy.send(hello(&[frame(HEADERS, 4, 1, b"\x83\x86\x84\x41\x01h")]));
+    wait::until("the origin is asked", || origin.accepted() == 1);
+    let mut idle = proxy.client();
+    let version = |stream| {
+        frame(
+            HEADERS,
+            END_STREAM_AND_HEADERS,
+            stream,
+            b"\x82\x86\x04\x08/version\x41\x01h",
+        )
+    };
+    idle.send(hello(&[version(1)]));
+    assert_eq!(until(&mut idle, DATA).1, b"old");
+    proxy.rewrite_http("server { listen %%ADDR_0%%; http2 on; return 200 new; }");
+    proxy.reload_until(|| proxy.get("/version").text() == "new");
+    // One with work in hand is told at once, and the work goes on.
+    let (_, goaway) = until(&mut busy, GOAWAY);
+    assert_eq!(goaway, [0, 0, 0, 1, 0, 0, 0, 0]);
+    // An idle one gets one more answer, by the new rules.
+    idle.send(version(3));
+    assert_eq!(until(&mut idle, GOAWAY).1, [0, 0, 0, 3, 0, 0, 0, 0]);
+    assert_eq!(until(&mut idle, DATA).1, b"new");
+    idle.expect_close();
+    busy.send(frame(RST_STREAM, 0, 1, &8u32.to_be_bytes()));
+    busy.expect_close();
+}
+
+#[test]
+fn the_last_answer_is_read_whole_by_a_client_that_still_talks() {
+    let body = "x".repeat(300_000);
+    let origin = Origin::text(&body);
+    let proxy = to(
+        &origin,
+        "keepalive_requests 1; location / { proxy_pass http://%%origin%%; }",
+    );
+    let mut client = proxy.client();
+    client.send(hello_with(
+        &[(4, 1 << 20)],
+        &[frame(8, 0, 0, &(1u32 << 20).to_be_bytes()), get(1)],
+    ));
+    // PINGs that arrive when all is sent must not make the kernel take back what is on its way.
+    let mut got = 0;
+    while got < body.len() {
+        client.try_send(frame(6, 0, 0, &[0; 8]));
+        got += until(&mut client, DATA).1.len();
+    }
+    assert_eq!(got, body.len());
+}
+
+#[test]
+fn streams_of_one_connection_watch_their_own_client() {
+    let auth = Origin::script(|conn| {
+        if conn.request().is_some() {
+            let _ = conn.rest();
+        }
+    });
+    let proxy = Config::server(
+        "http2 on;
+         location / { auth_request /auth; proxy_pass http://%%auth%%; }
+         location = /auth { internal; proxy_pass http://%%auth%%; }",
+    )
+    .set("auth", auth.addr())
+    .start();
+    let mut client = proxy.client();
+    client.send(hello(&[get(1), get(3), get(5)]));
+    wait::until("three questions", || auth.accepted() == 3);
+    // Each that leaves ends its own question and no other.
+    for (stream, left) in [(1, 1), (5, 2), (3, 3)] {
+        client.send(frame(RST_STREAM, 0, stream, &8u32.to_be_bytes()));
+        wait::until("its question ends", || auth.ended() >= left);
+        assert_eq!(auth.ended(), left);
+    }
 }

@@ -13,7 +13,7 @@ family! {
         value http2: bool = "off", flag, HS, args(1), "Speaks HTTP/2 with clients that begin with its preface.";
         value http2_max_concurrent_streams: u32 = "128", num32, HS, args(1), "Most requests of one connection at a time.";
         value http2_body_preread_size: u32 = "64k", window, HS, args(1), "Bytes of a request body that a client may send ahead of its reader.";
-        value http2_chunk_size: usize = "8k", chunk, HSL, args(1), "Largest piece of a response body." accepted "a frame has what is ready, 16 KiB at most";
+        value http2_chunk_size: u32 = "8k", chunk, HSL, args(1), "Largest piece of a response body: a frame, unless the client takes smaller ones only.";
         value http2_recv_buffer_size: usize = "256k", size, H, args(1), "Buffer for what clients send." accepted "each connection takes buffers as it needs them";
         value http2_pool_size: usize = "4k", size, HS, args(1), "Memory for a connection." accepted "memory is pooled by shard";
     } also {
@@ -36,11 +36,14 @@ fn window(args: &mut Args<'_>) -> Result<u32, Fault> {
         })
 }
 
+/// Largest frame that there is (RFC 9113 §4.2); nginx caps the size of a chunk at it too.
+const FRAME_MAX: usize = (1 << 24) - 1;
+
 /// `http2_chunk_size`.
-fn chunk(args: &mut Args<'_>) -> Result<usize, Fault> {
+fn chunk(args: &mut Args<'_>) -> Result<u32, Fault> {
     match size(args)? {
         0 => Err(Fault::new("the http2 chunk size cannot be zero".to_owned())),
-        bytes => Ok(bytes),
+        bytes => Ok(bytes.min(FRAME_MAX) as u32),
     }
 }
 

@@ -13,12 +13,17 @@ use crate::net::deadline::Mark;
 use crate::net::runtime;
 use crate::net::stream::Line;
 use crate::proto::h2::ErrorCode;
+use crate::proto::h2::conn::CONNECTION_WINDOW;
 use crate::proto::h2::streams::Key;
 use crate::proto::head::{Fields, Method, RequestHead};
 use crate::proto::tokens::Token;
 
 /// Body bytes of one response that may wait in the machine for windows and for their turn.
 const PENDING_MAX: usize = 64 << 10;
+
+/// Window of a stream whose body goes to memory or a file as fast as it comes: as large as the connection's, or a
+/// client far away would wait for a round trip every 64 KiB.
+const BODY_WINDOW: u32 = CONNECTION_WINDOW;
 
 /// One stream, while its exchange is served.
 pub struct Handle {
@@ -38,6 +43,8 @@ pub struct Handle {
     pub(super) received: u64,
     pub(super) sent: u64,
     trailers: Option<Box<Fields>>,
+    /// The client was too slow.
+    timed_out: bool,
 }
 
 impl Handle {
@@ -51,7 +58,6 @@ impl Handle {
         let length = match head.content_length {
             // What follows belongs to the tunnel and is no body.
             _ if ended || connect => BodyLength::None,
-            Some(0) => BodyLength::None,
             Some(length) => BodyLength::Known(length),
             None => BodyLength::Chunked,
         };
@@ -68,6 +74,7 @@ impl Handle {
             received: 0,
             sent: 0,
             trailers: None,
+            timed_out: false,
         }
     }
 
@@ -133,13 +140,16 @@ impl Handle {
         buffers: &BufPool,
     ) -> Result<Option<BodyRead>, ClientFault> {
         let read = take(&self.shared, self.key, out, buffers)?;
-        match read {
-            Some(BodyRead::Data(n)) => self.received += n as u64,
-            Some(BodyRead::End) => {
-                self.trailers = self.shared.mailbox(self.key).trailers.take();
+        if let Some(BodyRead::Data(n)) = read {
+            self.received += n as u64;
+        }
+        if read.is_some() {
+            // The end that came with a piece is told with it.
+            let mut mailbox = self.shared.mailbox(self.key);
+            if mailbox.ended {
+                self.trailers = mailbox.trailers.take();
                 self.body_done = true;
             }
-            None => {}
         }
         Ok(read)
     }
@@ -167,6 +177,7 @@ impl Handle {
             })
             .await;
             if !came {
+                self.timed_out = true;
                 return Err(ClientFault::TimedOut);
             }
         }
@@ -203,6 +214,21 @@ impl Handle {
             drop(machine);
             self.shared.news.notify();
         }
+    }
+
+    /// The body will be read whole, as fast as it comes.
+    pub fn expect_all(&self) {
+        let mut machine = self.shared.machine.borrow_mut();
+        machine.widen(self.key, BODY_WINDOW);
+        if machine.wants_write() {
+            drop(machine);
+            self.shared.news.notify();
+        }
+    }
+
+    /// `http2_chunk_size`: the largest frame of the response's body.
+    pub fn set_chunk(&self, bytes: u32) {
+        self.shared.machine.borrow_mut().set_turn(self.key, bytes);
     }
 
     /// See [`super::super::Stream::queue_head`]. The order of fields is nginx's.
@@ -293,7 +319,7 @@ impl Handle {
                 return Err(fault);
             }
             let before = self.queued();
-            if before == 0 || self.goes_at_once(before) {
+            if before == 0 || (before <= PENDING_MAX && self.goes_at_once(before)) {
                 return Ok(());
             }
             let (shared, key) = (&self.shared, self.key);
@@ -302,6 +328,7 @@ impl Handle {
             })
             .await;
             if !moved {
+                self.timed_out = true;
                 return Err(ClientFault::TimedOut);
             }
         }
@@ -362,10 +389,13 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         let shared = &self.shared;
-        shared
-            .machine
-            .borrow_mut()
-            .release(self.key, ErrorCode::Internal);
+        // What nginx says of a client that was too slow, and of anything else.
+        let code = if self.timed_out {
+            ErrorCode::Protocol
+        } else {
+            ErrorCode::Internal
+        };
+        shared.machine.borrow_mut().release(self.key, code);
         *shared.mailbox(self.key) = super::Mailbox::default();
         shared.active.set(shared.active.get().saturating_sub(1));
         shared.news.notify();

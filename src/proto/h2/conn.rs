@@ -25,9 +25,6 @@ use crate::proto::tokens::Token;
 /// Window that a client gets for the connection as a whole: about as much as all streams may hold unread.
 pub const CONNECTION_WINDOW: u32 = 1 << 20;
 
-/// Largest DATA frame that we send: a stream's turn.
-const TURN_BYTES: usize = 16 << 10;
-
 /// PRIORITY_UPDATE frames that may come before their streams.
 const EARLY_PRIORITIES_MAX: usize = 16;
 
@@ -205,6 +202,8 @@ pub struct Machine {
     settled: bool,
     /// The peer has seen ours.
     acked: bool,
+    /// A stream whose header block came too slowly: it is read for the tables' sake only.
+    given_up: u32,
     /// We take no stream above this one.
     leaving: Option<u32>,
     /// The peer takes no stream above this one.
@@ -267,6 +266,7 @@ impl Machine {
             next: 1,
             settled: false,
             acked: false,
+            given_up: 0,
             leaving: None,
             left: None,
             early: Vec::new(),
@@ -375,6 +375,9 @@ impl Machine {
                 "the first frame is not SETTINGS",
             ));
         }
+        if head.kind == Kind::PushPromise {
+            return Err(broken(ErrorCode::Protocol, "unexpected PUSH_PROMISE"));
+        }
         if self.block.id != 0 && (head.kind != Kind::Continuation || head.stream != self.block.id) {
             return Err(broken(ErrorCode::Protocol, "a header block is interrupted"));
         }
@@ -423,7 +426,6 @@ impl Machine {
             }
             Kind::RstStream => self.rst_stream(now, head, payload),
             Kind::Settings => self.settings(now, head, payload),
-            Kind::PushPromise => Err(broken(ErrorCode::Protocol, "unexpected PUSH_PROMISE")),
             Kind::Ping => self.ping(now, head, payload),
             Kind::GoAway => {
                 self.guard.answered(now).map_err(Fatal::Flood)?;
@@ -440,7 +442,7 @@ impl Machine {
             }
             Kind::WindowUpdate => self.window_update(now, head, payload),
             Kind::PriorityUpdate => self.priority_update(now, payload),
-            Kind::Data | Kind::Unknown => Ok(None),
+            Kind::Data | Kind::PushPromise | Kind::Unknown => Ok(None),
         }
     }
 

@@ -11,6 +11,9 @@ use slab::Slab;
 use super::priority::Priority;
 use crate::proto::head::Fields;
 
+/// Largest DATA frame of a stream whose user has said nothing else.
+pub const TURN_BYTES: u32 = 16 << 10;
+
 /// Names a stream to its user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key(pub u32);
@@ -48,6 +51,10 @@ pub struct Stream {
     pub out_at: usize,
     /// Nothing follows what is in `out` but these trailers.
     pub ending: Option<Option<Box<Fields>>>,
+    /// Largest DATA frame: its turn, before others of its urgency have theirs.
+    pub turn: u32,
+    /// What the peer may send ahead of its reader.
+    pub window: u32,
     /// How urgent it is.
     pub priority: Priority,
     /// The client has said how urgent; without a word streams take turns.
@@ -106,6 +113,8 @@ impl Streams {
             out: Vec::new(),
             out_at: 0,
             ending: None,
+            turn: TURN_BYTES,
+            window: recv_window,
             priority: Priority::DEFAULT,
             prioritised: false,
             scheduled: false,

@@ -10,7 +10,7 @@ use crate::http::local::{Generation, Local};
 use crate::net::join::catch;
 use crate::net::runtime;
 use crate::observe::counters::{Count, Gauge};
-use crate::plan::model::{LogLevel, Settings};
+use crate::plan::model::{Core, LogLevel, Settings};
 use crate::proto::h1::parse::HeadLimits;
 use crate::proto::h2::conn::{CONNECTION_WINDOW, Config, Fatal};
 use crate::proto::h2::header::Received;
@@ -65,13 +65,14 @@ pub(super) async fn serve(shard: Rc<Shard<Http>>, client: Client) -> After<Clien
     let (socket, input, at) = conn.into_parts();
     let mut conn = Conn::new(socket, info, input, at, config);
     let _listed = Listed::new(&shard, &conn);
-    let mut times = Times {
-        idle: of_connection.core.client_header_timeout,
-        send: of_connection.core.send_timeout,
-    };
+    let mut times = times(&of_connection.core);
+    let epoch = generation.epoch;
     drop(generation);
     loop {
-        if shard.draining() && !conn.is_leaving() {
+        // What this connection has agreed on belongs to the configuration that it began with: the client is asked to come
+        // again, as nginx asks.
+        let current = service.generation().is_some_and(|g| g.epoch == epoch);
+        if (shard.draining() || !current) && !conn.is_leaving() {
             conn.leave();
         }
         match conn.next(times, &service.local.buffers).await {
@@ -85,6 +86,8 @@ pub(super) async fn serve(shard: Rc<Shard<Http>>, client: Client) -> After<Clien
             Next::Closed(closed) => {
                 if let Closed::Fatal(fatal) = closed {
                     tell(service, &home, &conn, fatal);
+                }
+                if matches!(closed, Closed::Fatal(_) | Closed::Left) {
                     conn.linger(&service.local.buffers).await;
                 }
                 return After::Closed;
@@ -115,6 +118,14 @@ impl Drop for Listed {
     }
 }
 
+fn times(core: &Core) -> Times {
+    Times {
+        head: core.client_header_timeout,
+        idle: core.keepalive_timeout.timeout,
+        send: core.send_timeout,
+    }
+}
+
 /// Starts serving a request; returns what the connection goes by from now on.
 fn begin(shard: &Rc<Shard<Http>>, conn: &mut Conn, home: &Rc<Home>, stream: Key) -> Option<Times> {
     let service = &shard.service;
@@ -125,10 +136,7 @@ fn begin(shard: &Rc<Shard<Http>>, conn: &mut Conn, home: &Rc<Home>, stream: Key)
         return None;
     };
     let core = &settings.core;
-    let times = Times {
-        idle: core.keepalive_timeout.timeout,
-        send: core.send_timeout,
-    };
+    let times = times(core);
     let limits = limits(core);
     let (requests_max, life) = (core.keepalive_requests, core.keepalive_time);
     if let Some(listener) = home.now.get() {

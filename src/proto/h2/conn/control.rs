@@ -82,6 +82,7 @@ impl Machine {
                 let change = i64::from(self.config.window) - i64::from(WINDOW_DEFAULT);
                 for (_, stream) in self.streams.iter_mut() {
                     stream.recv_window += change;
+                    stream.window = (i64::from(stream.window) + change).max(0) as u32;
                 }
             }
             return Ok(None);
@@ -195,7 +196,8 @@ impl Machine {
                 }
             }
             None if id % 2 == 1 && id > self.last => {
-                self.early.retain(|&(early, _)| early != id);
+                let last = self.last;
+                self.early.retain(|&(early, _)| early != id && early > last);
                 if self.early.len() < EARLY_PRIORITIES_MAX {
                     self.early.push((id, priority));
                 }

@@ -186,12 +186,55 @@ impl Machine {
         record.unread -= n;
         record.due += n;
         self.unread -= u64::from(n);
-        if record.receiving && record.due >= self.config.window.max(2) / 2 {
-            frame::put_window(record.id, record.due, &mut self.control);
-            record.recv_window += i64::from(record.due);
-            record.due = 0;
-        }
+        renew(record, &mut self.control);
         self.announce();
+    }
+
+    /// Somebody reads a stream's body as it comes: it may be sent so far ahead from now on.
+    pub fn widen(&mut self, key: Key, window: u32) {
+        let record = self.streams.get_mut(key);
+        let Some(more) = window.checked_sub(record.window) else {
+            return;
+        };
+        record.window = window;
+        record.due += more;
+        renew(record, &mut self.control);
+    }
+
+    /// The stream whose header block has begun and is not over; `input` is what the last step left.
+    #[must_use]
+    pub fn begun_block(&self, input: &[u8]) -> Option<u32> {
+        let id = match (self.reading, input.first_chunk::<HEADER_LEN>()) {
+            _ if self.block.id != 0 => self.block.id,
+            (Reading::Frame, Some(head)) => match Head::parse(head) {
+                head if head.kind == Kind::Headers => head.stream,
+                _ => return None,
+            },
+            _ => return None,
+        };
+        (id != self.given_up).then_some(id)
+    }
+
+    /// The client took too long for a header block: its stream ends, and what still comes of the block is only read for
+    /// the tables' sake.
+    pub fn give_up(&mut self, now: Mono, id: u32) -> Result<(), Fatal> {
+        self.given_up = id;
+        self.last = self.last.max(id);
+        self.guard
+            .reset(now)
+            .map_err(|flood| self.die(Fatal::Flood(flood)))?;
+        frame::put_reset(id, ErrorCode::Protocol, &mut self.control);
+        if let Some((key, part)) = self.block.whose.take() {
+            // Nobody knows yet of a stream without a head.
+            self.streams.get_mut(key).released |= part == Part::Head;
+        }
+        if let Some(key) = self.streams.find(id)
+            && !self.streams.get(key).reset
+        {
+            self.shut(key);
+            self.streams.reap(key);
+        }
+        Ok(())
     }
 
     pub(super) fn headers(
@@ -237,6 +280,9 @@ impl Machine {
     ) -> Result<Option<(Key, Part)>, Fatal> {
         let id = head.stream;
         let end = head.has(flag::END_STREAM);
+        if id == self.given_up {
+            return Ok(None);
+        }
         let Some(key) = self.streams.find(id) else {
             return match self.role {
                 Role::Client if self.is_idle(id) => {
@@ -477,5 +523,14 @@ impl Machine {
             Ok(()) if short => Err(Malformed("trailers before the end of the body")),
             other => other,
         })
+    }
+}
+
+/// Renews a stream's window when half of it is used up.
+fn renew(record: &mut Stream, control: &mut Vec<u8>) {
+    if record.receiving && record.due >= record.window.max(2) / 2 {
+        frame::put_window(record.id, record.due, control);
+        record.recv_window += i64::from(record.due);
+        record.due = 0;
     }
 }

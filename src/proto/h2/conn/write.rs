@@ -76,6 +76,11 @@ impl Machine {
         len
     }
 
+    /// DATA frames of the stream have so many bytes at most.
+    pub fn set_turn(&mut self, key: Key, bytes: u32) {
+        self.streams.get_mut(key).turn = bytes.max(1);
+    }
+
     /// Queues body bytes.
     pub fn send(&mut self, key: Key, data: &[u8]) {
         let stream = self.streams.get_mut(key);
@@ -222,8 +227,8 @@ impl Machine {
 
     /// One frame of a stream. False when the connection's window is used up.
     pub(super) fn turn(&mut self, key: Key, level: usize, out: &mut Vec<u8>) -> bool {
-        let frame_max = (self.peer.max_frame_size as usize).min(TURN_BYTES);
         let stream = self.streams.get_mut(key);
+        let frame_max = self.peer.max_frame_size.min(stream.turn) as usize;
         let window = stream.send_window.min(self.send_window).max(0) as usize;
         let n = stream.pending().min(frame_max).min(window);
         let last = n == stream.pending() && stream.ending.is_some();

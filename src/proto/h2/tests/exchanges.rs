@@ -371,3 +371,117 @@ fn noise_never_panics() {
         assert_eq!(serve(&client.bytes, 1), at_once);
     }
 }
+
+/// Runs a machine over all that stands in `bytes`; returns what is left and the last event.
+fn run(machine: &mut Machine, bytes: &[u8]) -> (usize, Option<Event>) {
+    let (mut at, mut last) = (0, None);
+    loop {
+        let step = machine.step(Mono(1), &bytes[at..]).unwrap();
+        at += step.consumed;
+        match step.event {
+            None => return (at, last),
+            event => last = event,
+        }
+    }
+}
+
+#[test]
+fn a_block_that_is_given_up_leaves_the_tables_right() {
+    // Cut inside the frame, and between its frames.
+    let block = b"\x82\x86\x84\x41\x01h\x40\x01x\x01y".to_vec();
+    let whole = |stream: u32| {
+        let mut bytes = Vec::new();
+        frame::put_head(block.len(), Kind::Headers, 5, stream, &mut bytes);
+        bytes.extend_from_slice(&block);
+        bytes
+    };
+    let mut pieces = Vec::new();
+    frame::put_head(4, Kind::Headers, 1, 1, &mut pieces);
+    pieces.extend_from_slice(&block[..4]);
+    let cut = pieces.len();
+    frame::put_head(block.len() - 4, Kind::Continuation, 4, 1, &mut pieces);
+    pieces.extend_from_slice(&block[4..]);
+    for (bytes, cut) in [(whole(1), 9), (whole(1), 15), (pieces, cut)] {
+        let mut machine = Machine::new(Role::Server, CONFIG);
+        run(&mut machine, &Client::new().bytes);
+        assert_eq!(machine.begun_block(b""), None);
+        let (at, _) = run(&mut machine, &bytes[..cut]);
+        assert_eq!(machine.begun_block(&bytes[at..cut]), Some(1));
+        machine.give_up(Mono(1), 1).unwrap();
+        assert_eq!(machine.begun_block(&bytes[at..cut]), None, "told once");
+        let (_, event) = run(&mut machine, &bytes[at..]);
+        assert_eq!((event, machine.streams()), (None, 0));
+        // `x: y` stands in the table.
+        let mut next = Vec::new();
+        frame::put_head(7, Kind::Headers, 5, 3, &mut next);
+        next.extend_from_slice(b"\x82\x86\x84\x01\x01h\xbe");
+        let (_, event) = run(&mut machine, &next);
+        let Some(Event::Head { stream, end: true }) = event else {
+            panic!("{event:?}");
+        };
+        let mut head = RequestHead::default();
+        let read = machine.read_request(stream, &mut head, &HeadLimits::default());
+        read.unwrap().unwrap();
+        let field = head.fields.iter().find(|field| field.name == b"x");
+        assert_eq!(field.unwrap().value, b"y");
+        let (mut out, mut outcome) = (Vec::new(), Outcome::default());
+        machine.transmit(&mut out, usize::MAX);
+        told(&out, &mut outcome);
+        assert_eq!(outcome.resets, [(1, ErrorCode::Protocol as u32)]);
+    }
+}
+
+#[test]
+fn a_body_that_is_read_as_it_comes_gets_a_wider_window() {
+    // Before and after the client has seen our settings: the sum is the same.
+    for acked in [false, true] {
+        let mut machine = Machine::new(Role::Server, CONFIG);
+        let mut client = Client::new();
+        if !acked {
+            client.bytes.truncate(client.bytes.len() - HEADER_LEN);
+        }
+        let (_, event) = run(&mut machine, &client.post(1).bytes);
+        let Some(Event::Head { stream, .. }) = event else {
+            panic!("{event:?}");
+        };
+        let mut head = RequestHead::default();
+        let read = machine.read_request(stream, &mut head, &HeadLimits::default());
+        read.unwrap().unwrap();
+        let mut out = Vec::new();
+        machine.transmit(&mut out, usize::MAX);
+        out.clear();
+        machine.widen(stream, 500_000);
+        machine.widen(stream, 500);
+        machine.transmit(&mut out, usize::MAX);
+        let before = if acked { CONFIG.window } else { WINDOW_DEFAULT };
+        let mut want = Vec::new();
+        frame::put_window(1, 500_000 - before, &mut want);
+        assert_eq!(out, want);
+    }
+}
+
+#[test]
+fn a_turn_has_the_size_that_its_user_says() {
+    let mut machine = Machine::new(Role::Server, CONFIG);
+    let (_, event) = run(&mut machine, &Client::new().get(1).bytes);
+    let Some(Event::Head { stream, .. }) = event else {
+        panic!("{event:?}");
+    };
+    let mut head = RequestHead::default();
+    let read = machine.read_request(stream, &mut head, &HeadLimits::default());
+    read.unwrap().unwrap();
+    machine.set_turn(stream, 3);
+    machine.send(stream, b"eleven byte");
+    machine.finish(stream, None);
+    let mut out = Vec::new();
+    machine.transmit(&mut out, usize::MAX);
+    let (mut rest, mut lengths) = (&out[..], Vec::new());
+    while let Some((head, after)) = rest.split_first_chunk::<HEADER_LEN>() {
+        let head = Head::parse(head);
+        if head.kind == Kind::Data {
+            lengths.push((head.len, head.flags));
+        }
+        rest = &after[head.len..];
+    }
+    assert_eq!(lengths, [(3, 0), (3, 0), (3, 0), (2, flag::END_STREAM)]);
+}

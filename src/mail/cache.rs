@@ -187,7 +187,7 @@ pub struct Ask {
     /// Who asks.
     pub from: Target,
     /// Comes back with the answer.
-    pub ticket: u32,
+    pub ticket: u64,
     /// Which answer.
     pub name: Name,
     /// The key.
@@ -298,14 +298,18 @@ pub enum Matcher {
 pub enum Word {
     /// To the owner.
     Ask(Ask),
+    /// To the asker, with whose word it is and the question's ticket.
+    Answer(Target, u64, Said),
+    /// To who sent [`Word::Purge`] or [`Word::Revalidated`], with its ticket: it is done, so many times.
+    Done(u64, u64),
     /// To the owner: the answer to that ticket is still waited for, and it has been long.
-    Again(Name, Target, u32),
+    Again(Name, Target, u64),
     /// To the owner: nobody waits for that ticket any more.
-    Left(Name, Target, u32),
+    Left(Name, Target, u64),
     /// To the owner: others may read along.
     Begun(FillNo, Arc<Growing>),
     /// To the owner: all of it has come; may the file take its place?
-    Whole(FillNo, Box<Record>),
+    Whole(FillNo, Home, Box<Record>),
     /// To the filler: it may, or not.
     Place(Home, bool),
     /// To the owner: it has, or could not.
@@ -313,7 +317,7 @@ pub enum Word {
     /// To the owner: the fill is over.
     Dropped(FillNo, Why),
     /// To the owner: a 304 came; the facts, and a new head. The ticket is answered.
-    Revalidated(FillNo, Target, u32, Box<(Facts, Option<Box<[u8]>>)>),
+    Revalidated(FillNo, Target, u64, Box<(Facts, Option<Box<[u8]>>)>),
     /// To the owner: it is still served.
     Touch(Name),
     /// To the owner: the file with this stamp cannot be read.
@@ -323,7 +327,7 @@ pub enum Word {
     /// To the owner: done.
     Forgotten(u32),
     /// To the owner: purge; the ticket is answered. `true` leaves expired answers.
-    Purge(Target, u32, Matcher, bool),
+    Purge(Target, u64, Matcher, bool),
     /// To the owner: what was found on disk.
     Loaded(Box<[Loaded]>),
     /// To all: everything on disk has been looked at.
@@ -339,26 +343,8 @@ pub enum Word {
 pub enum Letter {
     /// About a store.
     About(StoreRef, Word),
-    /// To the asker.
-    Answer {
-        /// The question's.
-        ticket: u32,
-        /// Whose word.
-        from: Target,
-        /// The word.
-        said: Said,
-    },
-    /// To who asked to purge, or sent [`Word::Revalidated`]: it is done, so many times.
-    Done {
-        /// The question's.
-        ticket: u32,
-        /// Whose word.
-        from: Target,
-        /// How many.
-        count: u64,
-    },
-    /// To a filler: this shard waits for more.
-    Watch(Target, Home),
+    /// To a filler: this shard waits for more than so many bytes.
+    Watch(Target, Home, u64),
     /// To who waits for more of a fill: look.
     Grew(Home),
     /// To all others: whoever asks this shard gets no answer any more, and what it fills will not come.

@@ -379,7 +379,7 @@ pub fn create(path: &[u8], depth: usize) -> io::Result<File> {
 }
 
 /// Makes the lowest `depth` directories of a path, from the top.
-fn make_folders(path: &[u8], depth: usize) -> io::Result<()> {
+pub(super) fn make_folders(path: &[u8], depth: usize) -> io::Result<()> {
     let Some(end) = memchr::memrchr(b'/', path).filter(|_| depth > 0) else {
         return Ok(());
     };
@@ -463,6 +463,11 @@ impl File {
     /// Takes an open file over, to be read and written through the ring.
     pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
         Ok(Self::over(Disk::new(fd)?))
+    }
+
+    /// Takes an open file over that is read, and sent, at once where the kernel has its bytes.
+    pub fn for_reading(fd: OwnedFd) -> Self {
+        Self::plain(fd)
     }
 
     /// The same file once more, for somebody who reads it at the same time. It will not be used again for anything else.

@@ -9,6 +9,7 @@ pub mod bell;
 pub mod clock;
 pub mod connect;
 pub mod deadline;
+pub mod depot;
 pub mod file;
 pub mod folder;
 pub mod join;

@@ -1,0 +1,2 @@
+//! to come
+use super::*;

@@ -348,6 +348,7 @@ impl Http {
         let (mut named, mut misplaced) = (None, false);
         if address.ssl {
             let rest = input.split_off(at);
+            self.local.buffers.give(std::mem::take(&mut input));
             at = 0;
             let done = self.shake_hands(generation, address, &mut stream, rest, &who);
             match Box::pin(done).await? {

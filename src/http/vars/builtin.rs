@@ -192,6 +192,9 @@ fn request(builtin: Builtin, ex: &Exchange, out: &mut Vec<u8>) -> bool {
         Builtin::RequestMethod if ex.is_subrequest() => bytes(name_of(ex.main_method, ex), out),
         Builtin::RequestMethod => bytes(method_name(ex), out),
         Builtin::RequestUri => bytes(head.bytes(head.uri), out),
+        Builtin::Http2 if head.version == Version::Http2 && ex.conn.tls.is_some() => {
+            bytes(b"h2", out)
+        }
         Builtin::Http2 if head.version == Version::Http2 => bytes(b"h2c", out),
         Builtin::Http2 => bytes(b"", out),
         Builtin::ServerProtocol => bytes(head.bytes(head.protocol), out),

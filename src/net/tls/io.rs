@@ -171,6 +171,10 @@ impl Tls {
                         session.partial.clear();
                         session.partial.extend_from_slice(rest);
                     }
+                    if !session.out.is_empty() && session.untold == 0 {
+                        // A word to what the peer said, which may wait for it.
+                        self.flush(fd, session);
+                    }
                     Ok(true)
                 }
                 Err(error) => {

@@ -160,6 +160,8 @@ pub struct Pipes {
     rest: Cell<u32>,
     up: Cell<u64>,
     down: Cell<u64>,
+    /// Looks since a pipe was lent.
+    unused: Cell<u32>,
 }
 
 impl Default for Pipes {
@@ -179,6 +181,7 @@ impl Pipes {
             rest: Cell::new(0),
             up: Cell::new(0),
             down: Cell::new(0),
+            unused: Cell::new(0),
         }
     }
 
@@ -200,9 +203,13 @@ impl Pipes {
         (self.up.take(), self.down.take())
     }
 
-    /// Closes the pipes that are kept; for a shard that has gone idle.
-    pub fn shrink(&self) {
-        self.free.borrow_mut().clear();
+    /// Closes the pipes that are kept once none was lent between `looks` calls of this.
+    pub fn tend(&self, looks: u32) {
+        let unused = self.unused.get() + 1;
+        self.unused.set(unused.min(looks));
+        if unused == looks {
+            self.free.borrow_mut().clear();
+        }
     }
 
     /// An empty pipe; none when too many are lent or the system gives no more.
@@ -224,6 +231,7 @@ impl Pipes {
             }
         };
         self.lent.set(self.lent.get() + 1);
+        self.unused.set(0);
         Some(Lent {
             pipes: self,
             pipe: Some(pipe),

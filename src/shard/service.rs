@@ -51,6 +51,9 @@ const EXCHANGES_MAX: usize = 1024;
 /// How often logs are handed over, health is told and replaced generations are looked at.
 const TICK: Duration = Duration::from_millis(20);
 
+/// Ticks without splicing after which pipes are given back.
+const PIPES_REST: u32 = 50;
+
 /// One request for a worker.
 struct Job {
     exchange: Box<Exchange>,
@@ -153,8 +156,9 @@ impl Http {
         self
     }
 
-    /// Tells what was spliced since the last time.
-    fn count_spliced(&self) {
+    /// Tells what was spliced since the last time, and lets unused pipes go.
+    fn tend_pipes(&self) {
+        self.local.pipes.tend(PIPES_REST);
         let (up, down) = self.local.pipes.take_moved();
         self.local.counters.add(Count::SplicedUp, up);
         self.local.counters.add(Count::SplicedDown, down);
@@ -561,7 +565,7 @@ async fn tick(shard: Rc<Shard<Http>>) {
         service.desk.flush(clock::mono());
         service.local.limits.sweep(clock::mono());
         service.local.cache.sweep(clock::mono());
-        service.count_spliced();
+        service.tend_pipes();
         if let Some(generation) = service.generation() {
             tell_health(&shard, &generation);
             if let Some(lines) = service.desk.take_dropped() {

@@ -32,6 +32,7 @@ mod resolver;
 mod rest;
 mod rewrite;
 mod server;
+mod splice;
 mod subrequests;
 mod toml;
 mod traversal;

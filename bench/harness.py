@@ -47,6 +47,15 @@ def ringx_binary(given=None):
     return path
 
 
+def load_binary():
+    """The load generator for tunnels, built when it is not there."""
+    target = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
+    path = os.path.join(target, "release", "examples", "load")
+    if not os.path.exists(path):
+        subprocess.run(["cargo", "build", "--release", "--example", "load"], cwd=ROOT, check=True)
+    return path
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -170,6 +179,10 @@ def origin(core):
     def make(folder, port):
         with open(os.path.join(folder, "json"), "w") as f:
             f.write(json_text(64 << 10))
+        os.chmod(folder, 0o755)
+        for name, size in {"64k": 64 << 10, "1m": 1 << 20, "100m": 100 << 20}.items():
+            with open(os.path.join(folder, name), "wb") as f:
+                f.truncate(size)
         path = os.path.join(folder, "origin.conf")
         with open(path, "w") as f:
             f.write(
@@ -180,9 +193,11 @@ http {{
     access_log off; keepalive_requests 1000000000; keepalive_timeout 1h; client_max_body_size 64m;
     client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fcgi;
     uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+    sendfile on; tcp_nopush on;
     server {{
         listen 127.0.0.1:{port} backlog=4096;
         listen unix:{folder}/origin.sock;
+        location ~ "^/(64k|1m|100m)$" {{ default_type text/plain; root {folder}; }}
         location / {{ default_type text/plain; return 200 "{body}"; }}
         location = /json {{ default_type application/json; root {folder}; }}
     }}
@@ -197,11 +212,22 @@ http {{
     return server
 
 
-def nginx_conf(folder, port, target, extra="", events=""):
-    """The configuration that nginx and ringx run, word for word."""
+def tunnel_origin(core):
+    """The far end of tunnels, for every proxy alike."""
+
+    def make(_folder, port):
+        return [load_binary(), "origin", f"127.0.0.1:{port}"]
+
+    return Server("tunnel-origin", core, make)
+
+
+def nginx_conf(folder, port, target, extra="", inside=""):
+    """The configuration that nginx and ringx run, word for word. `extra` stands in `http`, `inside` in the location."""
+    upgrade = "Upgrade" in inside
+    connection = "" if upgrade else 'proxy_set_header Connection "";'
     return f"""daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
 worker_rlimit_nofile {DESCRIPTORS};
-events {{ worker_connections 32768; {events} }}
+events {{ worker_connections 32768; }}
 http {{
     access_log off; keepalive_requests 1000000000; keepalive_timeout 1h; client_max_body_size 64m;
     client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
@@ -212,7 +238,8 @@ http {{
         location / {{
             proxy_pass http://app;
             proxy_http_version 1.1;
-            proxy_set_header Connection "";
+            {connection}
+            {inside}
             proxy_set_header Host $host;
             proxy_set_header X-Real-IP $remote_addr;
             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
@@ -259,20 +286,21 @@ def static(name, binary, core, size):
     return Server(name, core, make)
 
 
-def like_nginx(name, binary, core, target, extra=""):
+def like_nginx(name, binary, core, target, extra="", inside=""):
     """Starts nginx or ringx on [`nginx_conf`]."""
 
     def make(folder, port):
         path = os.path.join(folder, "proxy.conf")
         with open(path, "w") as f:
-            f.write(nginx_conf(folder, port, target, extra))
+            f.write(nginx_conf(folder, port, target, extra, inside))
         return [binary, "-p", folder, "-c", path, "-e", f"{folder}/error.log"]
 
     return Server(name, core, make)
 
 
-def haproxy(core, target, name="haproxy"):
-    """Starts haproxy with the same features: one thread, kept connections on both sides, the same fields.
+def haproxy(core, target, name="haproxy", lines=("option http-buffer-request",)):
+    """Starts haproxy with the same features: one thread, kept connections on both sides, the same fields. `lines` stand
+    in its defaults.
 
     Its limit of connections follows from the limit of descriptors, of which it reserves two for each."""
     address = target.replace("unix:", "unix@")
@@ -291,7 +319,8 @@ defaults
     timeout http-keep-alive 1h
     option http-keep-alive
     http-reuse always
-    option http-buffer-request
+    timeout tunnel 1h
+    {chr(10).join(lines)}
 frontend in
     bind 127.0.0.1:{port} backlog 4096
     default_backend app

@@ -252,6 +252,10 @@ pub enum Content {
     EmptyGif,
     /// `stub_status`.
     StubStatus,
+    /// `metrics`.
+    Metrics,
+    /// `status`.
+    Status,
 }
 
 /// One step of the rewrite phase.

@@ -92,6 +92,8 @@ pub struct Exchange {
     pub vars: VarCache,
     /// When its first byte was read.
     pub started: Mono,
+    /// The same moment in microseconds.
+    pub started_us: u64,
     /// Request bytes read, head and body: `$request_length`.
     pub request_length: u64,
     /// Bytes per second, where `X-Accel-Limit-Rate` or `set $limit_rate` overrule `limit_rate`; 0 is no limit.
@@ -482,6 +484,7 @@ impl Exchange {
             upstream_redirected: false,
             vars: VarCache::default(),
             started: Mono::default(),
+            started_us: 0,
             request_length: 0,
             limit_rate: None,
             proxy_host: Vec::new(),

@@ -4,7 +4,9 @@ use std::rc::Rc;
 
 use super::exchange::Exchange;
 use super::local::{Cx, Generation, Local};
-use super::{access, aftermath, body, content, error, filter, log, rewrite, route, transfer};
+use super::{
+    access, aftermath, body, content, error, filter, log, rewrite, route, tally, transfer,
+};
 use crate::front::Refusal;
 use crate::plan::LocationId;
 
@@ -52,6 +54,7 @@ pub async fn serve(
     if aftermath::is_due(ex, cx) {
         Box::pin(aftermath::run(ex, cx)).await;
     }
+    tally::note(ex, cx);
     log::line(ex, cx);
     exchange
 }

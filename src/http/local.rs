@@ -22,6 +22,7 @@ use crate::net::clock::Clock;
 use crate::net::deadline::Deadlines;
 use crate::net::splice::Pipes;
 use crate::net::tls::TlsSet;
+use crate::observe::tally::Sheet;
 use crate::observe::{Counters, Logs};
 use crate::plan::location::LocationPlan;
 use crate::plan::{LocationId, Plan};
@@ -46,6 +47,8 @@ pub struct Generation {
     pub tls: Arc<TlsSet>,
     /// Small files that were read a moment ago.
     pub small_files: SmallFiles,
+    /// Where requests and attempts are counted.
+    pub sheet: Sheet,
     /// Number of the epoch.
     pub epoch: u64,
 }

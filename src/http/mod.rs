@@ -19,6 +19,7 @@ pub mod slice;
 pub mod spool;
 pub mod stream_tunnel;
 pub mod subrequest;
+pub mod tally;
 pub mod transfer;
 pub mod tunnel;
 pub mod vars;

@@ -10,6 +10,14 @@ pub use crate::base::time::{Mono, Unix};
 /// The monotonic clock's milliseconds when this process first asked.
 static START_MS: OnceLock<u64> = OnceLock::new();
 
+/// One reading of the monotonic clock.
+#[derive(Clone, Copy)]
+struct Reading {
+    mono: Mono,
+    /// Microseconds since the same moment.
+    micros: u64,
+}
+
 /// Reads the clocks of the machine and remembers the local zone for a while. One per shard.
 #[derive(Debug, Default)]
 pub struct Clock {
@@ -53,7 +61,7 @@ impl Clock {
 /// What the clocks said in the current turn of a task.
 #[derive(Clone, Copy)]
 struct Turn {
-    mono: Option<Mono>,
+    mono: Option<Reading>,
     unix: Option<Unix>,
 }
 
@@ -81,6 +89,15 @@ pub fn in_turn<R>(turn: impl FnOnce() -> R) -> R {
 
 /// Milliseconds since the process started, for who has no [`Clock`] at hand.
 pub fn mono() -> Mono {
+    reading().mono
+}
+
+/// Microseconds since the process started, for durations that are told in fractions of milliseconds.
+pub fn micros() -> u64 {
+    reading().micros
+}
+
+fn reading() -> Reading {
     let Some(mut turn) = TURN.get() else {
         return read_mono();
     };
@@ -90,10 +107,15 @@ pub fn mono() -> Mono {
     now
 }
 
-fn read_mono() -> Mono {
+fn read_mono() -> Reading {
     let now = clock_gettime(ClockId::Monotonic);
     let ms = now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000;
-    Mono(ms.saturating_sub(*START_MS.get_or_init(|| ms)))
+    let start = *START_MS.get_or_init(|| ms);
+    let micros = now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1000;
+    Reading {
+        mono: Mono(ms.saturating_sub(start)),
+        micros: micros.saturating_sub(start * 1000),
+    }
 }
 
 /// The wall clock, for who has no [`Clock`] at hand.
@@ -132,8 +154,8 @@ mod tests {
     #[test]
     fn time_stands_still_within_a_turn_and_goes_on_behind_it() {
         let busy = || {
-            let end = read_mono().0 + 3;
-            while read_mono().0 < end {}
+            let end = read_mono().mono.0 + 3;
+            while read_mono().mono.0 < end {}
         };
         let within = in_turn(|| {
             let (a, unix) = (mono(), unix());

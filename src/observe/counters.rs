@@ -6,6 +6,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::tally::{Board, Sheet};
+use crate::plan::Plan;
+
 /// What is counted up and never down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
@@ -45,10 +48,11 @@ struct Block {
 }
 
 /// The counters of one shard, with sight of all.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Counters {
     blocks: Arc<[Block]>,
     mine: usize,
+    board: Arc<Board>,
 }
 
 /// Sums over all shards.
@@ -87,10 +91,12 @@ impl Counters {
     /// Counters for so many shards. They live as long as the process serves, over all reloads.
     pub fn shards(count: usize) -> Vec<Self> {
         let blocks: Arc<[Block]> = (0..count).map(|_| Block::default()).collect();
+        let board = Arc::new(Board::default());
         (0..count)
             .map(|mine| Self {
                 blocks: Arc::clone(&blocks),
                 mine,
+                board: Arc::clone(&board),
             })
             .collect()
     }
@@ -130,14 +136,37 @@ impl Counters {
         }
     }
 
+    /// The number of the shard that writes here.
+    pub fn own(&self) -> usize {
+        self.mine
+    }
+
+    /// Where this shard counts what belongs to a plan's locations and peers.
+    pub fn sheet(&self, plan: &Arc<Plan>) -> Sheet {
+        self.board.open(plan)
+    }
+
+    /// The numbers of each shard, a moment old at most.
+    pub fn each(&self) -> Vec<Totals> {
+        self.blocks
+            .iter()
+            .map(|block| Totals::of(std::slice::from_ref(block)))
+            .collect()
+    }
+
     /// Sums over all shards, a moment old at most.
     pub fn totals(&self) -> Totals {
-        let sum = |number: &dyn Fn(&Block) -> u64| {
-            self.blocks.iter().map(number).fold(0, u64::wrapping_add)
-        };
+        Totals::of(&self.blocks)
+    }
+}
+
+impl Totals {
+    fn of(blocks: &[Block]) -> Self {
+        let sum =
+            |number: &dyn Fn(&Block) -> u64| blocks.iter().map(number).fold(0, u64::wrapping_add);
         let count = |what: Count| sum(&|block| block.counts[what as usize].load(Ordering::Relaxed));
         let gauge = |what: Gauge| sum(&|block| block.gauges[what as usize].load(Ordering::Relaxed));
-        Totals {
+        Self {
             accepted: count(Count::Accepted),
             handled: count(Count::Handled),
             requests: count(Count::Requests),
@@ -160,8 +189,13 @@ fn change(number: &AtomicU64, by: i64) {
     );
 }
 
+/// As [`change`], by more than one.
+pub(super) fn add(number: &AtomicU64, by: u64) {
+    let new = number.load(Ordering::Relaxed).wrapping_add(by);
+    number.store(new, Ordering::Relaxed);
+}
+
 /// A raised gauge.
-#[derive(Debug)]
 pub struct Held {
     counters: Counters,
     what: Gauge,

@@ -6,7 +6,10 @@
 pub mod counters;
 pub mod latency;
 pub mod log;
+pub mod metrics;
 pub mod scribe;
+pub mod status;
+pub mod tally;
 
 pub use counters::{Counters, Totals};
 pub use log::{Desk, Logs};

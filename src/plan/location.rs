@@ -132,6 +132,10 @@ pub enum Content {
     EmptyGif,
     /// `stub_status`.
     StubStatus,
+    /// `metrics`.
+    Metrics,
+    /// `status`.
+    Status,
 }
 
 /// `root` and `alias`.

@@ -386,6 +386,7 @@ impl Http {
         let mut exchange = self.take(&conn.info);
         exchange.conn = conn.info.clone();
         exchange.started = self.local.clock.mono();
+        exchange.started_us = clock::micros();
         self.local.counters.raise(Gauge::Reading);
         let core = default_core(&generation, &conn.info)?;
         let decoded = conn.look_for_head(&mut exchange.head, &limits(core), &self.local.buffers);
@@ -490,6 +491,7 @@ impl Http {
             open_files: OpenFiles::default(),
             tls: service.shelf.get(new.epoch),
             small_files: SmallFiles::default(),
+            sheet: service.local.counters.sheet(&new.plan),
             epoch: new.epoch,
             plan: new.plan,
         });

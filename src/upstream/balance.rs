@@ -38,7 +38,7 @@ pub struct PeerState {
 
 impl PeerState {
     /// Failed too often, too recently.
-    fn disabled(&self, now: i64) -> bool {
+    pub(super) fn disabled(&self, now: i64) -> bool {
         self.max_fails > 0
             && self.fails >= self.max_fails
             && now - self.checked <= self.fail_timeout

@@ -223,6 +223,12 @@ impl Group {
         self.peers.borrow()[peer.index()].clone()
     }
 
+    /// Whether a peer is asked at present.
+    pub fn is_up(&self, peer: PeerId, now: Mono) -> bool {
+        let peer = &self.peers.borrow()[peer.index()];
+        !peer.down && (self.single() || !peer.disabled(seconds(now)))
+    }
+
     /// Learns how busy the peers are on all shards.
     fn look_around(&self, peers: &mut [PeerState]) {
         if let Some(shared) = &self.shared {

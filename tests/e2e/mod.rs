@@ -20,6 +20,7 @@ mod http2;
 mod http2_tunnel;
 mod limits;
 mod log;
+mod numbers;
 mod open_files;
 mod peer;
 mod php;

@@ -149,6 +149,7 @@ impl Site {
         let desk = Desk::new(scribe.clone(), Clock::new());
         let table = scribe.table(&plan, &open_logs(&plan.logs));
         let deadlines = Deadlines::new();
+        let counters = Counters::shards(1).remove(0);
         let generation = Rc::new(Generation {
             groups: Groups::new(&plan.groups),
             pool: Pool::new(&plan.groups),
@@ -157,10 +158,10 @@ impl Site {
             open_files: OpenFiles::default(),
             tls: Arc::default(),
             small_files: SmallFiles::default(),
+            sheet: counters.sheet(&plan),
             epoch: 1,
             plan,
         });
-        let counters = Counters::shards(1).remove(0);
         let local = Rc::new(Local::new(Clock::new(), deadlines, counters, 1));
         Self {
             runtime,

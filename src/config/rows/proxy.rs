@@ -66,6 +66,22 @@ pub(crate) const ROWS: &[Row] = &[
         "Answers with counters.",
     )
     .many(),
+    row(
+        "metrics",
+        SL,
+        args(0),
+        |_, frame, _| frame.content = Content::Metrics,
+        "Answers with all numbers as text for Prometheus and its kin. Only ringx has it.",
+    )
+    .many(),
+    row(
+        "status",
+        SL,
+        args(0),
+        |_, frame, _| frame.content = Content::Status,
+        "Answers with all numbers: a page for browsers, JSON for others. Only ringx has it.",
+    )
+    .many(),
     checked!(
         "proxy_headers_hash_max_size",
         HSL,

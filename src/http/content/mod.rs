@@ -5,6 +5,7 @@
 pub mod files;
 pub mod fixed;
 pub mod mirror;
+pub mod numbers;
 pub mod precompressed;
 pub mod proxy;
 pub mod status;
@@ -38,6 +39,9 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
         Content::Proxy(plan) => proxy::run(ex, cx, plan).await,
         Content::EmptyGif => fixed::empty_gif(ex),
         Content::StubStatus => status::serve(ex, cx),
+        // Boxed, because they are rare and not small.
+        Content::Metrics => Box::pin(numbers::metrics(ex, cx)).await,
+        Content::Status => Box::pin(numbers::status(ex, cx)).await,
     }
 }
 

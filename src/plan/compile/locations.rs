@@ -157,6 +157,8 @@ impl Compiler<'_> {
             model::Content::Files => Content::Files,
             model::Content::EmptyGif => Content::EmptyGif,
             model::Content::StubStatus => Content::StubStatus,
+            model::Content::Metrics => Content::Metrics,
+            model::Content::Status => Content::Status,
             model::Content::Proxy(pass) => match self.proxy(settings, pass) {
                 Some(proxy) => Content::Proxy(Box::new(proxy)),
                 // The reason was reported; the plan is not going to be used.

@@ -7,6 +7,7 @@ use crate::base::base64;
 use crate::front::h2::{Closed, Conn, Next, Times};
 use crate::front::{Refusal, Stream};
 use crate::http::local::{Generation, Local};
+use crate::net::clock;
 use crate::net::join::catch;
 use crate::net::runtime;
 use crate::observe::counters::{Count, Gauge};
@@ -160,6 +161,7 @@ fn begin(shard: &Rc<Shard<Http>>, conn: &mut Conn, home: &Rc<Home>, stream: Key)
     }
     service.local.counters.count(Count::Requests);
     exchange.started = service.local.clock.mono();
+    exchange.started_us = clock::micros();
     let refused = received.err().map(Refusal::Bad);
     if refused.is_some() {
         handle.refuse();

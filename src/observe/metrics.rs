@@ -1,0 +1,381 @@
+//! The process's numbers as text for a scraper: OpenMetrics 1.0, or the older format of Prometheus.
+//!
+//! The first families have the names of nginx's own exporter, so that its dashboards and alerts go on working; the
+//! others begin with `ringx_`. Labels are names of the configuration, never a client's words. Start at [`text`].
+
+use std::fmt::{Display, Write as _};
+
+use super::counters::Totals;
+use super::tally::{BUCKET_ENDS_US, CLASSES, LocationSums, PeerSums, Report};
+
+/// A peer as the shard that is asked sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerView {
+    /// Its group.
+    pub group: String,
+    /// Its address.
+    pub peer: String,
+    /// It is asked at present.
+    pub up: bool,
+    /// Requests in progress: of this shard, or of all where the group has a `zone`.
+    pub active: u32,
+    /// `weight`.
+    pub weight: u32,
+    /// `backup`.
+    pub backup: bool,
+}
+
+/// What is told of the process as a whole.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The program's version.
+    pub version: &'static str,
+    /// How the shards do their io.
+    pub driver: &'static str,
+    /// Number of the configuration in force.
+    pub generation: u64,
+    /// Since the process started, in milliseconds.
+    pub uptime_ms: u64,
+    /// Which shard answers.
+    pub shard: usize,
+    /// Of each shard.
+    pub shards: Vec<Totals>,
+    /// Of all shards.
+    pub totals: Totals,
+    /// All peers of all groups.
+    pub peers: Vec<PeerView>,
+}
+
+/// What the scraper asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `application/openmetrics-text`.
+    OpenMetrics,
+    /// `text/plain; version=0.0.4`.
+    Prometheus,
+}
+
+impl Format {
+    /// As `Content-Type` says it.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
+
+struct Writer {
+    out: String,
+    format: Format,
+}
+
+/// Writing to a String cannot fail.
+macro_rules! put {
+    ($out:expr, $($what:tt)*) => {
+        let _ = write!($out, $($what)*);
+    };
+}
+
+impl Writer {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        // A counter of OpenMetrics is called without the ending of its samples, and has to have that ending.
+        let (name, kind) = match (self.format, kind, name.strip_suffix("_total")) {
+            (Format::OpenMetrics, "counter", Some(base)) => (base, kind),
+            (Format::OpenMetrics, "counter", None) => (name, "unknown"),
+            _ => (name, kind),
+        };
+        put!(self.out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        self.out.push_str(name);
+        let mut mark = '{';
+        for (label, text) in labels {
+            put!(self.out, "{mark}{label}=\"");
+            for c in text.chars() {
+                match c {
+                    '\\' => self.out.push_str("\\\\"),
+                    '"' => self.out.push_str("\\\""),
+                    '\n' => self.out.push_str("\\n"),
+                    c => self.out.push(c),
+                }
+            }
+            self.out.push('"');
+            mark = ',';
+        }
+        if mark == ',' {
+            self.out.push('}');
+        }
+        put!(self.out, " {value}\n");
+    }
+
+    fn single(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
+        self.family(name, kind, help);
+        self.sample(name, &[], value);
+    }
+}
+
+/// All families.
+pub fn text(facts: &Facts, report: &Report, format: Format) -> String {
+    let mut writer = Writer {
+        out: String::with_capacity(4096),
+        format,
+    };
+    process(&mut writer, facts);
+    requests(&mut writer, report);
+    peers(&mut writer, facts, report);
+    if format == Format::OpenMetrics {
+        writer.out.push_str("# EOF\n");
+    }
+    writer.out
+}
+
+fn process(w: &mut Writer, facts: &Facts) {
+    let totals = &facts.totals;
+    w.single("nginx_up", "gauge", "Whether the process answers.", 1);
+    for (name, kind, help, value) in [
+        (
+            "accepted",
+            "counter",
+            "Accepted client connections.",
+            totals.accepted,
+        ),
+        ("active", "gauge", "Open client connections.", totals.active),
+        (
+            "handled",
+            "counter",
+            "Client connections that were served.",
+            totals.handled,
+        ),
+        (
+            "reading",
+            "gauge",
+            "Connections whose request head is being read.",
+            totals.reading,
+        ),
+        (
+            "waiting",
+            "gauge",
+            "Idle client connections.",
+            totals.waiting(),
+        ),
+        (
+            "writing",
+            "gauge",
+            "Requests being answered.",
+            totals.writing,
+        ),
+    ] {
+        w.single(&format!("nginx_connections_{name}"), kind, help, value);
+    }
+    w.single(
+        "nginx_http_requests_total",
+        "counter",
+        "Requests read.",
+        totals.requests,
+    );
+    w.family("ringx_build_info", "gauge", "What is running.");
+    let labels = [("version", facts.version), ("driver", facts.driver)];
+    w.sample("ringx_build_info", &labels, 1);
+    w.single(
+        "ringx_config_generation",
+        "gauge",
+        "Number of the configuration in force.",
+        facts.generation,
+    );
+    let uptime = facts.uptime_ms as f64 / 1000.0;
+    w.single(
+        "ringx_uptime_seconds",
+        "gauge",
+        "Seconds since the process started.",
+        uptime,
+    );
+    w.single(
+        "ringx_panics_total",
+        "counter",
+        "Exchanges that a defect of this program ended.",
+        totals.panics,
+    );
+    w.family(
+        "ringx_shard_requests_total",
+        "counter",
+        "Requests read, by shard.",
+    );
+    for (shard, totals) in facts.shards.iter().enumerate() {
+        w.sample(
+            "ringx_shard_requests_total",
+            &[("shard", &shard.to_string())],
+            totals.requests,
+        );
+    }
+    w.family(
+        "ringx_shard_connections_active",
+        "gauge",
+        "Open client connections, by shard.",
+    );
+    for (shard, totals) in facts.shards.iter().enumerate() {
+        w.sample(
+            "ringx_shard_connections_active",
+            &[("shard", &shard.to_string())],
+            totals.active,
+        );
+    }
+}
+
+/// How a class of answers is labelled.
+const CODES: [&str; CLASSES] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+fn requests(w: &mut Writer, report: &Report) {
+    let name = "ringx_http_requests_total";
+    w.family(name, "counter", "Requests by location and class of answer.");
+    for ((server, location), sums) in &report.locations {
+        for (class, code) in CODES.iter().enumerate() {
+            let value = sums.class(class);
+            // All locations are told; classes that never occurred would only make the text longer.
+            if value > 0 || class == 2 {
+                let labels = [
+                    ("server", &server[..]),
+                    ("location", location),
+                    ("code", code),
+                ];
+                w.sample(name, &labels, value);
+            }
+        }
+    }
+    let bytes: [(&str, &str, fn(&LocationSums) -> u64); 2] = [
+        (
+            "ringx_http_request_bytes_total",
+            "Bytes that came from clients.",
+            LocationSums::received,
+        ),
+        (
+            "ringx_http_response_bytes_total",
+            "Bytes that went to clients.",
+            LocationSums::sent,
+        ),
+    ];
+    for (name, help, value) in bytes {
+        w.family(name, "counter", help);
+        for ((server, location), sums) in &report.locations {
+            w.sample(
+                name,
+                &[("server", server), ("location", location)],
+                value(sums),
+            );
+        }
+    }
+    let name = "ringx_http_request_duration_seconds";
+    w.family(
+        name,
+        "histogram",
+        "Time from a request's first byte to its end.",
+    );
+    for ((server, location), sums) in &report.locations {
+        let mut below = 0;
+        let ends = BUCKET_ENDS_US
+            .iter()
+            .map(|&us| (us as f64 / 1e6).to_string());
+        for (count, end) in sums.buckets().iter().zip(ends.chain(["+Inf".to_owned()])) {
+            below += count;
+            let labels = [
+                ("server", &server[..]),
+                ("location", location),
+                ("le", &end),
+            ];
+            w.sample(&format!("{name}_bucket"), &labels, below);
+        }
+        let labels = [("server", &server[..]), ("location", &location[..])];
+        w.sample(&format!("{name}_sum"), &labels, sums.took_us() as f64 / 1e6);
+        w.sample(&format!("{name}_count"), &labels, below);
+    }
+    let name = "ringx_http_request_latency_seconds";
+    w.family(
+        name,
+        "gauge",
+        "Durations that a share of all requests did not exceed.",
+    );
+    for quantile in ["0.5", "0.9", "0.99", "0.999"] {
+        let share = quantile.parse().unwrap_or(1.0);
+        let value = report.latency.quantile(share).as_secs_f64();
+        w.sample(name, &[("quantile", quantile)], value);
+    }
+}
+
+fn peers(w: &mut Writer, facts: &Facts, report: &Report) {
+    let name = "ringx_upstream_requests_total";
+    w.family(name, "counter", "Attempts by peer and class of answer.");
+    for ((group, peer), sums) in &report.peers {
+        for (class, code) in CODES.iter().enumerate() {
+            let value = sums.class(class);
+            if value > 0 || class == 2 {
+                w.sample(
+                    name,
+                    &[("upstream", group), ("peer", peer), ("code", code)],
+                    value,
+                );
+            }
+        }
+    }
+    let seconds = |ms: u64| ms as f64 / 1000.0;
+    let sums: [(&str, &str, fn(&PeerSums) -> u64, bool); 4] = [
+        (
+            "ringx_upstream_received_bytes_total",
+            "Bytes that came from peers.",
+            PeerSums::received,
+            false,
+        ),
+        (
+            "ringx_upstream_sent_bytes_total",
+            "Bytes that went to peers.",
+            PeerSums::sent,
+            false,
+        ),
+        (
+            "ringx_upstream_connect_seconds_total",
+            "Time until peers were connected to.",
+            PeerSums::connect_ms,
+            true,
+        ),
+        (
+            "ringx_upstream_response_seconds_total",
+            "Time until answers of peers ended.",
+            PeerSums::took_ms,
+            true,
+        ),
+    ];
+    for (name, help, value, timed) in sums {
+        w.family(name, "counter", help);
+        for ((group, peer), sums) in &report.peers {
+            let labels = [("upstream", &group[..]), ("peer", &peer[..])];
+            let value = value(sums);
+            if timed {
+                w.sample(name, &labels, seconds(value));
+            } else {
+                w.sample(name, &labels, value);
+            }
+        }
+    }
+    let views: [(&str, &str, fn(&PeerView) -> u32); 2] = [
+        (
+            "ringx_upstream_up",
+            "Whether a peer is asked, as the answering shard sees it.",
+            |p| u32::from(p.up),
+        ),
+        (
+            "ringx_upstream_inflight",
+            "Requests in progress on a peer.",
+            |p| p.active,
+        ),
+    ];
+    for (name, help, value) in views {
+        w.family(name, "gauge", help);
+        for peer in &facts.peers {
+            w.sample(
+                name,
+                &[("upstream", &peer.group), ("peer", &peer.peer)],
+                value(peer),
+            );
+        }
+    }
+}

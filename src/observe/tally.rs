@@ -1,0 +1,339 @@
+//! What is counted for each location and each peer: every shard has a sheet for each plan that it serves by, writes it
+//! alone, and anybody reads all sheets. What a sheet holds when its plan is let go is added to what was before, under
+//! the names of the configuration, so that a reload loses no count.
+//!
+//! One writer per number, as in [`super::counters`]. Start at [`Board::open`] and [`Board::read`].
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::counters::add;
+use super::latency::{Distribution, Latency};
+use crate::base::ids::DenseId as _;
+use crate::plan::location::LocationKind;
+use crate::plan::{GroupId, LocationId, PeerId, Plan};
+
+/// Upper ends of the buckets of durations, in microseconds, as client libraries of metrics have them by default.
+pub const BUCKET_ENDS_US: [u64; 11] = [
+    5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
+    10_000_000,
+];
+
+/// Classes of answers: none at all (0), then 1xx to 5xx.
+pub const CLASSES: usize = 6;
+
+/// Numbers of one location: answers by class, bytes received and sent, microseconds, durations by bucket (the last
+/// one holds what is longer than all ends).
+const LOCATION_CELLS: usize = CLASSES + 3 + BUCKET_ENDS_US.len() + 1;
+
+/// Numbers of one peer: answers by class, bytes received and sent, microseconds to connect and to the end, and how
+/// many attempts had a new connection.
+const PEER_CELLS: usize = CLASSES + 5;
+
+/// One shard's numbers under one plan.
+#[derive(Debug)]
+struct Numbers {
+    locations: Box<[AtomicU64]>,
+    peers: Box<[AtomicU64]>,
+    latency: Latency,
+}
+
+/// Where one shard counts under one plan. Dropped with the plan.
+pub struct Sheet {
+    numbers: Arc<Numbers>,
+    plan: Arc<Plan>,
+    /// The first peer of each group among all peers.
+    first_peers: Box<[u32]>,
+    board: Arc<Board>,
+}
+
+/// All sheets of the process.
+#[derive(Default)]
+pub struct Board(Mutex<Sheets>);
+
+#[derive(Default)]
+struct Sheets {
+    open: Vec<(Arc<Numbers>, Arc<Plan>)>,
+    past: Report,
+}
+
+/// What one request was.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// Status of its answer; 0 when it had none.
+    pub status: u16,
+    /// Bytes of head and body that came.
+    pub received: u64,
+    /// Bytes that went out.
+    pub sent: u64,
+    /// From its first byte to its end.
+    pub took_us: u64,
+}
+
+/// What one attempt on a peer was.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt {
+    /// Status of the peer's answer; 0 when it gave none.
+    pub status: u16,
+    /// Bytes that came from it.
+    pub received: u64,
+    /// Bytes that went to it.
+    pub sent: u64,
+    /// How long connecting took, where it was connected to.
+    pub connect_ms: Option<u64>,
+    /// How long the whole took.
+    pub took_ms: u64,
+}
+
+/// Sums of one location or several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocationSums([u64; LOCATION_CELLS]);
+
+/// Sums of one peer or several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerSums([u64; PEER_CELLS]);
+
+impl Default for LocationSums {
+    fn default() -> Self {
+        Self([0; LOCATION_CELLS])
+    }
+}
+
+impl Default for PeerSums {
+    fn default() -> Self {
+        Self([0; PEER_CELLS])
+    }
+}
+
+/// Sums by the names of the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// By server and location.
+    pub locations: BTreeMap<(String, String), LocationSums>,
+    /// By group and peer.
+    pub peers: BTreeMap<(String, String), PeerSums>,
+    /// All requests.
+    pub latency: Distribution,
+}
+
+impl LocationSums {
+    /// Answers of a class, 1 for 1xx; 0 is for requests without an answer.
+    pub fn class(&self, class: usize) -> u64 {
+        self.0[class]
+    }
+
+    /// All requests.
+    pub fn requests(&self) -> u64 {
+        self.0[..CLASSES].iter().sum()
+    }
+
+    /// Bytes that came from clients.
+    pub fn received(&self) -> u64 {
+        self.0[CLASSES]
+    }
+
+    /// Bytes that went to clients.
+    pub fn sent(&self) -> u64 {
+        self.0[CLASSES + 1]
+    }
+
+    /// Sum of all durations, in microseconds.
+    pub fn took_us(&self) -> u64 {
+        self.0[CLASSES + 2]
+    }
+
+    /// Requests in each bucket of durations; the last one is for what is longer than all ends.
+    pub fn buckets(&self) -> &[u64] {
+        &self.0[CLASSES + 3..]
+    }
+}
+
+impl PeerSums {
+    /// Answers of a class, 1 for 1xx; 0 is for attempts without an answer.
+    pub fn class(&self, class: usize) -> u64 {
+        self.0[class]
+    }
+
+    /// All attempts.
+    pub fn attempts(&self) -> u64 {
+        self.0[..CLASSES].iter().sum()
+    }
+
+    /// Bytes that came from the peer.
+    pub fn received(&self) -> u64 {
+        self.0[CLASSES]
+    }
+
+    /// Bytes that went to the peer.
+    pub fn sent(&self) -> u64 {
+        self.0[CLASSES + 1]
+    }
+
+    /// Milliseconds until connected, in all.
+    pub fn connect_ms(&self) -> u64 {
+        self.0[CLASSES + 2]
+    }
+
+    /// Milliseconds until the end of the answer, in all.
+    pub fn took_ms(&self) -> u64 {
+        self.0[CLASSES + 3]
+    }
+
+    /// Attempts that came as far as a connection.
+    pub fn connected(&self) -> u64 {
+        self.0[CLASSES + 4]
+    }
+}
+
+fn class(status: u16) -> usize {
+    match status / 100 {
+        class @ 1..=5 => usize::from(class),
+        _ => 0,
+    }
+}
+
+fn cells(count: usize) -> Box<[AtomicU64]> {
+    (0..count).map(|_| AtomicU64::new(0)).collect()
+}
+
+impl Sheet {
+    /// Counts a request in its location.
+    pub fn request(&self, location: LocationId, request: &Request) {
+        let first = location.index() * LOCATION_CELLS;
+        let cells = &self.numbers.locations[first..first + LOCATION_CELLS];
+        add(&cells[class(request.status)], 1);
+        add(&cells[CLASSES], request.received);
+        add(&cells[CLASSES + 1], request.sent);
+        add(&cells[CLASSES + 2], request.took_us);
+        let bucket = BUCKET_ENDS_US.partition_point(|&end| end < request.took_us);
+        add(&cells[CLASSES + 3 + bucket], 1);
+        self.numbers.latency.record(request.took_us);
+    }
+
+    /// Counts an attempt on a peer.
+    pub fn attempt(&self, group: GroupId, peer: PeerId, attempt: &Attempt) {
+        let place = self.first_peers[group.index()] as usize + peer.index();
+        let Some(cells) = self.numbers.peers[place * PEER_CELLS..].first_chunk::<PEER_CELLS>()
+        else {
+            return;
+        };
+        add(&cells[class(attempt.status)], 1);
+        add(&cells[CLASSES], attempt.received);
+        add(&cells[CLASSES + 1], attempt.sent);
+        if let Some(ms) = attempt.connect_ms {
+            add(&cells[CLASSES + 2], ms);
+            add(&cells[CLASSES + 4], 1);
+        }
+        add(&cells[CLASSES + 3], attempt.took_ms);
+    }
+
+    /// All sheets of the process.
+    pub fn board(&self) -> &Arc<Board> {
+        &self.board
+    }
+}
+
+impl Drop for Sheet {
+    fn drop(&mut self) {
+        let mut sheets = self.board.lock();
+        sheets.past.add(&self.numbers, &self.plan);
+        sheets
+            .open
+            .retain(|(numbers, _)| !Arc::ptr_eq(numbers, &self.numbers));
+    }
+}
+
+impl Board {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Sheets> {
+        // Sums stay sums, whoever panicked beside them.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new sheet, for one shard under one plan.
+    pub fn open(self: &Arc<Self>, plan: &Arc<Plan>) -> Sheet {
+        let mut first_peers = Vec::with_capacity(plan.groups.len());
+        let mut peers = 0;
+        for group in plan.groups.iter() {
+            first_peers.push(peers);
+            peers += group.peers.len() as u32;
+        }
+        let numbers = Arc::new(Numbers {
+            locations: cells(plan.locations.len() * LOCATION_CELLS),
+            peers: cells(peers as usize * PEER_CELLS),
+            latency: Latency::default(),
+        });
+        let open = (Arc::clone(&numbers), Arc::clone(plan));
+        self.lock().open.push(open);
+        Sheet {
+            numbers,
+            plan: Arc::clone(plan),
+            first_peers: first_peers.into(),
+            board: Arc::clone(self),
+        }
+    }
+
+    /// Sums over all shards and all plans. Takes time with many locations: not for a shard's thread.
+    pub fn read(&self) -> Report {
+        let sheets = self.lock();
+        let mut report = sheets.past.clone();
+        for (numbers, plan) in &sheets.open {
+            report.add(numbers, plan);
+        }
+        report
+    }
+}
+
+impl Report {
+    fn add(&mut self, numbers: &Numbers, plan: &Plan) {
+        let rows = numbers.locations.chunks_exact(LOCATION_CELLS);
+        for (id, row) in plan.locations.ids().zip(rows) {
+            let location = &plan.locations[id];
+            let named = location.kind != LocationKind::Anonymous;
+            let used = || row.iter().any(|cell| cell.load(Ordering::Relaxed) > 0);
+            // The settings of an `if` and their like are worth a line only when something was answered there.
+            if named || used() {
+                let key = (server_name(plan, id), location_name(plan, id));
+                sum(&mut self.locations.entry(key).or_default().0, row);
+            }
+        }
+        let mut rows = numbers.peers.chunks_exact(PEER_CELLS);
+        for group in plan.groups.iter() {
+            for (peer, row) in group.peers.iter().zip(&mut rows) {
+                let key = (text(&group.name), text(&peer.name));
+                sum(&mut self.peers.entry(key).or_default().0, row);
+            }
+        }
+        self.latency.add(&numbers.latency);
+    }
+}
+
+fn sum(into: &mut [u64], row: &[AtomicU64]) {
+    for (sum, cell) in into.iter_mut().zip(row) {
+        *sum = sum.wrapping_add(cell.load(Ordering::Relaxed));
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The first `server_name`, or `_`.
+fn server_name(plan: &Plan, location: LocationId) -> String {
+    match &plan.servers[plan.locations[location].server].name[..] {
+        b"" => "_".to_owned(),
+        name => text(name),
+    }
+}
+
+/// A location as it is written; empty for what a server answers by itself.
+fn location_name(plan: &Plan, id: LocationId) -> String {
+    let location = &plan.locations[id];
+    let name = text(&location.name);
+    match location.kind {
+        LocationKind::Exact => format!("= {name}"),
+        LocationKind::Regex => format!("~ {name}"),
+        LocationKind::Prefix | LocationKind::Named => name,
+        LocationKind::Anonymous => String::new(),
+    }
+}

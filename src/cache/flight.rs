@@ -90,6 +90,8 @@ struct Flight {
     placing: bool,
     /// It will, when the one before it is removed.
     next: Option<FillNo>,
+    /// What was there before is to be removed, if it is still there then.
+    remove: bool,
 }
 
 /// A fill that was granted.
@@ -256,6 +258,9 @@ impl Owner {
     /// The entry of a name, new if it has to be; none when there is no room.
     fn find_or_add(&mut self, name: Name, key: &[u8]) -> Option<u32> {
         if let Some(at) = self.find(name) {
+            if name.own == name.main && self.index[at].key.is_empty() {
+                self.index[at].key = Box::from(key);
+            }
             return Some(at);
         }
         let now = self.second();
@@ -591,18 +596,16 @@ impl Owner {
         };
         let purges = self.running(fill).map_or(0, |running| running.purges);
         self.index[target].fills -= 1;
-        let flight = self.flight(target);
-        flight.placing = false;
-        flight.next = None;
         let main = self.index[target].main;
         let key = &self.index[main].key;
         let digest = &self.index[main].digest;
         let since = self.purges.since(purges, digest, key, &record.tags);
         if ok {
             self.store(target, *record);
-            if since != Since::Kept {
-                self.remove_file(target);
-            }
+        }
+        self.end_placing(target);
+        if ok && since != Since::Kept {
+            self.remove_file(target);
         }
         let at = self.end_fill(fill);
         self.settle(target);
@@ -649,9 +652,7 @@ impl Owner {
         let (at, whole) = (running.at, running.whole.take());
         if let Some((_, _, target)) = whole {
             self.index[target].fills -= 1;
-            let flight = self.flight(target);
-            flight.placing = false;
-            flight.next = None;
+            self.end_placing(target);
             self.end_fill(fill);
             self.settle(target);
             if target != at {
@@ -718,22 +719,33 @@ impl Owner {
 
     /// The file of a revalidated answer was changed, and has another stamp now; or could not be.
     pub fn rewritten(&mut self, rewrite: &Rewrite, stamp: Option<u64>) {
-        let Some(at) = self.running(rewrite.fill).map(|running| running.at) else {
-            return self.acts.push(Act::Done(rewrite.to, rewrite.ticket, 0));
-        };
-        self.flight(at).placing = false;
-        let entry = &mut self.index[at];
+        // Found by its name: the fill may be over, as its shard may be.
         let mut count = 0;
-        if let Some(stamp) = stamp.filter(|_| entry.stored && entry.stamp == rewrite.stamp) {
-            entry.stamp = stamp;
-            entry.valid_until = rewrite.facts.valid_until;
-            entry.while_revalidate = rewrite.facts.while_revalidate;
-            self.forget(at);
-            count = 1;
+        let purges = self.running(rewrite.fill).map(|running| running.purges);
+        if let Some(at) = self.index.find(&rewrite.digest) {
+            let main = self.index[self.index[at].main].digest;
+            let tags = self.index[at].tags.as_deref().unwrap_or_default();
+            let since =
+                self.purges
+                    .since(purges.unwrap_or(u64::MAX), &main, self.index.key(at), tags);
+            let entry = &mut self.index[at];
+            if let Some(stamp) = stamp.filter(|_| entry.stored && entry.stamp == rewrite.stamp) {
+                entry.stamp = stamp;
+                entry.valid_until = match since {
+                    Since::Kept => rewrite.facts.valid_until,
+                    Since::Soft | Since::Gone => entry.valid_until,
+                };
+                entry.while_revalidate = rewrite.facts.while_revalidate;
+                self.forget(at);
+                count = 1;
+            }
+            self.end_placing(at);
+            if self.running(rewrite.fill).is_some() {
+                self.end_fill(rewrite.fill);
+            }
+            self.settle(at);
         }
-        self.end_fill(rewrite.fill);
         self.acts.push(Act::Done(rewrite.to, rewrite.ticket, count));
-        self.settle(at);
     }
 
     fn broken(&mut self, name: Name, stamp: u64) {
@@ -763,11 +775,35 @@ impl Owner {
         entry.stored = false;
         entry.uses = 0;
         entry.tags = None;
-        if !std::mem::replace(&mut entry.removing, true) {
+        if let Some(flight) = self.flights.get_mut(entry.flight as usize)
+            && flight.placing
+        {
+            // Two at once might remove the wrong one.
+            flight.remove = true;
+        } else if !std::mem::replace(&mut entry.removing, true) {
             self.removing += 1;
             self.acts.push(Act::Remove(entry.digest));
         }
         holders
+    }
+
+    /// A file has taken its place, or has not.
+    fn end_placing(&mut self, at: u32) {
+        let flight = self.flight(at);
+        flight.placing = false;
+        flight.next = None;
+        if std::mem::take(&mut flight.remove) && !self.index[at].stored {
+            self.remove_file(at);
+        }
+    }
+
+    /// Removes a file that no entry has. Until that is done it has one, so that no other file takes its place before.
+    fn remove_unknown(&mut self, digest: Digest) {
+        if self.index.find(&digest).is_none() {
+            let now = self.second();
+            let at = self.index.add(digest, Box::default(), now);
+            self.remove_file(at);
+        }
     }
 
     /// A file was removed, or was not there.
@@ -874,7 +910,7 @@ impl Owner {
         };
         let Some(at) = self.find_or_add(name, &key) else {
             // No room for it: its file takes none either.
-            return self.acts.push(Act::Remove(record.own));
+            return self.remove_unknown(record.own);
         };
         let until = record.valid_until;
         self.store(at, record);
@@ -907,7 +943,7 @@ impl Owner {
                 self.purge_entry(&mut scan, at);
             }
         } else if self.cold && !soft {
-            self.acts.push(Act::Remove(digest));
+            self.remove_unknown(digest);
         }
         self.finish_scan(scan);
     }

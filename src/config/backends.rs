@@ -14,9 +14,11 @@ pub enum WireKind {
     Http,
     /// `fastcgi_pass`.
     FastCgi,
+    /// `grpc_pass`.
+    Grpc,
 }
 
-/// `proxy_pass`, `fastcgi_pass`.
+/// `proxy_pass`, `fastcgi_pass`, `grpc_pass`.
 #[derive(Clone, Debug)]
 pub struct ProxyPass {
     /// What the backend speaks.

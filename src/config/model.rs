@@ -23,6 +23,7 @@ pub use super::rows::charset::Charset;
 pub use super::rows::core::Core;
 pub use super::rows::fastcgi::Fastcgi;
 pub use super::rows::files::{DisableSymlinks, Files, OpenFileCache};
+pub use super::rows::grpc::Grpc;
 pub use super::rows::gzip::Gzip;
 pub use super::rows::headers::Headers;
 pub use super::rows::http2::Http2;
@@ -136,6 +137,10 @@ pub struct Settings {
     pub proxy_cache: Arc<Caching>,
     /// `fastcgi_cache*`, `fastcgi_store*`.
     pub fastcgi_cache: Arc<Caching>,
+    /// `grpc_*` of gRPC alone.
+    pub grpc: Arc<Grpc>,
+    /// `grpc_*` that other wires have too.
+    pub grpc_pass: Arc<Pass>,
     /// `add_header`, `expires` and their kin.
     pub headers: Arc<Headers>,
     /// Access logs.

@@ -43,7 +43,6 @@ const PRESENT: &[&str] = &[
 const ABSENT: &[&str] = &[
     "uwsgi",
     "scgi",
-    "grpc",
     "memcached",
     "browser",
     "tunnel",
@@ -235,7 +234,6 @@ mod tests {
     const PROBES: &[(&str, &str)] = &[
         ("uwsgi", "uwsgi_pass 127.0.0.1:1;"),
         ("scgi", "scgi_pass 127.0.0.1:1;"),
-        ("grpc", "grpc_pass 127.0.0.1:1;"),
         ("memcached", "memcached_pass 127.0.0.1:1;"),
         ("browser", "ancient_browser x;"),
         ("tunnel", "tunnel_pass x;"),

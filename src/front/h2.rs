@@ -5,6 +5,7 @@
 //! What several of them say in one turn of the loop goes out in one send. Decides nothing that the machine can decide.
 //! A connection without streams holds no buffer.
 
+mod half;
 mod handle;
 mod tunnel;
 
@@ -16,6 +17,7 @@ use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+pub use half::Half;
 pub use handle::{Handle, Sight};
 pub use tunnel::{Down, Up};
 
@@ -57,6 +59,8 @@ struct Mailbox {
     trailers: Option<Box<Fields>>,
     /// Who waits for any of this, or for room to send.
     waker: Option<Waker>,
+    /// Who reads the body beside that.
+    reader: Option<Waker>,
     /// What is to be cut when the client takes the stream back.
     watched: Option<Link>,
     /// The bytes of a tunnel come here: no trailers may follow them (RFC 9113 §8.5).
@@ -68,6 +72,7 @@ impl Mailbox {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
+        self.dismiss();
     }
 
     fn fail(&mut self, fault: ClientFault) {

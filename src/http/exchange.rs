@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::access;
 use super::content::files::opening::Held;
+use super::content::proxy::upload::Upload;
 use super::filter::chain::Chain;
 use super::filter::compress::Coded;
 use super::filter::range::Parts;
@@ -96,6 +97,8 @@ pub struct Exchange {
     pub started_us: u64,
     /// Request bytes read, head and body: `$request_length`.
     pub request_length: u64,
+    /// The request's body goes to an origin while the answer is passed on.
+    pub upload: Option<Rc<Upload>>,
     /// Bytes per second, where `X-Accel-Limit-Rate` or `set $limit_rate` overrule `limit_rate`; 0 is no limit.
     pub limit_rate: Option<u64>,
     /// `$proxy_host` of a `proxy_pass` with variables, once it was evaluated; empty otherwise.
@@ -486,6 +489,7 @@ impl Exchange {
             started: Mono::default(),
             started_us: 0,
             request_length: 0,
+            upload: None,
             limit_rate: None,
             proxy_host: Vec::new(),
             proxy_port: Vec::new(),
@@ -567,6 +571,7 @@ impl Exchange {
         self.status_override = 0;
         self.close = false;
         self.request_length = 0;
+        self.upload = None;
         self.limit_rate = None;
         self.buffering = false;
         self.client_timed_out = false;

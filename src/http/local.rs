@@ -126,6 +126,15 @@ impl Local {
     }
 }
 
+/// A shard's buffers for a task that outlives the exchange which starts it.
+pub struct Lent(pub Rc<Local>);
+
+impl AsRef<BufPool> for Lent {
+    fn as_ref(&self) -> &BufPool {
+        &self.0.buffers
+    }
+}
+
 /// What every stage is handed besides the exchange: copyable references.
 #[derive(Clone, Copy)]
 pub struct Cx<'a> {

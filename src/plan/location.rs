@@ -289,8 +289,23 @@ pub struct ProxyPlan {
 pub enum WirePlan {
     /// HTTP/1.
     Http,
+    /// HTTP/2.
+    Http2,
+    /// gRPC, which is HTTP/2 without buffers and with trailers.
+    Grpc {
+        /// `TE` is the client's wish for trailers, not a text of the configuration.
+        te: bool,
+    },
     /// FastCGI.
     FastCgi(Box<FastCgiPlan>),
+}
+
+impl WirePlan {
+    /// Whether it is HTTP of some version.
+    #[must_use]
+    pub const fn is_http(&self) -> bool {
+        !matches!(self, Self::FastCgi(_))
+    }
 }
 
 /// What a request over FastCGI needs.

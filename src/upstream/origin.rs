@@ -453,12 +453,6 @@ impl Origin {
     pub fn is_reusable(&self) -> bool {
         self.request_done && self.inbound.is_clean()
     }
-
-    /// Whether the origin's side is a socket of this exchange alone, whose bytes are the body's.
-    #[must_use]
-    pub fn is_plain(&self) -> bool {
-        matches!(self.conn, Link::Own(_))
-    }
 }
 
 impl Inbound {
@@ -540,6 +534,12 @@ impl Inbound {
             }
             Err(error) => Err(self.spoil(Fault::FastCgi(error))),
         }
+    }
+
+    /// Whether the answer is one of gRPC, whose trailers belong to it.
+    #[must_use]
+    pub fn is_grpc(&self) -> bool {
+        matches!(self.asked.wire, Wire::Http2 { grpc: true })
     }
 
     /// Takes what the application has said on stderr; nothing in HTTP.

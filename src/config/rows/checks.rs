@@ -265,10 +265,10 @@ fn groups(load: &mut Lowering<'_>, http: &Http) {
         let known = groups.contains(&target.host.to_ascii_lowercase()[..]);
         let scheme = match wire {
             WireKind::Http => "http://",
-            WireKind::FastCgi => "",
+            WireKind::FastCgi | WireKind::Grpc => "",
         };
-        // FastCGI has no port of its own.
-        if wire == WireKind::FastCgi && target.port.is_none() && !target.unix && !known {
+        // FastCGI and gRPC have no port of their own.
+        if wire != WireKind::Http && target.port.is_none() && !target.unix && !known {
             let host = String::from_utf8_lossy(&target.host).into_owned();
             load.error(format!("no port in upstream \"{host}\""), span);
         }

@@ -25,7 +25,7 @@ family! {
         value gzip_no_buffer: bool = "off", flag, HSL, args(1), "Sends what is compressed whenever an answer pauses."
             accepted "what is compressed is never kept while an answer pauses";
         value gzip_min_length: usize = "20", size, HSL, args(1), "Shorter answers are not compressed.";
-        value gzip_http_version: HttpVersion = "1.1", |a| one_of(a, HttpVersion::WORDS), HSL, args(1), "Oldest version of a request whose answer is compressed.";
+        value gzip_http_version: HttpVersion = "1.1", |a| one_of(a, &HttpVersion::WORDS[..2]), HSL, args(1), "Oldest version of a request whose answer is compressed.";
         mask  gzip_proxied: GzipProxied = "off", |a| any_of(a, GzipProxied::WORDS, GzipProxied::has, GzipProxied::with), HSL, args_min(1), "Which answers to other proxies are compressed.";
         value gzip_vary: bool = "off", flag, HSL, args(1), "Tells caches that the answer depends on Accept-Encoding.";
         value gzip_static: StaticMode = "off", |a| one_of(a, StaticMode::WORDS), HSL, args(1), "Serves FILE.gz in place of FILE.";

@@ -11,6 +11,7 @@ mod checks;
 pub mod core;
 pub mod fastcgi;
 pub mod files;
+pub mod grpc;
 pub mod gzip;
 pub mod headers;
 pub mod http2;
@@ -70,6 +71,7 @@ pub(crate) const FAMILIES: &[(&str, &[&[Row]])] = &[
             proxy::ROWS,
             proxy::FIELD_ROWS,
             pass::PROXY_ROWS,
+            pass::PROXY_TEMP_ROWS,
             cache::PROXY_ROWS,
             cache::HTTP_ROWS,
         ],
@@ -80,9 +82,11 @@ pub(crate) const FAMILIES: &[(&str, &[&[Row]])] = &[
             fastcgi::ROWS,
             fastcgi::FIELD_ROWS,
             pass::FASTCGI_ROWS,
+            pass::FASTCGI_TEMP_ROWS,
             cache::FASTCGI_ROWS,
         ],
     ),
+    ("gRPC", &[grpc::ROWS, grpc::FIELD_ROWS, pass::GRPC_ROWS]),
     ("TLS", &[ssl::FIELD_ROWS, ssl::ROWS]),
     ("HTTP/2", &[http2::ROWS, http2::FIELD_ROWS]),
     ("Upstream groups", &[upstream::ROWS]),
@@ -196,6 +200,9 @@ pub(crate) fn initial(prefix: &Path, settings: &mut Settings) {
     });
     Arc::make_mut(&mut settings.proxy_pass).temp_path = temp("proxy_temp");
     Arc::make_mut(&mut settings.fastcgi_pass).temp_path = temp("fastcgi_temp");
+    // Calls go both ways at once: nothing of them waits for the rest.
+    let grpc = Arc::make_mut(&mut settings.grpc_pass);
+    (grpc.buffering, grpc.request_buffering) = (false, false);
     let log = AccessLog {
         sink: LogSink::File(prefix.join("logs/access.log")),
         format: 0,

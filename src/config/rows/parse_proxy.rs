@@ -170,15 +170,14 @@ pub(crate) fn ignore_headers(args: &mut Args<'_>) -> Parsed<IgnoreHeaders> {
     )
 }
 
-/// `proxy_http_version`.
+/// `proxy_http_version`. `2.0`, which guides write, is nginx's `2`.
+///
+/// Differs from nginx: there `2.0` is no value.
 pub(crate) fn http_version(args: &mut Args<'_>) -> Parsed<HttpVersion> {
-    if matches!(args.bytes(0), b"2" | b"2.0") {
-        return Err(Fault::new(format!(
-            "\"{}\" {} is not supported yet: HTTP/2 to backends",
-            args.name,
-            args.word(0).lossy()
-        ))
-        .hint("use 1.1; HTTP/2 to backends comes with a later version"));
+    if args.bytes(0) == b"2.0" {
+        let text = "\"proxy_http_version 2.0\" is taken for \"2\", which is how nginx writes it";
+        args.warnings.push(text.to_owned());
+        return Ok(HttpVersion::Http2);
     }
     one_of(args, HttpVersion::WORDS)
 }

@@ -13,14 +13,11 @@ use crate::config::table::ctx::*;
 use crate::config::table::{Inherit, Row, Status, args, args_min, args_to, family, row};
 use crate::config::value::*;
 
-/// Hands the list of settings to another macro, behind what that needs besides.
-macro_rules! settings {
-    ($then:ident!($($with:tt)*)) => {
+/// Hands the settings that every family has to another macro, behind what that needs besides and before some more.
+macro_rules! common {
+    ($then:ident!($($with:tt)*) $($more:tt)*) => {
         $then! {
             ($($with)*)
-            value buffering: bool = "on", flag, args(1), "Reads answers ahead of the client.";
-            value request_buffering: bool = "on", flag, args(1), "Reads the whole request body before a backend is asked.";
-            value ignore_client_abort: bool = "off", flag, args(1), "Goes on when the client has left.";
             value bind: Option<Bind> = "", bind, args_to(1, 2), "Local address of connections to backends.";
             value socket_keepalive: bool = "off", flag, args(1), "TCP keep-alive towards backends.";
             value socket_rcvbuf: Option<usize> = "", some_size, args(1), "Receive buffer of sockets towards backends.";
@@ -29,21 +26,34 @@ macro_rules! settings {
             value send_timeout: Duration = "60s", msec, args(1), "Longest gap between two writes to a backend.";
             value read_timeout: Duration = "60s", msec, args(1), "Longest gap between two reads from a backend.";
             value intercept_errors: bool = "off", flag, args(1), "Lets error_page replace answers of backends from 300 on.";
-            value pass_request_headers: bool = "on", flag, args(1), "Passes the client's fields on.";
-            value pass_request_body: bool = "on", flag, args(1), "Passes the client's body on.";
             value buffer_size: usize = "4k", size, args(1), "Buffer for the head of an answer.";
-            value buffers: Buffers = "8 4k", buffers, args(2), "Buffers for the body of an answer.";
-            value busy_buffers_size: Option<usize> = "", some_size, args(1), "Bytes that may be on their way to the client while the answer is still read.";
-            value force_ranges: bool = "off", flag, args(1), "Answers range requests whatever the backend says.";
-            value limit_rate: Option<Amount> = "", some_amount, args(1), "Bytes per second from a backend; 0 is no limit.";
-            value max_temp_file_size: Option<usize> = "", some_size, args(1), "Longest temporary file; 0 is none, 1024m by default.";
-            value temp_file_write_size: Option<usize> = "", some_size, args(1), "Bytes written to a temporary file at a time." accepted "pieces are written as they come";
             mask  next_upstream: NextUpstream = "error timeout", next_upstream, args_min(1), "When a request goes to another server; off cancels everything else.";
             value next_upstream_tries: u64 = "0", num, args(1), "Most servers a request is tried on; 0 is all.";
             value next_upstream_timeout: Duration = "0", msec, args(1), "How long a request may be tried on further servers; 0 is no limit.";
             list  pass_header: Arc<[u8]> = "", bytes, args(1), "Passes a field of a backend that is hidden otherwise.";
             list  hide_header: Arc<[u8]> = "", bytes, args(1), "Hides a field of a backend.";
             mask  ignore_headers: IgnoreHeaders = "", ignore_headers, args_min(1), "Fields of a backend that do not steer us.";
+            $($more)*
+        }
+    };
+}
+
+/// The same with what only families that buffer have.
+macro_rules! settings {
+    ($then:ident!($($with:tt)*)) => {
+        common! {
+            $then!($($with)*)
+            value buffering: bool = "on", flag, args(1), "Reads answers ahead of the client.";
+            value request_buffering: bool = "on", flag, args(1), "Reads the whole request body before a backend is asked.";
+            value ignore_client_abort: bool = "off", flag, args(1), "Goes on when the client has left.";
+            value pass_request_headers: bool = "on", flag, args(1), "Passes the client's fields on.";
+            value pass_request_body: bool = "on", flag, args(1), "Passes the client's body on.";
+            value buffers: Buffers = "8 4k", buffers, args(2), "Buffers for the body of an answer.";
+            value busy_buffers_size: Option<usize> = "", some_size, args(1), "Bytes that may be on their way to the client while the answer is still read.";
+            value force_ranges: bool = "off", flag, args(1), "Answers range requests whatever the backend says.";
+            value limit_rate: Option<Amount> = "", some_amount, args(1), "Bytes per second from a backend; 0 is no limit.";
+            value max_temp_file_size: Option<usize> = "", some_size, args(1), "Longest temporary file; 0 is none, 1024m by default.";
+            value temp_file_write_size: Option<usize> = "", some_size, args(1), "Bytes written to a temporary file at a time." accepted "pieces are written as they come";
         }
     };
 }
@@ -79,23 +89,28 @@ macro_rules! rows {
                 family!(@row $kind $slot $field (concat!($prefix, stringify!($field))) $ty, $default, $parse, HSL, $arity, $doc)
                     $(.status(Status::Accepted($because)))?,
             )*
-            {
-                let mut row = row(
-                    concat!($prefix, "temp_path"),
-                    HSL,
-                    args_to(1, 4),
-                    |load, frame, directive| {
-                        if let Some(value) = load.parse(directive, temp_path) {
-                            Arc::make_mut(&mut frame.settings.$slot).temp_path = value;
-                        }
-                    },
-                    "Directory for answers that do not fit in the buffers.",
-                );
-                row.default = concat!($prefix, "temp");
-                row.inherit = Inherit::Copy;
-                row
-            },
         ]
+    };
+}
+
+macro_rules! temp_rows {
+    ($prefix:literal $slot:ident) => {
+        &[{
+            let mut row = row(
+                concat!($prefix, "temp_path"),
+                HSL,
+                args_to(1, 4),
+                |load, frame, directive| {
+                    if let Some(value) = load.parse(directive, temp_path) {
+                        Arc::make_mut(&mut frame.settings.$slot).temp_path = value;
+                    }
+                },
+                "Directory for answers that do not fit in the buffers.",
+            );
+            row.default = concat!($prefix, "temp");
+            row.inherit = Inherit::Copy;
+            row
+        }]
     };
 }
 
@@ -104,6 +119,15 @@ pub(crate) const PROXY_ROWS: &[Row] = settings!(rows!("proxy_" proxy_pass));
 
 /// `fastcgi_*`.
 pub(crate) const FASTCGI_ROWS: &[Row] = settings!(rows!("fastcgi_" fastcgi_pass));
+
+/// `grpc_*`.
+pub(crate) const GRPC_ROWS: &[Row] = common!(rows!("grpc_" grpc_pass));
+
+/// `proxy_temp_path`.
+pub(crate) const PROXY_TEMP_ROWS: &[Row] = temp_rows!("proxy_" proxy_pass);
+
+/// `fastcgi_temp_path`.
+pub(crate) const FASTCGI_TEMP_ROWS: &[Row] = temp_rows!("fastcgi_" fastcgi_pass);
 
 /// The sizes that [`Pass::check`] compares; their names follow the prefix.
 const SIZES: [&str; 5] = [

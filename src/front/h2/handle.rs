@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::super::stream::{BodyLength, BodyRead, ClientFault, HeadView};
 use super::Shared;
+use super::half::Together;
 use crate::base::buf::BufPool;
 use crate::net::deadline::Mark;
 use crate::net::runtime;
@@ -45,6 +46,8 @@ pub struct Handle {
     trailers: Option<Box<Fields>>,
     /// The client was too slow.
     timed_out: bool,
+    /// Somebody else reads the body.
+    pub(super) half: Option<Rc<Together>>,
 }
 
 impl Handle {
@@ -75,6 +78,7 @@ impl Handle {
             sent: 0,
             trailers: None,
             timed_out: false,
+            half: None,
         }
     }
 
@@ -118,13 +122,14 @@ impl Handle {
     /// Whether the whole request body was read.
     #[must_use]
     pub fn body_done(&self) -> bool {
-        self.body_done
+        self.body_done || self.half.as_ref().is_some_and(|half| half.done.get())
     }
 
     /// Request body bytes read so far.
     #[must_use]
     pub fn body_received(&self) -> u64 {
-        self.received
+        let elsewhere = self.half.as_ref().map_or(0, |half| half.received.get());
+        self.received + elsewhere
     }
 
     /// Trailer fields of a request body that is done.
@@ -389,14 +394,21 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         let shared = &self.shared;
+        if let Some(half) = &self.half {
+            half.over.set(true);
+        }
         // What nginx says of a client that was too slow, and of anything else.
-        let code = if self.timed_out {
+        let late = self.timed_out || self.half.as_ref().is_some_and(|half| half.late.get());
+        let code = if late {
             ErrorCode::Protocol
         } else {
             ErrorCode::Internal
         };
         shared.machine.borrow_mut().release(self.key, code);
-        *shared.mailbox(self.key) = super::Mailbox::default();
+        let mut mailbox = shared.mailbox(self.key);
+        mailbox.dismiss();
+        *mailbox = super::Mailbox::default();
+        drop(mailbox);
         shared.active.set(shared.active.get().saturating_sub(1));
         shared.news.notify();
     }

@@ -4,12 +4,14 @@
 //! and no balancing (`upstream::group`). Start at [`run`].
 
 mod fastcgi;
+mod http2;
 pub mod notes;
 mod redirect;
 mod request;
 mod response;
 mod send;
 mod target;
+pub mod upload;
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
@@ -110,7 +112,7 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Flow {
     ex.proxy_host.clear();
     ex.proxy_port.clear();
     if let Some(dynamic) = &dynamic
-        && matches!(plan.wire, WirePlan::Http)
+        && plan.wire.is_http()
     {
         ex.proxy_host.extend_from_slice(if dynamic.is_unix() {
             b"localhost"
@@ -207,8 +209,8 @@ fn build(
     };
     let mut bytes = cx.local.buffers.take(2048);
     let built = match &plan.wire {
-        WirePlan::Http => request::build(ex, cx, plan, dynamic, &mut bytes).map(drop),
         WirePlan::FastCgi(wire) => fastcgi::build(ex, cx, wire, &mut bytes),
+        _ => request::build(ex, cx, plan, dynamic, &mut bytes).map(drop),
     };
     if let Err(why) = built {
         cx.local.buffers.give(bytes);
@@ -218,7 +220,7 @@ fn build(
     let framing = match (&plan.wire, chunked) {
         (WirePlan::FastCgi(_), _) => Framing::Records,
         (WirePlan::Http, true) => Framing::Chunks,
-        (WirePlan::Http, false) => Framing::Plain,
+        (WirePlan::Http | WirePlan::Http2 | WirePlan::Grpc { .. }, _) => Framing::Plain,
     };
     if !ex.preread.is_empty() {
         // Goes out with the head, and again if another peer is asked: nothing of it is lost yet.
@@ -253,7 +255,9 @@ fn build(
         framing.end(&mut bytes);
     }
     let (asked, target) = match &plan.wire {
-        WirePlan::Http => asked_of(ex, &bytes),
+        WirePlan::Http => asked_of(ex, &bytes, Wire::Http),
+        WirePlan::Http2 => asked_of(ex, &bytes, Wire::Http2 { grpc: false }),
+        WirePlan::Grpc { .. } => asked_of(ex, &bytes, Wire::Http2 { grpc: true }),
         WirePlan::FastCgi(wire) => {
             let asked = Asked {
                 head: ex.method == Method::Head,
@@ -277,13 +281,13 @@ fn build(
 }
 
 /// What a request over HTTP asks for, and where its target is.
-fn asked_of(ex: &Exchange, bytes: &[u8]) -> (Asked, (usize, usize)) {
+fn asked_of(ex: &Exchange, bytes: &[u8], wire: Wire) -> (Asked, (usize, usize)) {
     let method_len = memchr::memchr(b' ', bytes).unwrap_or(0);
     let target_len = memchr::memchr(b' ', &bytes[method_len + 1..]).unwrap_or(0);
     let asked = Asked {
         head: bytes[..method_len].eq_ignore_ascii_case(b"HEAD"),
-        upgrade: ex.head.upgrade,
-        wire: Wire::Http,
+        upgrade: ex.head.upgrade && wire == Wire::Http,
+        wire,
     };
     (asked, (method_len + 1, method_len + 1 + target_len))
 }
@@ -347,13 +351,18 @@ async fn attempts(
     loop {
         let now = cx.local.clock.mono();
         let pool = &cx.generation.pool;
-        let acquired = match acquire(&mut selection, pool, ex.location, now, cx.local.random()) {
-            Ok(Some(conn)) => Ok(conn),
-            Ok(None) => {
-                let options = dial_options(ex, cx, plan);
-                connect::open(&selection, &options, &cx.local.deadlines, now).await
+        let acquired = if let Wire::Http2 { .. } = request.asked.wire {
+            http2::obtain(ex, cx, plan, &mut selection, now).await
+        } else {
+            match acquire(&mut selection, pool, ex.location, now, cx.local.random()) {
+                Ok(Some(conn)) => Ok(Link::Own(conn)),
+                Ok(None) => {
+                    let options = dial_options(ex, cx, plan);
+                    let opened = connect::open(&selection, &options, &cx.local.deadlines, now);
+                    opened.await.map(Link::Own)
+                }
+                Err(unreached) => Err(unreached),
             }
-            Err(unreached) => Err(unreached),
         };
         begin_attempt(ex, plan, &selection, request, now);
         let conn = match acquired {
@@ -368,7 +377,7 @@ async fn attempts(
                 }
             }
         };
-        let reused = conn.reused;
+        let reused = conn.reused();
         if let Some(attempt) = ex.attempts.last_mut() {
             // A connection from the pool was there at once.
             attempt.connect_ms = Some(match reused {
@@ -376,17 +385,16 @@ async fn attempts(
                 false => cx.local.clock.mono().ms_since(attempt.started),
             });
         }
-        let mut origin = Lease::new(
-            Link::Own(conn),
-            selection,
-            &mut ex.upstream_spare,
-            request.asked,
-        );
+        let sent_before = request.sent;
+        let mut origin = Lease::new(conn, selection, &mut ex.upstream_spare, request.asked);
         let watched = !cx.location(ex.location).pass.ignore_client_abort;
         if watched {
             ex.stream.watch(origin.conn.mark());
         }
-        let result = send::exchange(ex, cx, plan, request, &mut origin).await;
+        let result = match request.asked.wire {
+            Wire::Http2 { .. } => http2::exchange(ex, cx, plan, request, &mut origin).await,
+            _ => send::exchange(ex, cx, plan, request, &mut origin).await,
+        };
         if watched {
             ex.stream.unwatch();
         }
@@ -404,8 +412,15 @@ async fn attempts(
                 // A broken pipe is what a FIN, not a reset, makes of a later send.
                 let reset =
                     matches!(&fault, Fault::Io(e) if e.kind() != std::io::ErrorKind::BrokenPipe);
-                let untouched =
-                    reused && origin.inbound.received() == 0 && origin.conn.untouched(reset);
+                let untouched = match &fault {
+                    Fault::Unprocessed => {
+                        // As if nothing had been sent: that much is certain.
+                        request.sent = sent_before || request.body_taken;
+                        true
+                    }
+                    _ if origin.conn.shared().is_some() => false,
+                    _ => reused && origin.inbound.received() == 0 && origin.conn.untouched(reset),
+                };
                 let facts = facts(request, cause(&fault), reused, untouched);
                 end_attempt(ex, cx, &mut origin, facts.cause.status());
                 let (_, back) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
@@ -458,7 +473,8 @@ fn begin_attempt(
     };
     ex.upstream_url.clear();
     ex.upstream_url.extend_from_slice(match &plan.wire {
-        WirePlan::Http => b"http://",
+        WirePlan::Http | WirePlan::Http2 => &b"http://"[..],
+        WirePlan::Grpc { .. } => b"grpc://",
         WirePlan::FastCgi(_) => b"fastcgi://",
     });
     ex.upstream_url.extend_from_slice(&addr);
@@ -584,7 +600,9 @@ fn judge(
         // The length of a body that is not sent is still the origin's to tell.
         ex.response.content_length = origin.inbound.head.content_length;
     }
-    if location.settings.proxy.proxy_pass_trailers && origin.inbound.head.chunked {
+    if passes_trailers(ex, cx, plan)
+        && (origin.inbound.head.chunked || origin.conn.shared().is_some())
+    {
         ex.response.expect_trailers = has_trailers;
     }
     if location.pass.force_ranges {
@@ -599,6 +617,12 @@ fn judge(
     ControlFlow::Break(Flow::Answer)
 }
 
+/// Whether the client gets the origin's trailers. gRPC is nothing without them.
+fn passes_trailers(ex: &Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> bool {
+    matches!(plan.wire, WirePlan::Grpc { .. })
+        || cx.location(ex.location).settings.proxy.proxy_pass_trailers
+}
+
 /// `$upstream_http_*` read the fields until the exchange ends; the origin gets the storage of earlier ones for them.
 fn keep_fields(ex: &mut Exchange, origin: &mut Origin) {
     std::mem::swap(&mut ex.upstream_fields, &mut origin.inbound.head.fields);
@@ -608,7 +632,8 @@ fn keep_fields(ex: &mut Exchange, origin: &mut Origin) {
 pub fn finish(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) {
     let status = origin.inbound.head.status;
     let now = end_attempt(ex, cx, &mut origin, status);
-    if cx.location(ex.location).settings.proxy.proxy_pass_trailers
+    let grpc = origin.inbound.is_grpc();
+    if (grpc || cx.location(ex.location).settings.proxy.proxy_pass_trailers)
         && let Some(trailers) = origin.inbound.trailers()
     {
         for field in trailers.iter() {
@@ -697,6 +722,9 @@ pub fn cut(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease, fault: &Fault) {
 /// Books the end of an attempt; returns when that was.
 fn end_attempt(ex: &mut Exchange, cx: Cx<'_>, origin: &mut Origin, status: u16) -> Mono {
     notes::tell(ex, cx, origin);
+    if let Some(upload) = ex.upload.take() {
+        upload.book(ex);
+    }
     let now = cx.local.clock.mono();
     if let Some(attempt) = ex.attempts.last_mut() {
         attempt.status = status;

@@ -14,7 +14,7 @@ use crate::http::local::Cx;
 use crate::http::slice;
 use crate::net::Addr;
 use crate::plan::expr::Expr;
-use crate::plan::location::{Content, WirePlan};
+use crate::plan::location::Content;
 use crate::plan::regex::Captures;
 use crate::plan::vars::Builtin;
 use crate::proto::head::{Method, Version};
@@ -487,7 +487,7 @@ fn script(builtin: Builtin, ex: &Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> boo
 /// Whom the location's `proxy_pass` names.
 fn proxy(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool {
     let plan = match &cx.location(ex.location).content {
-        Content::Proxy(plan) if matches!(plan.wire, WirePlan::Http) => plan,
+        Content::Proxy(plan) if plan.wire.is_http() => plan,
         _ => return false,
     };
     if builtin == Builtin::ProxyHost {

@@ -277,6 +277,7 @@ fn pass_of<'a>(settings: &'a Settings, content: &model::Content) -> &'a Arc<mode
         model::Content::Proxy(pass) if pass.wire == model::WireKind::FastCgi => {
             &settings.fastcgi_pass
         }
+        model::Content::Proxy(pass) if pass.wire == model::WireKind::Grpc => &settings.grpc_pass,
         _ => &settings.proxy_pass,
     }
 }

@@ -9,6 +9,7 @@ mod coding;
 mod edits;
 mod fastcgi;
 mod filters;
+mod grpc;
 mod limits;
 mod links;
 mod listeners;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{Compiler, bytes_of};
 use crate::config::model::{
-    self, Bind, Pass, Proxy, ProxyPass, Redirect, Settings, Target, Text, WireKind,
+    self, Bind, HttpVersion, Pass, Proxy, ProxyPass, Redirect, Settings, Target, Text, WireKind,
 };
 use crate::plan::expr::{Expr, Var};
 use crate::plan::location::{
@@ -42,8 +42,10 @@ const HIDDEN: &[&str] = &[
 impl Compiler<'_> {
     /// None when the target is wrong, which was reported.
     pub(super) fn proxy(&mut self, settings: &Settings, pass: &ProxyPass) -> Option<ProxyPlan> {
-        if pass.wire == WireKind::FastCgi {
-            return self.fastcgi(settings, pass);
+        match pass.wire {
+            WireKind::FastCgi => return self.fastcgi(settings, pass),
+            WireKind::Grpc => return self.grpc(settings, pass),
+            WireKind::Http => {}
         }
         let proxy = &settings.proxy;
         let (target, uri) = match &pass.target {
@@ -60,13 +62,16 @@ impl Compiler<'_> {
         };
         let (bind, bind_transparent) = self.bind(&settings.proxy_pass);
         Some(ProxyPlan {
-            wire: WirePlan::Http,
+            wire: match proxy.proxy_http_version {
+                HttpVersion::Http2 => WirePlan::Http2,
+                HttpVersion::Http10 | HttpVersion::Http11 => WirePlan::Http,
+            },
             target,
             uri,
             host: proxy_host(pass.target.as_ref()),
             port: proxy_port(pass.target.as_ref()),
-            set_headers: self.set_headers(proxy),
-            replaced: replaced(proxy),
+            set_headers: self.set_headers(&proxy.proxy_set_header),
+            replaced: replaced(&proxy.proxy_set_header),
             body: proxy.proxy_set_body.as_ref().map(|body| self.expr(body)),
             method: proxy.proxy_method.as_ref().map(|method| self.expr(method)),
             hidden: hidden(&settings.proxy_pass, HIDDEN),
@@ -98,13 +103,10 @@ impl Compiler<'_> {
     ///
     /// Differs from nginx: `proxy_set_header Content-Length` and `Transfer-Encoding` cannot make a
     /// request whose framing is not that of its body.
-    fn set_headers(&mut self, proxy: &Proxy) -> Box<[SetHeader]> {
+    pub(super) fn set_headers(&mut self, list: &[model::SetHeader]) -> Box<[SetHeader]> {
         let named =
             |field: &model::SetHeader, name: &str| field.name.eq_ignore_ascii_case(name.as_bytes());
-        let host = proxy
-            .proxy_set_header
-            .iter()
-            .rfind(|field| named(field, "Host"));
+        let host = list.iter().rfind(|field| named(field, "Host"));
         let host = match host {
             Some(field) => self.expr(&field.value),
             None => Expr::variable(Var::Builtin(Builtin::ProxyHost)),
@@ -114,7 +116,7 @@ impl Compiler<'_> {
             token: Token::HOST,
             value: host,
         }];
-        for field in proxy.proxy_set_header.iter() {
+        for field in list {
             let value = self.expr(&field.value);
             let token = Token::of(&field.name);
             let elsewhere = matches!(
@@ -227,8 +229,9 @@ fn proxy_port(target: Option<&Target>) -> Bytes {
     }
 }
 
-fn replaced(proxy: &Proxy) -> FieldSet {
-    let own = proxy.proxy_set_header.iter().map(|field| &field.name[..]);
+/// Client fields that are not forwarded.
+pub(super) fn replaced(set: &[model::SetHeader]) -> FieldSet {
+    let own = set.iter().map(|field| &field.name[..]);
     REPLACED
         .iter()
         .map(|name| name.as_bytes())

@@ -139,6 +139,16 @@ impl Handle {
         self.shared.news.notify();
     }
 
+    /// Queues a first part of a body.
+    pub fn send_part(&self, body: &[u8]) {
+        if !body.is_empty() {
+            self.shared.machine.borrow_mut().send(self.key, body);
+            let queued = self.used.queued.get();
+            self.used.queued.set(queued + body.len() as u64);
+            self.shared.news.notify();
+        }
+    }
+
     /// The sending side of the body alone.
     #[must_use]
     pub fn sink(&self) -> Sink {
@@ -340,16 +350,21 @@ impl Sink {
         end.or_else(reset).map(End::fault)
     }
 
-    /// Queues a piece of the body; waits while too much stands here, of which some must go `within` the time.
-    pub async fn send(&self, data: &[u8], within: Duration) -> Result<(), Fault> {
+    /// Queues a piece of the body.
+    pub fn queue(&self, data: &[u8]) -> Result<(), Fault> {
         if let Some(fault) = self.over() {
             return Err(fault);
         }
         self.shared.machine.borrow_mut().send(self.key, data);
-        self.used
-            .queued
-            .set(self.used.queued.get() + data.len() as u64);
+        let queued = self.used.queued.get();
+        self.used.queued.set(queued + data.len() as u64);
         self.shared.news.notify();
+        Ok(())
+    }
+
+    /// Queues a piece of the body; waits while too much stands here, of which some must go `within` the time.
+    pub async fn send(&self, data: &[u8], within: Duration) -> Result<(), Fault> {
+        self.queue(data)?;
         loop {
             let Some(before) = self.pending() else {
                 return Ok(());

@@ -8,7 +8,7 @@ use super::super::super::local::Cx;
 use super::super::super::vars;
 use super::target::Dynamic;
 use crate::base::escape::{self, Place};
-use crate::plan::location::{ProxyPlan, SetHeader, UriRule};
+use crate::plan::location::{ProxyPlan, SetHeader, UriRule, WirePlan};
 use crate::plan::model::HttpVersion;
 use crate::proto::h1::encode;
 use crate::proto::head::{Method, RequestHead};
@@ -33,19 +33,23 @@ pub fn build(
     dynamic: Option<&Dynamic>,
     out: &mut Vec<u8>,
 ) -> Result<usize, Unbuildable> {
-    let settings = &cx.location(ex.location).settings.proxy;
+    let version = match plan.wire {
+        WirePlan::Http => cx.location(ex.location).settings.proxy.proxy_http_version,
+        // What the head becomes on a stream does not depend on it.
+        _ => HttpVersion::Http2,
+    };
     if let Some(body) = &plan.body {
         // Evaluated first: its length goes into the head.
         let mut text = cx.local.buffers.take(0);
         vars::eval(body, ex, cx, &mut text);
         ex.upstream_body = UpstreamBody::Length(text.len() as u64);
-        let result = head(ex, cx, plan, dynamic, settings.proxy_http_version, out);
+        let result = head(ex, cx, plan, dynamic, version, out);
         out.extend_from_slice(&text);
         let head_len = out.len() - text.len();
         cx.local.buffers.give(text);
         return result.map(|()| head_len);
     }
-    head(ex, cx, plan, dynamic, settings.proxy_http_version, out)?;
+    head(ex, cx, plan, dynamic, version, out)?;
     Ok(out.len())
 }
 
@@ -72,6 +76,11 @@ fn head(
     });
     for header in &plan.set_headers {
         set_header(ex, cx, plan, header, http11, out);
+    }
+    if let WirePlan::Grpc { te: true } = plan.wire
+        && takes_trailers(&ex.head)
+    {
+        encode::field_token(out, Token::TE, b"trailers");
     }
     match ex.upstream_body {
         UpstreamBody::None => {}
@@ -180,6 +189,12 @@ fn set_header(
     }
     encode::clean(&mut out[value..]);
     out.extend_from_slice(b"\r\n");
+}
+
+/// Whether the client wants trailers, which a gRPC origin asks before it says anything.
+fn takes_trailers(head: &RequestHead) -> bool {
+    let te = head.fields.get(Token::TE);
+    te.is_some_and(|te| te.to_ascii_lowercase().windows(8).any(|w| w == b"trailers"))
 }
 
 /// The client's fields, in order and case, less those that are set above, that belong to one connection, or that

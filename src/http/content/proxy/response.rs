@@ -9,7 +9,7 @@ use super::super::super::local::Cx;
 use super::super::super::log::{self, Text};
 use super::redirect;
 use crate::base::size;
-use crate::plan::location::{ProxyPlan, WirePlan};
+use crate::plan::location::ProxyPlan;
 use crate::plan::model::{IgnoreHeaders, LogLevel};
 use crate::proto::head::{FieldRef, Method, ResponseHead};
 use crate::proto::tokens::Token;
@@ -47,7 +47,7 @@ pub fn take_head(
         .extend_from_slice(head.bytes(head.status_line));
     ex.response.upstream = true;
     // Over HTTP an origin that says nothing of itself is left alone; an application behind FastCGI is part of us.
-    let silent = matches!(plan.wire, WirePlan::Http);
+    let silent = plan.wire.is_http();
     let own =
         |token, name| !plan.hidden.contains(token, name) && (silent || head.fields.has(token));
     ex.response.no_server = own(Token::SERVER, b"server");

@@ -28,7 +28,7 @@ pub const JOIN_BYTES_MAX: usize = 4 << 10;
 pub const VECTOR_BYTES_MAX: usize = 32 << 10;
 
 /// Bytes of a body that are read (from the client, or back from a file) and sent at a time.
-const PIECE_BYTES: usize = 32 << 10;
+pub const PIECE_BYTES: usize = 32 << 10;
 
 /// Sends the request on `origin` and reads the response's head. Interim heads are dropped or relayed.
 pub(super) async fn exchange(
@@ -72,7 +72,7 @@ pub(super) async fn exchange(
     }
     match &plan.wire {
         WirePlan::FastCgi(wire) => notes::judge(ex, cx, wire, origin),
-        WirePlan::Http => Ok(()),
+        _ => Ok(()),
     }
 }
 
@@ -82,7 +82,7 @@ fn while_sending(fault: Fault) -> Failure {
 
 /// A held body that is small enough to go out with the head; one that is in a file is read back for it. An origin that
 /// answers before it has read a body could otherwise not be told from one that will never read it.
-async fn small_body(ex: &mut Exchange, cx: Cx<'_>) -> Option<Vec<u8>> {
+pub(super) async fn small_body(ex: &mut Exchange, cx: Cx<'_>) -> Option<Vec<u8>> {
     match &mut ex.body {
         RequestBody::Memory(body) if body.len() <= VECTOR_BYTES_MAX => Some(std::mem::take(body)),
         RequestBody::File { file, length, .. } if *length <= VECTOR_BYTES_MAX as u64 => {
@@ -128,7 +128,11 @@ async fn read_head(
 }
 
 /// 103 is relayed where `early_hints` says so; every other interim head ends here.
-async fn interim(ex: &mut Exchange, cx: Cx<'_>, origin: &mut Origin) -> Result<(), Failure> {
+pub(super) async fn interim(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    origin: &mut Origin,
+) -> Result<(), Failure> {
     let location = cx.location(ex.location);
     let core = &location.settings.core;
     if origin.inbound.head.status == 103 && vars::any_true(&location.early_hints, ex, cx) {

@@ -134,7 +134,16 @@ pub fn evaluate(
     let mut text = Vec::new();
     vars::eval(url, ex, cx, &mut text);
     let shown = text.clone();
-    if let WirePlan::FastCgi(_) = plan.wire {
+    if matches!(plan.wire, WirePlan::FastCgi(_) | WirePlan::Grpc { .. }) {
+        let text = match plan.wire {
+            WirePlan::Grpc { .. } if starts(&text, b"grpcs://") => {
+                let text = format_args!("grpcs protocol is not supported yet: TLS to backends");
+                log::error(ex, cx, LogLevel::Error, text);
+                return Err(500);
+            }
+            WirePlan::Grpc { .. } if starts(&text, b"grpc://") => text[7..].to_vec(),
+            _ => text,
+        };
         return Dynamic::parse_address(text).map_err(|problem| {
             let text = format_args!("{problem} in upstream \"{}\"", Text(&shown));
             log::error(ex, cx, LogLevel::Error, text);
@@ -156,6 +165,10 @@ pub fn evaluate(
         );
         500
     })
+}
+
+fn starts(text: &[u8], prefix: &[u8]) -> bool {
+    text.len() >= prefix.len() && text[..prefix.len()].eq_ignore_ascii_case(prefix)
 }
 
 fn tries_max(ex: &Exchange, cx: Cx<'_>) -> u32 {
@@ -223,8 +236,8 @@ pub async fn by_name(
         return Ok(in_group(ex, cx, id));
     }
     let usual = match wire {
-        WirePlan::Http => Some(80),
-        WirePlan::FastCgi(_) => None,
+        WirePlan::Http | WirePlan::Http2 => Some(80),
+        WirePlan::Grpc { .. } | WirePlan::FastCgi(_) => None,
     };
     let Some(port) = port.or(usual) else {
         let text = format_args!("no port in upstream \"{}\"", Text(&name));

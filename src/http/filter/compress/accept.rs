@@ -73,7 +73,7 @@ fn judge_gzip(plan: &Coding, ex: &Exchange, cx: Cx<'_>) -> bool {
     let rules = &cx.location(ex.location).settings.gzip;
     let oldest = match rules.gzip_http_version {
         HttpVersion::Http10 => Version::Http10,
-        HttpVersion::Http11 => Version::Http11,
+        HttpVersion::Http11 | HttpVersion::Http2 => Version::Http11,
     };
     if !takes_gzip(accepted)
         || rules.gzip_disable_msie6 && browser::is_msie6(ex)

@@ -344,7 +344,8 @@ fn folders(plan: &Plan) -> Vec<PathBuf> {
             &settings.core.client_body_temp_path.path,
             &location.pass.temp_path.path,
         ] {
-            if !folders.contains(folder) {
+            // A family that buffers nothing has none.
+            if !folder.as_os_str().is_empty() && !folders.contains(folder) {
                 folders.push(folder.clone());
             }
         }

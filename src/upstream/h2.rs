@@ -620,7 +620,14 @@ fn words(fatal: Fatal) -> &'static str {
         Fatal::Broken(ErrorCode::Compression, _) => "upstream sent invalid header",
         Fatal::Broken(_, why) => why,
         Fatal::Flood(flood) => match flood {
-            Flood::Resets => "upstream sent too many stream resets",
+            Flood::Resets => "upstream makes too many streams end",
+            Flood::Empty => "upstream sent too many empty frames",
+            Flood::Answered => "upstream sent too many PING and SETTINGS frames",
+            Flood::Windows => "upstream sent too many WINDOW_UPDATE frames",
+            Flood::Continuations => "upstream sent too many CONTINUATION frames",
+            Flood::Unread => "upstream does not read answers to its frames",
+            Flood::HeaderBlock => "upstream sent too big header",
+            #[allow(unreachable_patterns, reason = "a kind that only clients have")]
             _ => "upstream sent too many frames",
         },
     }

@@ -246,7 +246,10 @@ impl Machine {
             role,
             config,
             peer: Settings::default(),
-            decoder: Decoder::default(),
+            decoder: match role {
+                Role::Server => Decoder::default(),
+                Role::Client => Decoder::default().patient(),
+            },
             encoder: Encoder::new(),
             streams: Streams::default(),
             schedule: Schedule::default(),

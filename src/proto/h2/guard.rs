@@ -48,6 +48,9 @@ pub const WINDOWS: Budget = Budget {
 /// CONTINUATION frames of one block (CVE-2024-27316): with frames of 16 KiB no block within the limits needs more than three.
 pub const CONTINUATIONS_MAX: u32 = 8;
 
+/// The same from an origin, which may cut its heads as finely as it likes: there is one of it, not any number.
+pub const CONTINUATIONS_OF_ORIGIN_MAX: u32 = 256;
+
 /// Bytes of answers (acknowledgements, resets) that may wait for a client that does not read.
 pub const ANSWERS_QUEUED_MAX: usize = 64 << 10;
 

@@ -469,6 +469,9 @@ impl<'a> ResponseReader<'a> {
             return Ok(());
         }
         self.regular = true;
+        if header.name.is_empty() {
+            return Err(Malformed("upstream sent zero header name length"));
+        }
         judge_name(header.name, true)
             .map_err(|_| Malformed("upstream sent invalid header name"))?;
         let token = header.token;

@@ -144,6 +144,8 @@ pub struct Decoder {
     table: Table,
     /// What our SETTINGS allow the peer's table to have.
     limit: usize,
+    /// A byte of padding too much is no error.
+    patient: bool,
     /// Strings of the field at hand, after Huffman.
     name: Vec<u8>,
     value: Vec<u8>,
@@ -167,6 +169,15 @@ impl Default for Decoder {
 }
 
 impl Decoder {
+    /// Takes a byte of padding too much, which origins may write.
+    ///
+    /// Differs from RFC 7541 §5.2 as nginx does.
+    #[must_use]
+    pub fn patient(mut self) -> Self {
+        self.patient = true;
+        self
+    }
+
     /// A fresh connection's; `limit` is the SETTINGS_HEADER_TABLE_SIZE that the peer is sent.
     #[must_use]
     pub fn new(limit: usize) -> Self {
@@ -175,6 +186,7 @@ impl Decoder {
         Self {
             table,
             limit,
+            patient: false,
             name: Vec::new(),
             value: Vec::new(),
         }
@@ -233,7 +245,7 @@ impl Decoder {
         self.name.clear();
         let token = if index == 0 {
             let coded = string(rest)?;
-            coded.write(&mut self.name)?;
+            coded.write(self.patient, &mut self.name)?;
             token_of(&self.name)
         } else {
             let mut copy = std::mem::take(&mut self.name);
@@ -245,7 +257,7 @@ impl Decoder {
         let coded = string(rest)?;
         let value = if coded.huffman {
             self.value.clear();
-            coded.write(&mut self.value)?;
+            coded.write(self.patient, &mut self.value)?;
             &self.value[..]
         } else {
             coded.bytes
@@ -301,13 +313,16 @@ struct Coded<'a> {
 }
 
 impl Coded<'_> {
-    fn write(&self, out: &mut Vec<u8>) -> Result<(), HpackError> {
+    fn write(&self, patient: bool, out: &mut Vec<u8>) -> Result<(), HpackError> {
         if !self.huffman {
             out.extend_from_slice(self.bytes);
-        } else if !huffman::decode(self.bytes, out) {
-            return Err(HpackError::Huffman);
+            return Ok(());
         }
-        Ok(())
+        let good = match patient {
+            false => huffman::decode(self.bytes, out),
+            true => huffman::decode_patiently(self.bytes, out),
+        };
+        good.then_some(()).ok_or(HpackError::Huffman)
     }
 }
 

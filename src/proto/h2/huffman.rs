@@ -82,6 +82,19 @@ static TABLES: Tables = tables();
 /// than seven bits or not all ones (§5.2: a decoding error).
 #[must_use]
 pub fn decode(coded: &[u8], out: &mut Vec<u8>) -> bool {
+    decode_padded(coded, PADDING_MAX, out)
+}
+
+/// Ones that may follow the last symbol (RFC 7541 §5.2).
+const PADDING_MAX: u32 = 7;
+
+/// As [`decode`], with a whole byte of padding behind a text that ends with a byte: some write it, and nginx takes it
+/// from origins.
+pub fn decode_patiently(coded: &[u8], out: &mut Vec<u8>) -> bool {
+    decode_padded(coded, 8, out)
+}
+
+fn decode_padded(coded: &[u8], padding_max: u32, out: &mut Vec<u8>) -> bool {
     // The shortest code has five bits.
     out.reserve(coded.len() * 8 / 5);
     let (mut bits, mut have) = (0u64, 0u32);
@@ -103,7 +116,7 @@ pub fn decode(coded: &[u8], out: &mut Vec<u8>) -> bool {
             have -= length;
             continue;
         }
-        if have < 8 && bits == padding(have) {
+        if have <= padding_max && bits == padding(have) {
             return true;
         }
         match long(bits, have) {

@@ -9,7 +9,7 @@ use super::super::super::local::Cx;
 use super::super::super::log::{self, Text};
 use super::redirect;
 use crate::base::size;
-use crate::plan::location::ProxyPlan;
+use crate::plan::location::{ProxyPlan, WirePlan};
 use crate::plan::model::{IgnoreHeaders, LogLevel};
 use crate::proto::head::{FieldRef, Method, ResponseHead};
 use crate::proto::tokens::Token;
@@ -34,7 +34,7 @@ pub fn take_head(
     head: &ResponseHead,
 ) -> ControlFlow<Flow> {
     let ignored = cx.location(ex.location).pass.ignore_headers;
-    steer(ex, head, ignored);
+    steer(ex, plan, head, ignored);
     if !ignored.has(IgnoreHeaders::X_ACCEL_REDIRECT)
         && let Some(target) = head.fields.get(Token::X_ACCEL_REDIRECT)
     {
@@ -123,8 +123,10 @@ fn take_field(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan, field: FieldRef<'
 }
 
 /// `X-Accel-Buffering`, `X-Accel-Charset` and `X-Accel-Limit-Rate`.
-fn steer(ex: &mut Exchange, head: &ResponseHead, ignored: IgnoreHeaders) {
+fn steer(ex: &mut Exchange, plan: &ProxyPlan, head: &ResponseHead, ignored: IgnoreHeaders) {
     if !ignored.has(IgnoreHeaders::X_ACCEL_BUFFERING)
+        // A call goes both ways at once, whatever the origin says.
+        && !matches!(plan.wire, WirePlan::Grpc { .. })
         && let Some(value) = head.fields.get(Token::X_ACCEL_BUFFERING)
     {
         if value.eq_ignore_ascii_case(b"no") {

@@ -374,7 +374,11 @@ impl Machine {
             return Err(broken(ErrorCode::Protocol, "CONTINUATION of nothing"));
         }
         self.block.frames += 1;
-        if self.block.frames > guard::CONTINUATIONS_MAX {
+        let max = match self.role {
+            Role::Server => guard::CONTINUATIONS_MAX,
+            Role::Client => guard::CONTINUATIONS_OF_ORIGIN_MAX,
+        };
+        if self.block.frames > max {
             return Err(Fatal::Flood(Flood::Continuations));
         }
         self.collect(now, head, payload)

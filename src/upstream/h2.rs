@@ -27,6 +27,7 @@ use crate::net::runtime;
 use crate::net::turn::{Woken, turn};
 use crate::proto::h2::ErrorCode;
 use crate::proto::h2::conn::{Config, Event, Fatal, Machine, Role};
+use crate::proto::h2::frame::FRAME_MIN;
 use crate::proto::h2::streams::Key as StreamKey;
 use crate::proto::head::{Fields, ResponseHead};
 
@@ -220,6 +221,7 @@ pub fn start<B: AsRef<BufPool> + 'static>(conn: Conn, buffers: B) -> Rc<Shared> 
         window: WINDOW,
         connection_window: CONNECTION_WINDOW,
         unread_max: u64::from(WINDOW) * STREAMS_MAX as u64,
+        frame_max: FRAME_MIN,
         head_bytes_max: HEAD_BYTES_MAX,
         connect_protocol: false,
     };

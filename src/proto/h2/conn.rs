@@ -49,6 +49,8 @@ pub struct Config {
     /// Unread bytes of all streams together above which the connection's window is no longer renewed ahead of the
     /// readers.
     pub unread_max: u64,
+    /// Largest payload of a frame that the peer may send, at least [`frame::FRAME_MIN`].
+    pub frame_max: usize,
     /// Bytes that a header block may have when decoded.
     pub head_bytes_max: usize,
     /// Extended CONNECT is offered (RFC 8441).
@@ -219,7 +221,7 @@ impl Machine {
     #[must_use]
     pub fn new(role: Role, config: Config) -> Self {
         let mut control = Vec::with_capacity(64);
-        let mut entries = [(0, 0); 4];
+        let mut entries = [(0, 0); 5];
         let mut count = 0;
         let mut say = |id, value| {
             entries[count] = (id, value);
@@ -238,6 +240,9 @@ impl Machine {
             }
         }
         say(setting::INITIAL_WINDOW_SIZE, config.window);
+        if config.frame_max > frame::FRAME_MIN {
+            say(setting::MAX_FRAME_SIZE, config.frame_max as u32);
+        }
         frame::put_settings(&entries[..count], &mut control);
         if let Some(more @ 1..) = config.connection_window.checked_sub(WINDOW_DEFAULT) {
             frame::put_window(0, more, &mut control);
@@ -368,7 +373,16 @@ impl Machine {
             return Ok(More::Wait);
         };
         let head = Head::parse(bytes);
-        if head.len > frame::FRAME_MIN {
+        // What is read as a whole has bounds of its own.
+        let len_max = match head.kind {
+            Kind::Data | Kind::Unknown => self.config.frame_max,
+            Kind::Headers | Kind::Continuation => {
+                let block = 2 * self.config.head_bytes_max + frame::FRAME_MIN;
+                self.config.frame_max.min(block)
+            }
+            _ => frame::FRAME_MIN,
+        };
+        if head.len > len_max {
             return Err(broken(ErrorCode::FrameSize, "too large frame"));
         }
         // An acknowledgement will do, as for nginx: such a client keeps the defaults.

@@ -14,6 +14,7 @@ use crate::observe::counters::{Count, Gauge};
 use crate::plan::model::{Core, LogLevel, Settings};
 use crate::proto::h1::parse::HeadLimits;
 use crate::proto::h2::conn::{CONNECTION_WINDOW, Config, Fatal};
+use crate::proto::h2::frame::FRAME_MAX;
 use crate::proto::h2::header::Received;
 use crate::proto::h2::streams::Key;
 use crate::proto::head::RequestHead;
@@ -41,6 +42,8 @@ fn config(settings: &Settings, limits: &HeadLimits) -> Config {
         window: settings.http2.http2_body_preread_size,
         connection_window: CONNECTION_WINDOW,
         unread_max: CONNECTION_WINDOW.into(),
+        // As nginx: whoever likes large frames may send them. Bodies are passed on as they come all the same.
+        frame_max: FRAME_MAX,
         head_bytes_max: limits.bytes_max(),
         connect_protocol: true,
     }

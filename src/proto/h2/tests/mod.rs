@@ -19,6 +19,7 @@ const CONFIG: Config = Config {
     window: 1000,
     connection_window: CONNECTION_WINDOW,
     unread_max: CONNECTION_WINDOW as u64,
+    frame_max: frame::FRAME_MIN,
     head_bytes_max: 4096,
     connect_protocol: true,
 };

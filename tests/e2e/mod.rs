@@ -18,6 +18,7 @@ mod guides;
 mod headers;
 mod http2;
 mod http2_tunnel;
+mod https;
 mod limits;
 mod log;
 mod numbers;

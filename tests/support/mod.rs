@@ -19,6 +19,7 @@ pub mod peer;
 pub mod php;
 pub mod ports;
 pub mod proxy;
+pub mod tls;
 pub mod wait;
 pub mod wire;
 

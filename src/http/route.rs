@@ -16,7 +16,7 @@ use crate::plan::model::{LogLevel, VerifyClient};
 use crate::plan::regex::Captures;
 use crate::plan::{AddressPlan, LocationId, ServerId};
 use crate::proto::h1::parse::RequestError;
-use crate::proto::head::{Method, Span};
+use crate::proto::head::{Method, Span, Version};
 use crate::proto::{host, uri};
 
 /// Times that a request may be sent to another location: ten, and the last one fails.
@@ -284,8 +284,22 @@ fn choose_server(ex: &mut Exchange, cx: Cx<'_>, address: &AddressPlan) -> Result
         log::error(ex, cx, LogLevel::Info, text);
         return Err(Flow::Error(421));
     }
+    if ex.head.version == Version::Http2 && !speaks_h2(cx, address, found.server) {
+        let text = format_args!(
+            "client attempted to request the server name for which the negotiated protocol is disabled \
+             while reading client request headers"
+        );
+        log::error(ex, cx, LogLevel::Info, text);
+        return Err(Flow::Error(421));
+    }
     enter_server(ex, cx, found.server);
     Ok(())
+}
+
+/// Whether a server speaks HTTP/2 itself: its address's default server, which let the client in, may be another.
+fn speaks_h2(cx: Cx<'_>, address: &AddressPlan, server: ServerId) -> bool {
+    let settings = &cx.location(cx.plan.servers[server].root).settings;
+    address.listens_http2 || settings.http2.http2
 }
 
 /// Whether a server looks at its clients' certificates.

@@ -376,3 +376,23 @@ fn streams_of_one_connection_watch_their_own_client() {
         assert_eq!(auth.ended(), left);
     }
 }
+
+#[test]
+fn a_name_whose_server_does_not_speak_it_is_misdirected() {
+    let proxy = Config::http(
+        "server { listen %%ADDR_0%%; http2 on; return 200 a; }
+         server { listen %%ADDR_0%%; server_name h; return 200 b; }",
+    )
+    .start();
+    let mut client = proxy.client();
+    client.send(hello(&[get(1)]));
+    let (_, page) = until(&mut client, DATA);
+    let text = String::from_utf8_lossy(&page).into_owned();
+    assert!(text.contains("421 Misdirected Request"), "{text}");
+    // The same name is served over HTTP/1.
+    let answer = proxy
+        .client()
+        .send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        .response();
+    assert_eq!(answer.text(), "b");
+}

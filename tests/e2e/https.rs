@@ -2,11 +2,12 @@
 //! installed.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::support::origin::ok_bytes;
-use crate::support::{Config, Origin, Proxy, skipped, tls};
+use crate::support::proxy::TERM;
+use crate::support::{Config, LIMIT, Origin, Proxy, skipped, tls, wait};
 
 /// A TLS server on the first address, in front of the origin.
 fn server(text: &str, origin: &Origin) -> Config {
@@ -216,24 +217,30 @@ fn browser() -> Option<PathBuf> {
     found
 }
 
-/// What a page looks like when its scripts have run.
-fn browse(proxy: &Proxy, path: &str) -> Option<String> {
-    let browser = browser()?;
-    let home = tempfile::tempdir().unwrap();
-    let profile = format!("--user-data-dir={}", home.path().display());
-    let url = url(proxy, path);
-    let args = [
+/// How it is started.
+fn arguments(home: &Path) -> Vec<String> {
+    let mut args: Vec<String> = [
         "--headless",
         "--no-sandbox",
         "--disable-gpu",
         "--disable-dev-shm-usage",
         "--no-proxy-server",
         "--ignore-certificate-errors",
-        "--virtual-time-budget=10000",
-        &profile,
-        "--dump-dom",
-        &url,
-    ];
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    args.push(format!("--user-data-dir={}", home.display()));
+    args
+}
+
+/// What a page looks like when its scripts have run.
+fn browse(proxy: &Proxy, path: &str) -> Option<String> {
+    let browser = browser()?;
+    let home = tempfile::tempdir().unwrap();
+    let mut args = arguments(home.path());
+    args.extend(["--virtual-time-budget=10000", "--dump-dom"].map(str::to_owned));
+    args.push(url(proxy, path));
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
     run(&browser.display().to_string(), &args, b"")
 }
 
@@ -268,35 +275,58 @@ fn a_browser_loads_a_page_with_its_parts() {
 #[test]
 fn a_browsers_websocket_is_a_stream_of_its_connection() {
     // The page is loaded first: a browser asks for a WebSocket over HTTP/2 where it has a connection that offers it.
-    let page = "<html><head><title>-</title></head><body><script>
+    let page = "<html><body><script>
         const ws = new WebSocket(\"wss://\" + location.host + \"/ws\");
-        ws.onmessage = m => { document.title = \"got \" + m.data; ws.close(); };
-        ws.onerror = () => document.title = \"error\";
+        ws.onmessage = m => { ws.send(m.data + \" yourself\"); fetch(\"/got?\" + m.data); };
         </script></body></html>";
     let origin = Origin::script(|conn| {
-        conn.request();
-        // Nobody looks at the answer to the key, which the browser did not send.
-        conn.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n");
-        conn.send(b"\x81\x05hello");
-        conn.rest();
+        while let Some(request) = conn.request() {
+            if request.head_text().starts_with("GET /ws ") {
+                // Nobody looks at the answer to the key, which the browser did not send.
+                conn.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n");
+                conn.send(b"\x81\x05hello");
+                // Two bytes, a mask of four, and the text under it.
+                assert_eq!(conn.bytes(20).first(), Some(&0x81));
+                return;
+            }
+            conn.send(ok_bytes(b"heard"));
+        }
     });
     let proxy = server(
         &format!(
-            "location / {{ default_type text/html; return 200 '{page}'; }}
+            "location / {{ proxy_pass http://%%origin%%; }}
+             location = / {{ default_type text/html; return 200 '{page}'; }}
              location /ws {{ proxy_pass http://%%origin%%; proxy_http_version 1.1;
                  proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade; }}"
         ),
         &origin,
     )
     .start();
-    let Some(text) = browse(&proxy, "/") else {
+    let Some(browser) = browser() else {
         return;
     };
+    let home = tempfile::tempdir().unwrap();
+    let mut args = arguments(home.path());
+    args.push(url(&proxy, "/"));
+    let mut child = Command::new(browser)
+        .args(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let patience = 4 * LIMIT;
+    let told = wait::until_some(patience, || {
+        let log = proxy.log("access.log");
+        (log.contains("GET /got?hello HTTP/2.0\" 200 ")
+            && log.contains("CONNECT /ws HTTP/2.0\" 101 "))
+        .then_some(())
+    });
+    proxy.signal_to(child.id().cast_signed(), TERM);
+    child.wait().unwrap();
     assert!(
-        text.contains("<title>got hello</title>"),
-        "{text}\n{}\n{}",
-        proxy.error_log(),
-        proxy.log("access.log")
+        told.is_some(),
+        "{}\n{}",
+        proxy.log("access.log"),
+        proxy.error_log()
     );
-    proxy.wait_log("access.log", "CONNECT /ws HTTP/2.0\" 101 ");
 }

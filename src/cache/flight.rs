@@ -5,19 +5,22 @@
 //! who wait, and each is decided about anew, in their order: so the next one takes over when it fails, and none is left
 //! behind. A file takes its place only while nothing else is done to that place.
 
+mod purging;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use slab::Slab;
 
 use super::index::{Index, NIL};
-use super::purge::{PurgeLog, Since, means};
+use super::purge::{PurgeLog, Since};
 use crate::mail::Target;
 use crate::mail::cache::{
-    Ask, Digest, Facts, Filed, FillNo, Grant, Growing, Home, Loaded, Matcher, Name, Record, Said,
-    Wants, Why, Word,
+    Ask, Digest, Facts, Filed, FillNo, Grant, Growing, Home, Loaded, Name, Record, Said, Wants,
+    Why, Word,
 };
 use crate::net::clock::Mono;
+use purging::{Confirm, Scan};
 
 /// A wait that nobody has to ask about again.
 const NO_AGE: u64 = u64::MAX;
@@ -108,26 +111,6 @@ struct Running {
     base: u64,
     /// What has come, with who has it, and the entry that it is for.
     whole: Option<(Box<Record>, Home, u32)>,
-}
-
-/// A purge that goes through all entries.
-struct Scan {
-    matcher: Matcher,
-    soft: bool,
-    cursor: u32,
-    count: u64,
-    to: Target,
-    ticket: u64,
-    /// Shards that had something of it.
-    holders: u64,
-}
-
-/// A purge that shards have to confirm.
-struct Confirm {
-    left: u32,
-    to: Target,
-    ticket: u64,
-    count: u64,
 }
 
 /// The keys of one store that one shard owns.
@@ -920,103 +903,6 @@ impl Owner {
             Since::Gone => {
                 self.remove_file(at);
             }
-        }
-    }
-
-    fn purge(&mut self, to: Target, ticket: u64, matcher: Matcher, soft: bool) {
-        self.purges.add(matcher.clone(), soft, self.cold);
-        let mut scan = Scan {
-            matcher,
-            soft,
-            cursor: 0,
-            count: 0,
-            to,
-            ticket,
-            holders: 0,
-        };
-        let Matcher::Main(digest) = scan.matcher else {
-            return self.scans.push_back(scan);
-        };
-        if let Some(main) = self.index.find(&digest) {
-            let variants: Vec<_> = self.index.variants(main).collect();
-            for at in variants.into_iter().chain([main]) {
-                self.purge_entry(&mut scan, at);
-            }
-        } else if self.cold && !soft {
-            self.remove_unknown(digest);
-        }
-        self.finish_scan(scan);
-    }
-
-    fn purge_entry(&mut self, scan: &mut Scan, at: u32) {
-        let entry = &mut self.index[at];
-        entry.error = 0;
-        if !entry.stored {
-            return;
-        }
-        scan.count += 1;
-        scan.holders |= if scan.soft {
-            entry.valid_until = entry.valid_until.min(0);
-            let act = Act::Expire(entry.digest, entry.stamp, entry.valid_until);
-            self.acts.push(act);
-            self.forget(at)
-        } else {
-            self.remove_file(at)
-        };
-    }
-
-    /// Goes on with purges, through so many entries; true when there is more to do.
-    pub fn scan(&mut self, steps: u32) -> bool {
-        let Some(mut scan) = self.scans.pop_front() else {
-            return false;
-        };
-        let end = self.index.places().min(scan.cursor.saturating_add(steps));
-        for at in scan.cursor..end {
-            let entry = &self.index[at];
-            if !entry.is_live() {
-                continue;
-            }
-            let main = self.index[entry.main].digest;
-            let tags = entry.tags.as_deref().unwrap_or_default();
-            if means(&scan.matcher, &main, self.index.key(at), tags) {
-                self.purge_entry(&mut scan, at);
-            }
-        }
-        scan.cursor = end;
-        if end < self.index.places() {
-            self.scans.push_front(scan);
-        } else {
-            self.finish_scan(scan);
-        }
-        !self.scans.is_empty()
-    }
-
-    /// Every shard that had something confirms that it has nothing any more.
-    fn finish_scan(&mut self, scan: Scan) {
-        let left = holders(scan.holders, self.shards).count() as u32;
-        if left == 0 {
-            return self.acts.push(Act::Done(scan.to, scan.ticket, scan.count));
-        }
-        let confirm = self.confirms.insert(Confirm {
-            left,
-            to: scan.to,
-            ticket: scan.ticket,
-            count: scan.count,
-        });
-        let act = Act::Forget(scan.holders, [0; 16], Some(confirm as u32));
-        self.acts.push(act);
-    }
-
-    fn forgotten(&mut self, confirm: u32) {
-        let Some(waiting) = self.confirms.get_mut(confirm as usize) else {
-            return;
-        };
-        waiting.left -= 1;
-        if waiting.left == 0 {
-            let Confirm {
-                to, ticket, count, ..
-            } = self.confirms.remove(confirm as usize);
-            self.acts.push(Act::Done(to, ticket, count));
         }
     }
 

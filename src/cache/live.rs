@@ -4,6 +4,7 @@
 //! more: one letter for a shard and a step, however many read along there.
 
 use std::cell::Cell;
+use std::collections::hash_map::Entry;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -41,16 +42,17 @@ impl Live {
     pub(super) fn new(cache: &Rc<Cache>, growing: Arc<Growing>) -> Option<Self> {
         let mut watching = cache.watching.borrow_mut();
         let home = growing.home;
-        if !watching.contains_key(&home) {
-            let file = File::for_reading(growing.file.try_clone().ok()?);
-            let watch = Watch {
-                file: Rc::new(file),
-                readers: Slab::new(),
-                asked: false,
-            };
-            watching.insert(home, watch);
-        }
-        let watch = watching.get_mut(&home)?;
+        let watch = match watching.entry(home) {
+            Entry::Occupied(watch) => watch.into_mut(),
+            Entry::Vacant(place) => {
+                let file = File::for_reading(growing.file.try_clone().ok()?);
+                place.insert(Watch {
+                    file: Rc::new(file),
+                    readers: Slab::new(),
+                    asked: false,
+                })
+            }
+        };
         Some(Self {
             cache: cache.clone(),
             file: watch.file.clone(),

@@ -114,9 +114,7 @@ impl Cache {
         let (cache, store) = (self.clone(), store.clone());
         runtime::spawn(async move {
             loop {
-                let mut owner = store.owner.borrow_mut();
-                let more = owner.at(clock::mono()).scan(SCAN_STEPS);
-                drop(owner);
+                let more = scan(&store);
                 cache.act(&store);
                 if !more {
                     break;
@@ -127,6 +125,11 @@ impl Cache {
             cache.go_on_scanning(&store);
         });
     }
+}
+
+fn scan(store: &Store) -> bool {
+    let mut owner = store.owner.borrow_mut();
+    owner.at(clock::mono()).scan(SCAN_STEPS)
 }
 
 /// Runs work on a helper, however busy they are.

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use super::*;
 use crate::base::rng::Rng;
 use crate::cache::key;
-use crate::mail::cache::Meta;
+use crate::mail::cache::{Matcher, Meta};
 
 const KEYS: [&str; 3] = ["/a/1", "/a/2", "/b/3"];
 const SHARDS: u16 = 3;

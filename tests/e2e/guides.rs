@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::support::client::get_with;
 use crate::support::origin::response;
 use crate::support::wire::Message;
-use crate::support::{Client, Config, Origin, Proxy};
+use crate::support::{Client, Config, Origin, Proxy, tls};
 
 fn of_host(proxy: &Proxy, host: &str, target: &str, fields: &str) -> Message {
     let mut client = proxy.client();
@@ -28,7 +29,7 @@ fn folder() -> Option<PathBuf> {
 fn adapted(file: &Path, origin: &Origin) -> Option<Config> {
     let text = std::fs::read_to_string(file).unwrap();
     let later = |line: &str| {
-        let words = ["ssl", "proxy_cache", "proxy_pass https:", "http2"];
+        let words = ["proxy_cache", "proxy_ssl", "proxy_pass https:"];
         let line = line.trim();
         let idle = line.starts_with('#') || line == "proxy_cache off;";
         !idle && words.iter().any(|word| line.contains(word))
@@ -40,15 +41,27 @@ fn adapted(file: &Path, origin: &Origin) -> Option<Config> {
         "daemon off;\nworker_processes 1;\npid %%DIR%%/ringx.pid;\nerror_log %%DIR%%/error.log info;\n",
     );
     let mut servers = 0;
-    for line in text.lines() {
+    let lines: Vec<&str> = text.lines().collect();
+    for (n, line) in lines.iter().enumerate() {
         let bare = line.trim();
         if bare.starts_with('#') {
             continue;
         }
         if bare == "server {" {
-            // One address is enough: names tell servers apart.
+            // An address without TLS and one with it are enough: names tell servers apart.
             servers += 1;
-            let _ = writeln!(out, "{line} listen %%ADDR_0%%;");
+            let listens = listens(&lines[n..]);
+            let tls = listens.iter().find(|listen| listen.contains(" ssl"));
+            let _ = match tls {
+                Some(listen) => {
+                    let options = listen.split_once(' ').map_or("", |(_, options)| options);
+                    writeln!(out, "{line} listen %%ADDR_1%% {options};")
+                }
+                None => writeln!(out, "{line} listen %%ADDR_0%%;"),
+            };
+            if tls.is_some() && listens.len() > 1 {
+                out.push_str("listen %%ADDR_0%%;\n");
+            }
         } else if bare.starts_with("listen ") {
             continue;
         } else {
@@ -64,6 +77,13 @@ fn adapted(file: &Path, origin: &Origin) -> Option<Config> {
             format!("server {{ listen %%ADDR_0%%; location / {{ proxy_pass http://{name}; }} }}\n");
         out.insert_str(end, &server);
     }
+    if !out.contains("listen %%ADDR_0%%") {
+        // What the tests wait for.
+        let end = out.rfind('}')?;
+        out.insert_str(end, "server { listen %%ADDR_0%%; return 404; }\n");
+    }
+    let names = ["example.com", "*.example.com"];
+    let pair = tls::Authority::new().sign(&names);
     let parts = file.parent()?;
     let read = |name: &str| std::fs::read(parts.join(name)).unwrap_or_default();
     Some(
@@ -73,10 +93,29 @@ fn adapted(file: &Path, origin: &Origin) -> Option<Config> {
                 "snippets/security-headers.conf",
                 read("snippets/security-headers.conf"),
             )
+            .file("tls/fullchain.pem", pair.cert)
+            .file("tls/privkey.pem", pair.key)
             .file("logs/here", "")
             .file("site/index.php", "<?php")
             .file("site/a.txt", "file"),
     )
+}
+
+/// What the `listen` lines of the server that begins `lines` say.
+fn listens<'a>(lines: &[&'a str]) -> Vec<&'a str> {
+    let mut depth = 0;
+    let mut found = Vec::new();
+    for line in lines {
+        if let Some(listen) = line.trim().strip_prefix("listen ") {
+            found.push(listen.trim_end_matches(';'));
+        }
+        depth += line.matches('{').count();
+        depth -= line.matches('}').count();
+        if depth == 0 {
+            break;
+        }
+    }
+    found
 }
 
 /// The line with every backend replaced by the origin, and every folder by one of this test.
@@ -112,15 +151,20 @@ fn with_origin(line: &str, origin: &Origin) -> String {
     words.join(" ")
 }
 
-/// A URI for each location of a configuration, and the name of the server that it is in.
-fn targets(file: &Path) -> Vec<(String, String)> {
+/// A URI for each location of a configuration, and the name of the server that it is in; also whether that speaks TLS.
+fn targets(file: &Path) -> Vec<((String, bool), String)> {
     let text = std::fs::read_to_string(file).unwrap();
-    let mut host = "localhost".to_owned();
+    let mut host = ("localhost".to_owned(), false);
     let mut found = Vec::new();
     for line in text.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
-            ["server_name", name, ..] => name.trim_end_matches(';').clone_into(&mut host),
+            ["server", "{"] => host.1 = false,
+            ["listen", "443", ..] => host.1 = true,
+            ["server_name", name, ..] => name.trim_end_matches(';').clone_into(&mut host.0),
+            ["return", "301", ..] if found.is_empty() => {
+                found.push((host.clone(), "/moved".to_owned()));
+            }
             ["location", path @ ("/static/" | "/media/"), ..] => {
                 found.push((host.clone(), format!("{path}a.txt")));
             }
@@ -136,6 +180,33 @@ fn targets(file: &Path) -> Vec<(String, String)> {
         found.push((host, "/".to_owned()));
     }
     found
+}
+
+/// Asks over TLS, in each version of HTTP, where there is a client for it.
+fn over_tls(proxy: &Proxy, name: &str, host: &str, target: &str) {
+    let port = proxy.addr_of(1).port();
+    let resolve = format!("{host}:{port}:127.0.0.1");
+    let url = format!("https://{host}:{port}{target}");
+    for version in ["1.1", "2"] {
+        let flag = format!("--http{version}");
+        let tell = ["-w", " %{http_version} %{http_code}", "--resolve", &resolve];
+        let output = Command::new("curl")
+            .args(["-sk", "--max-time", "5", &flag])
+            .args(tell)
+            .arg(&url)
+            .output();
+        let Ok(output) = output else {
+            crate::support::skipped("no curl on this machine");
+            return;
+        };
+        let text = String::from_utf8_lossy(&output.stdout);
+        let body = if target.ends_with("a.txt") {
+            "file"
+        } else {
+            "origin"
+        };
+        assert_eq!(text, format!("{body} {version} 200"), "{name} {url}");
+    }
 }
 
 #[test]
@@ -163,11 +234,18 @@ fn the_guides_own_configurations_work() {
             // There is no php-fpm here.
             .may_log("/no-php failed (2: No such file or directory) while connecting to upstream")
             .start();
-        for (host, target) in targets(file) {
+        for ((host, tls), target) in targets(file) {
+            if tls {
+                over_tls(&proxy, &name, &host, &target);
+                continue;
+            }
             let answer = of_host(&proxy, &host, &target, "");
             let right = match answer.status() {
                 200 if target.ends_with("a.txt") => answer.text() == "file",
                 200 => answer.text() == "origin",
+                301 => answer.field("location").is_some_and(|url| {
+                    target == "/moved" && url == format!("https://{host}/moved")
+                }),
                 403 => host.starts_with("admin."),
                 502 => name == "001-09.conf",
                 _ => false,
@@ -176,7 +254,7 @@ fn the_guides_own_configurations_work() {
         }
         worked += 1;
     }
-    assert!(worked >= 45, "only {worked} were tried");
+    assert!(worked >= 54, "only {worked} were tried");
 }
 
 #[test]

@@ -32,6 +32,7 @@ pub use super::rows::log::Log;
 pub use super::rows::main::{CpuAffinity, Main};
 pub use super::rows::parse_cache::{CachePace, CachePurge, CacheValid, CacheZone, StorePath};
 pub use super::rows::pass::Pass;
+pub use super::rows::pass_ssl::PassSsl;
 pub use super::rows::proxy::Proxy;
 pub use super::rows::realip::{RealIpHeader, Realip, TrustedPeer};
 pub use super::rows::referer::Referer;
@@ -149,6 +150,10 @@ pub struct Settings {
     pub rewrite: Arc<Rewriting>,
     /// `index`, `try_files`.
     pub files: Arc<Files>,
+    /// `proxy_ssl_*`.
+    pub proxy_ssl: Arc<PassSsl>,
+    /// `grpc_ssl_*`.
+    pub grpc_ssl: Arc<PassSsl>,
     /// `ssl_*`.
     pub ssl: Arc<Ssl>,
     /// `http2`, `http2_*`.

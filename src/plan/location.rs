@@ -14,7 +14,7 @@ use super::referer::RefererPlan;
 use super::regex::Regex;
 use super::rules::{FieldSet, HeaderRules};
 use super::script::Script;
-use super::tls::TlsServerPlan;
+use super::tls::{ProxyTls, TlsServerPlan};
 use super::{FormatId, GroupId, LocationId, LogId, ResolverId, ServerId};
 use crate::config::model;
 use crate::proto::tokens::Token;
@@ -279,6 +279,10 @@ pub struct ProxyPlan {
     pub bind_transparent: bool,
     /// `proxy_limit_rate`.
     pub limit_rate: Expr,
+    /// The target is known and wants TLS.
+    pub secure: bool,
+    /// TLS to backends, where the target wants it or is only known at a request.
+    pub tls: Option<Box<ProxyTls>>,
     /// `proxy_cache`.
     pub cache: Option<Box<CachePlan>>,
     /// `proxy_store`.

@@ -129,6 +129,8 @@ pub struct Plan {
     pub limit_zones: IdVec<ZoneId, ZonePlan>,
     /// Where answers are stored: `proxy_cache_path` lines and their siblings.
     pub stores: Vec<store::StoreRef>,
+    /// TLS to backends.
+    pub tls_clients: Vec<tls::TlsClientPlan>,
     /// `$hostname`.
     pub hostname: Bytes,
     /// Version text after `Server: name/`; the name differs by identity.

@@ -1,5 +1,6 @@
 //! What TLS needs, as the configuration describes it: settings, and the contents of the files that they name. Knows no
-//! certificate from a key; `control/certs` makes of it what `net` speaks with. Start at [`TlsServerPlan`].
+//! certificate from a key; `control/certs` makes of it what `net` speaks with. Start at [`TlsServerPlan`] and
+//! [`TlsClientPlan`].
 
 use std::sync::Arc;
 
@@ -59,4 +60,31 @@ pub struct TlsServerPlan {
     pub stapling_file: Option<Material>,
     /// `resolver` of the server, for stapling.
     pub resolver: Option<ResolverId>,
+}
+
+/// TLS to the backends of a location, as far as no request decides about it.
+#[derive(Clone, Debug)]
+pub struct TlsClientPlan {
+    /// Prefix of its directives: `proxy_ssl_`, `grpc_ssl_`.
+    pub prefix: &'static str,
+    /// Plain values.
+    pub settings: Arc<model::PassSsl>,
+    /// Our certificate, where no request decides about it.
+    pub pair: Option<Pair>,
+    /// `proxy_ssl_password_file`.
+    pub passwords: Option<Material>,
+    /// `proxy_ssl_trusted_certificate`.
+    pub trusted: Option<Material>,
+    /// `proxy_ssl_crl`.
+    pub revoked: Option<Material>,
+}
+
+/// TLS to the backends of a location, as far as a request decides about it.
+pub struct ProxyTls {
+    /// Which of the plan's [`TlsClientPlan`]s.
+    pub client: usize,
+    /// `proxy_ssl_name`: may have a port, which does not count.
+    pub name: Expr,
+    /// Our certificate and its key, where their names hold variables.
+    pub pair: Option<(Expr, Expr)>,
 }

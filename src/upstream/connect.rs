@@ -7,9 +7,9 @@ use std::rc::Rc;
 
 use super::group::{Pick, Selection, Target};
 use super::h2;
-use super::pool::{Conn, Pool};
+use super::pool::{Conn, Pool, Whose};
 use super::retry::Cause;
-use super::trouble::Trouble;
+use super::trouble::{Action, Trouble};
 use crate::base::buf::BufPool;
 use crate::base::time::Mono;
 use crate::net::addr::Addr;
@@ -26,6 +26,8 @@ pub enum Unreached {
     TimedOut,
     /// The peer cannot be connected to.
     Refused(Trouble),
+    /// There is a connection, and TLS on it failed.
+    Unshaken(Trouble),
     /// We are short of descriptors or memory, which is not the peer's fault.
     Local(io::Error),
 }
@@ -35,51 +37,55 @@ impl Unreached {
     pub fn cause(&self) -> Cause {
         match self {
             Self::NoLive => Cause::NoLive,
-            Self::TimedOut => Cause::Timeout,
-            Self::Refused(_) => Cause::Error,
+            Self::TimedOut | Self::Unshaken(Trouble::TimedOut) => Cause::Timeout,
+            Self::Refused(_) | Self::Unshaken(_) => Cause::Error,
             Self::Local(_) => Cause::Local,
         }
     }
 
-    /// As the log tells it, while [`Action::Connecting`](super::trouble::Action::Connecting).
-    pub fn into_trouble(self) -> Trouble {
-        match self {
+    /// As the log tells it, with what was being done.
+    pub fn into_trouble(self) -> (Trouble, Action) {
+        let action = match self {
+            Self::Unshaken(_) => Action::Handshaking,
+            _ => Action::Connecting,
+        };
+        let trouble = match self {
             Self::NoLive => Trouble::NoLive,
             Self::TimedOut => Trouble::TimedOut,
-            Self::Refused(trouble) => trouble,
+            Self::Refused(trouble) | Self::Unshaken(trouble) => trouble,
             Self::Local(error) => Trouble::Socket(error),
-        }
+        };
+        (trouble, action)
     }
 }
 
 /// Picks a peer, with the help of a random word. The peer stays the selection's current one until it is reported, whatever the result. A connection to
-/// it that idles is taken from the pool, which is keyed by `location`; none means that one has to be opened, by [`open`].
+/// it that idles is taken from the pool, which is keyed by `whose` they are; none means that one has to be opened, by [`open`].
 pub fn acquire(
     selection: &mut Selection,
     pool: &Pool,
-    location: LocationId,
+    whose: Whose<'_>,
     now: Mono,
     random: u64,
 ) -> Result<Option<Conn>, Unreached> {
     let Some((id, peer)) = pick(selection, now, random)? else {
         return Ok(None);
     };
-    Ok(pool.take(id, peer, location, now))
+    Ok(pool.take(id, peer, whose, now))
 }
 
 /// As [`acquire`], for a stream of a connection over HTTP/2 that is there already.
 pub fn acquire_stream(
     selection: &mut Selection,
     pool: &Pool,
-    location: LocationId,
+    whose: Whose<'_>,
     deadlines: &Rc<Deadlines>,
     (now, random): (Mono, u64),
 ) -> Result<Option<h2::Handle>, Unreached> {
     let Some((id, peer)) = pick(selection, now, random)? else {
         return Ok(None);
     };
-    let key = h2::Key { peer, location };
-    Ok(pool.h2.take(id, key, deadlines, now))
+    Ok(pool.h2.take(id, (peer, whose), deadlines, now))
 }
 
 /// The group and the peer, where a connection that is there already will do.
@@ -107,9 +113,13 @@ pub fn speak_h2<B: AsRef<BufPool> + 'static>(
     deadlines: &Rc<Deadlines>,
     buffers: B,
 ) -> Result<h2::Handle, Unreached> {
-    let (group, peer) = (conn.group, conn.peer);
+    let group = conn.group;
+    let key = h2::Key {
+        peer: conn.peer,
+        location,
+        identity: conn.identity.clone(),
+    };
     let shared = h2::start(conn, buffers);
-    let key = h2::Key { peer, location };
     let handle = pool.h2.put(group, key, shared, deadlines);
     // A connection that has not begun cannot be full.
     handle.ok_or(Unreached::NoLive)
@@ -138,6 +148,7 @@ pub async fn open(
         created: now,
         bytes_sent_before: 0,
         reused: false,
+        identity: None,
     })
 }
 
@@ -183,7 +194,6 @@ mod tests {
     use crate::plan::{GroupId, GroupPlan, KeepalivePlan, Method, PeerPlan};
     use crate::upstream::balance::Key;
     use crate::upstream::group::{Groups, Outcome};
-    use crate::upstream::trouble::Action;
     use std::time::Duration;
 
     fn plans(addrs: Vec<PeerAddr>) -> IdVec<GroupId, GroupPlan> {
@@ -228,7 +238,7 @@ mod tests {
         pool: &Pool,
         deadlines: &Rc<Deadlines>,
     ) -> Result<Conn, Unreached> {
-        if let Some(conn) = acquire(selection, pool, LocationId(0), Mono(0), 0)? {
+        if let Some(conn) = acquire(selection, pool, Whose::plain(LocationId(0)), Mono(0), 0)? {
             return Ok(conn);
         }
         let options = Options {
@@ -287,7 +297,8 @@ mod tests {
                     .unwrap();
                 assert_eq!(error.cause(), Cause::Error);
                 let mut out = Vec::new();
-                error.into_trouble().write(Action::Connecting, &mut out);
+                let (trouble, action) = error.into_trouble();
+                trouble.write(action, &mut out);
                 assert_eq!(String::from_utf8(out).unwrap(), text);
                 assert!(
                     selection.current().is_some(),
@@ -302,7 +313,7 @@ mod tests {
         let target = Target {
             addr: closed_port(),
             name: "peer".into(),
-            twin: crate::plan::PeerId(0),
+            twin: PeerId(0),
         };
         for (number, ours) in [
             (24, true),

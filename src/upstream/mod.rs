@@ -14,6 +14,7 @@ pub mod origin;
 pub mod pool;
 pub mod resolve;
 pub mod retry;
+pub mod tls;
 pub mod trouble;
 
 pub use group::Groups;

@@ -6,8 +6,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use super::h2;
+use super::tls::Identity;
 use crate::base::ids::IdVec;
 use crate::base::time::Mono;
 use crate::net::stream::Stream;
@@ -29,6 +31,27 @@ pub struct Conn {
     pub bytes_sent_before: u64,
     /// It came from the pool.
     pub reused: bool,
+    /// Whom TLS is spoken with; none without TLS.
+    pub identity: Option<Rc<Identity>>,
+}
+
+/// Who wants a connection to a peer.
+#[derive(Clone, Copy, Debug)]
+pub struct Whose<'a> {
+    /// The location, where the pool is split by it.
+    pub location: LocationId,
+    /// Whom TLS is spoken with; none without TLS.
+    pub identity: Option<&'a Identity>,
+}
+
+impl Whose<'_> {
+    /// A location without TLS.
+    pub fn plain(location: LocationId) -> Self {
+        Self {
+            location,
+            identity: None,
+        }
+    }
 }
 
 impl Conn {
@@ -129,17 +152,13 @@ impl Pool {
 
     /// The connection to this peer that was used last, for another request. `peer` is the group's
     /// [`twin`](super::group::Target::twin).
-    pub fn take(
-        &self,
-        group: GroupId,
-        peer: PeerId,
-        location: LocationId,
-        now: Mono,
-    ) -> Option<Conn> {
+    pub fn take(&self, group: GroupId, peer: PeerId, whose: Whose<'_>, now: Mono) -> Option<Conn> {
         let idle = &self.groups[group];
         loop {
             let taken = idle.shelf.borrow_mut().take(|entry| {
-                entry.conn.peer == peer && (!idle.rules.local || entry.location == location)
+                entry.conn.peer == peer
+                    && (!idle.rules.local || entry.location == whose.location)
+                    && entry.conn.identity.as_deref() == whose.identity
             });
             let Waiting {
                 mut conn, since, ..
@@ -219,7 +238,6 @@ mod tests {
     use crate::plan::Method;
     use std::io::{Read, Write};
     use std::net::TcpListener;
-    use std::rc::Rc;
     use std::time::Duration;
 
     #[test]
@@ -263,6 +281,7 @@ mod tests {
             created: Mono(0),
             bytes_sent_before: 0,
             reused: false,
+            identity: None,
         };
         (conn, other)
     }
@@ -280,21 +299,22 @@ mod tests {
             pool.put(a, L, Mono(0));
             pool.put(b, L, Mono(0));
             assert!(
-                pool.take(G, PeerId(0), LocationId(1), Mono(0)).is_none(),
+                pool.take(G, PeerId(0), Whose::plain(LocationId(1)), Mono(0))
+                    .is_none(),
                 "another location"
             );
             assert!(
-                pool.take(G, PeerId(2), L, Mono(0)).is_none(),
+                pool.take(G, PeerId(2), Whose::plain(L), Mono(0)).is_none(),
                 "another peer"
             );
-            let a = pool.take(G, PeerId(0), L, Mono(1)).unwrap();
+            let a = pool.take(G, PeerId(0), Whose::plain(L), Mono(1)).unwrap();
             assert!(a.reused);
             assert_eq!(a.requests, 2);
             pool.put(a, L, Mono(1));
             let (c, _c) = conn(&deadlines, 2);
             pool.put(c, L, Mono(2));
             assert!(
-                pool.take(G, PeerId(1), L, Mono(2)).is_none(),
+                pool.take(G, PeerId(1), Whose::plain(L), Mono(2)).is_none(),
                 "the oldest made room"
             );
             assert_eq!(pool.len(), 2);
@@ -315,7 +335,7 @@ mod tests {
             let (idle, _i) = conn(&deadlines, 0);
             pool.put(idle, L, Mono(0));
             assert!(
-                pool.take(G, PeerId(0), LocationId(9), Mono(10_000))
+                pool.take(G, PeerId(0), Whose::plain(LocationId(9)), Mono(10_000))
                     .is_none()
             );
             let (idle, _j) = conn(&deadlines, 0);
@@ -352,10 +372,16 @@ mod tests {
             sleep(Duration::from_millis(5)).await;
             // The first tick is enough.
             deadlines.sweep(Mono(20));
-            assert!(pool.take(G, PeerId(1), L, Mono(200)).is_none());
+            assert!(
+                pool.take(G, PeerId(1), Whose::plain(L), Mono(200))
+                    .is_none()
+            );
             pool.sweep(Mono(200));
             assert_eq!(pool.len(), 1);
-            assert!(pool.take(G, PeerId(0), L, Mono(200)).is_some());
+            assert!(
+                pool.take(G, PeerId(0), Whose::plain(L), Mono(200))
+                    .is_some()
+            );
         });
     }
 
@@ -408,6 +434,7 @@ mod tests {
             created: Mono(0),
             bytes_sent_before: 0,
             reused: true,
+            identity: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 
+use crate::net::tls::{self, Flaw};
 use crate::plan::model::LogLevel;
 
 /// What was being done when it went wrong; the log says `while …`.
@@ -12,6 +13,8 @@ pub enum Action {
     Resolving,
     /// `connecting to upstream`
     Connecting,
+    /// `SSL handshaking to upstream`
+    Handshaking,
     /// `sending request to upstream`
     Sending,
     /// `reading response header from upstream`
@@ -30,6 +33,7 @@ impl Action {
         match self {
             Self::Resolving => "resolving",
             Self::Connecting => "connecting to upstream",
+            Self::Handshaking => "SSL handshaking to upstream",
             Self::Sending => "sending request to upstream",
             Self::ReadingHead => "reading response header from upstream",
             Self::ReadingBody => "reading upstream",
@@ -68,6 +72,12 @@ pub enum Trouble {
     UnexpectedUpgrade,
     /// Another protocol than HTTP was broken, in these words.
     Protocol(Vec<u8>),
+    /// No handshake of TLS.
+    Handshake(tls::Trouble),
+    /// This is wrong with the peer's certificate.
+    Certificate(Flaw),
+    /// The peer's certificate is not for this name.
+    Misnamed(Vec<u8>),
     /// Failed `max_fails` times.
     Disabled,
 }
@@ -79,6 +89,7 @@ impl Trouble {
             Self::Disabled => LogLevel::Warn,
             Self::Socket(_) => LogLevel::Alert,
             Self::ConnectTo(_, e) if !is_common(e) => LogLevel::Crit,
+            Self::Handshake(tls::Trouble::Protocol(reason)) if !reason.usual => LogLevel::Crit,
             _ => LogLevel::Error,
         }
     }
@@ -111,11 +122,44 @@ impl Trouble {
                     b"upstream switched protocols, which the client did not ask for",
                 );
             }
+            Self::Handshake(trouble) => handshake(trouble, out),
+            Self::Certificate(Flaw { code, text }) => {
+                // Writing to a Vec cannot fail.
+                let _ = write!(
+                    out,
+                    "upstream SSL certificate verify error: ({code}:{text})"
+                );
+            }
+            Self::Misnamed(name) => {
+                out.extend_from_slice(b"upstream SSL certificate does not match \"");
+                out.extend_from_slice(name);
+                out.push(b'"');
+            }
             Self::Protocol(text) => out.extend_from_slice(text),
             Self::Disabled => out.extend_from_slice(b"upstream server temporarily disabled"),
         }
         out.extend_from_slice(b" while ");
         out.extend_from_slice(while_.words().as_bytes());
+    }
+}
+
+fn handshake(trouble: &tls::Trouble, out: &mut Vec<u8>) {
+    match trouble {
+        tls::Trouble::NotTls => out.extend_from_slice(
+            b"SSL_do_handshake() failed (SSL: error:0A00010B:SSL routines::wrong version number)",
+        ),
+        tls::Trouble::Closed => {
+            out.extend_from_slice(b"peer closed connection in SSL handshake");
+        }
+        tls::Trouble::TimedOut => out.extend_from_slice(b"upstream timed out"),
+        tls::Trouble::Failed(kind, number) => {
+            let error = number.map_or_else(|| (*kind).into(), io::Error::from_raw_os_error);
+            failed("SSL_do_handshake()", &error, out);
+        }
+        tls::Trouble::Protocol(reason) => {
+            // Writing to a Vec cannot fail.
+            let _ = write!(out, "SSL_do_handshake() failed ({reason})");
+        }
     }
 }
 

@@ -40,13 +40,6 @@ fn grpc_pass(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) 
         },
     };
     if let Some(target) = &target {
-        if target.secure {
-            // The peer must know its certificate; half a promise would be worse than none.
-            return load.error(
-                "\"grpcs\" in \"grpc_pass\" is not supported yet: TLS to backends",
-                url.span,
-            );
-        }
         let named = (target.clone(), WireKind::Grpc, url.span);
         load.shared.targets.push(named);
     }

@@ -23,6 +23,7 @@ pub mod parse_cache;
 pub(crate) mod parse_core;
 pub(crate) mod parse_proxy;
 pub mod pass;
+pub mod pass_ssl;
 pub mod proxy;
 pub mod realip;
 pub mod referer;
@@ -88,6 +89,10 @@ pub(crate) const FAMILIES: &[(&str, &[&[Row]])] = &[
     ),
     ("gRPC", &[grpc::ROWS, grpc::FIELD_ROWS, pass::GRPC_ROWS]),
     ("TLS", &[ssl::FIELD_ROWS, ssl::ROWS]),
+    (
+        "TLS to backends",
+        &[pass_ssl::PROXY_ROWS, pass_ssl::GRPC_ROWS],
+    ),
     ("HTTP/2", &[http2::ROWS, http2::FIELD_ROWS]),
     ("Upstream groups", &[upstream::ROWS]),
     ("Rewriting", &[rewrite::ROWS, rewrite::FIELD_ROWS]),

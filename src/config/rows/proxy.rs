@@ -166,13 +166,6 @@ fn proxy_pass(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive)
         Ok(target) => target,
         Err(message) => return load.error(message, url.span),
     };
-    if target.secure {
-        // The peer must know its certificate; half a promise would be worse than none.
-        return load.error(
-            "\"https\" in \"proxy_pass\" is not supported yet: TLS to backends",
-            url.span,
-        );
-    }
     if no_uri && target.uri.is_some() {
         return load.error(
             "\"proxy_pass\" cannot have URI part in location given by regular expression, or inside named location, \

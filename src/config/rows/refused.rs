@@ -6,7 +6,6 @@ use super::parse_core::temp_path;
 use crate::config::table::ctx::*;
 use crate::config::table::{Row, Status, args, args_min, args_to, off_only, refused, row};
 
-const BACKEND_TLS: &str = "TLS to backends comes with a later version";
 const BROWSER: &str = "telling browsers apart is not supported; use a map of $http_user_agent";
 const DAV: &str = "WebDAV is not supported";
 const DEGRADATION: &str = "the module exists for testing only";
@@ -47,20 +46,6 @@ pub(crate) const ROWS: &[Row] = &[
     refused("geoip_proxy", H, args(1), GEOIP),
     off_only("geoip_proxy_recursive", H, GEOIP),
     refused("google_perftools_profiles", M, args(1), PERFTOOLS),
-    refused("grpc_ssl_certificate", HSL, args(1), GRPC),
-    refused("grpc_ssl_certificate_cache", HSL, args_to(1, 3), GRPC),
-    refused("grpc_ssl_certificate_key", HSL, args(1), GRPC),
-    refused("grpc_ssl_ciphers", HSL, args(1), GRPC),
-    refused("grpc_ssl_conf_command", HSL, args(2), GRPC),
-    refused("grpc_ssl_crl", HSL, args(1), GRPC),
-    refused("grpc_ssl_name", HSL, args(1), GRPC),
-    refused("grpc_ssl_password_file", HSL, args(1), GRPC),
-    refused("grpc_ssl_protocols", HSL, args_min(1), GRPC),
-    off_only("grpc_ssl_server_name", HSL, GRPC),
-    off_only("grpc_ssl_session_reuse", HSL, GRPC),
-    refused("grpc_ssl_trusted_certificate", HSL, args(1), GRPC),
-    off_only("grpc_ssl_verify", HSL, GRPC),
-    refused("grpc_ssl_verify_depth", HSL, args(1), GRPC),
     off_only("http3", HS, HTTP3),
     off_only("http3_hq", HS, HTTP3),
     refused("http3_max_concurrent_streams", HS, args(1), HTTP3),
@@ -95,25 +80,6 @@ pub(crate) const ROWS: &[Row] = &[
     refused("perl_modules", H, args(1), PERL),
     refused("perl_require", H, args(1), PERL),
     refused("perl_set", H, args(2), PERL),
-    refused("proxy_ssl_certificate", HSL, args(1), BACKEND_TLS),
-    refused(
-        "proxy_ssl_certificate_cache",
-        HSL,
-        args_to(1, 3),
-        BACKEND_TLS,
-    ),
-    refused("proxy_ssl_certificate_key", HSL, args(1), BACKEND_TLS),
-    refused("proxy_ssl_ciphers", HSL, args(1), BACKEND_TLS),
-    refused("proxy_ssl_conf_command", HSL, args(2), BACKEND_TLS),
-    refused("proxy_ssl_crl", HSL, args(1), BACKEND_TLS),
-    refused("proxy_ssl_name", HSL, args(1), BACKEND_TLS),
-    refused("proxy_ssl_password_file", HSL, args(1), BACKEND_TLS),
-    refused("proxy_ssl_protocols", HSL, args_min(1), BACKEND_TLS),
-    off_only("proxy_ssl_server_name", HSL, BACKEND_TLS),
-    off_only("proxy_ssl_session_reuse", HSL, BACKEND_TLS),
-    refused("proxy_ssl_trusted_certificate", HSL, args(1), BACKEND_TLS),
-    off_only("proxy_ssl_verify", HSL, BACKEND_TLS),
-    refused("proxy_ssl_verify_depth", HSL, args(1), BACKEND_TLS),
     refused("quic_active_connection_id_limit", HS, args(1), HTTP3),
     off_only("quic_gso", HS, HTTP3),
     refused("quic_host_key", HS, args(1), HTTP3),

@@ -12,11 +12,11 @@ use crate::config::diag::{Diag, Level, SourceFile, Span};
 use crate::config::model::VerifyClient;
 use crate::net::clock;
 use crate::net::tls::{
-    Certified, Clients, Memory, Offer, PairFault, ServerParts, SessionParts, TicketKeys, TlsSet,
-    Trust,
+    Certified, ClientParts, ClientTls, Clients, Memory, Offer, PairFault, ServerParts,
+    SessionParts, TicketKeys, TlsSet, Trust,
 };
 use crate::plan::Plan;
-use crate::plan::tls::{Material, Pair, TlsServerPlan};
+use crate::plan::tls::{Material, Pair, TlsClientPlan, TlsServerPlan};
 
 /// The store of `builtin` caches, which have no name; no zone's name is empty.
 const BUILTIN: &[u8] = b"";
@@ -62,6 +62,9 @@ pub fn build(plan: &Plan, files: &[SourceFile], memory: &mut Memory) -> (TlsSet,
         Some(tls) => offer(tls, memory, &mut findings).unwrap_or_default(),
     });
     let servers = servers.collect();
+    let clients = plan.tls_clients.iter();
+    let clients = clients.filter_map(|one| client(one, &mut findings));
+    let clients = clients.collect();
     // What servers inherit is built for each of them, and wrong in each of them.
     let mut diags: Vec<Diag> = Vec::new();
     for diag in findings.diags {
@@ -74,6 +77,7 @@ pub fn build(plan: &Plan, files: &[SourceFile], memory: &mut Memory) -> (TlsSet,
     (
         TlsSet {
             servers,
+            clients,
             keep_hello,
         },
         diags,
@@ -137,6 +141,57 @@ fn offer(tls: &TlsServerPlan, memory: &mut Memory, findings: &mut Findings<'_>) 
         Err(reason) => {
             let message = format!("TLS cannot be offered: {reason}");
             findings.error(message, "see the directives beside it", span);
+            None
+        }
+    }
+}
+
+/// None where something is wrong, which was told.
+fn client(tls: &TlsClientPlan, findings: &mut Findings<'_>) -> Option<ClientTls> {
+    let settings = &tls.settings;
+    let certificate = match &tls.pair {
+        Some(Pair::Read { certificate, key }) => {
+            let passwords = passwords(tls.passwords.as_ref());
+            Some(certified(certificate, key, &passwords, findings)?)
+        }
+        _ => None,
+    };
+    let words = Words {
+        prefix: tls.prefix,
+        protocols: settings.protocols,
+        ciphers: &settings.ciphers,
+        groups: None,
+        own_order: true,
+        tickets: true,
+        commands: &settings.conf_command,
+        span: settings.ciphers.span,
+    };
+    let agreed = agree(&words, findings);
+    let trust = match settings.verify {
+        true => {
+            let depth = usize::try_from(settings.verify_depth).unwrap_or(usize::MAX);
+            let found = trust(&[&tls.trusted], tls.revoked.as_ref(), depth, findings)?;
+            Some(Arc::new(found))
+        }
+        false => None,
+    };
+    let agreed = agreed?;
+    let parts = ClientParts {
+        certificate,
+        tls12: agreed.tls12,
+        tls13: agreed.tls13,
+        ciphers: agreed.ciphers,
+        ciphers_13: agreed.ciphers_13,
+        groups: agreed.groups,
+        tells_name: settings.server_name,
+        trust,
+        resumes: settings.session_reuse,
+    };
+    match parts.build() {
+        Ok(tls) => Some(tls),
+        Err(reason) => {
+            let message = format!("TLS to backends cannot be spoken: {reason}");
+            findings.error(message, "see the directives beside it", words.span);
             None
         }
     }

@@ -11,6 +11,7 @@ mod request;
 mod response;
 mod send;
 mod target;
+mod tls;
 pub mod upload;
 
 use std::net::{IpAddr, SocketAddr};
@@ -25,6 +26,7 @@ use crate::base::time::Mono;
 use crate::front::BodyLength;
 use crate::net::connect::Options;
 use crate::net::stream::Keepalive;
+use crate::plan::LocationId;
 use crate::plan::location::{ProxyPlan, ProxyTarget, WirePlan};
 use crate::plan::model::{HttpVersion, LogLevel};
 use crate::proto::h1::encode;
@@ -32,10 +34,12 @@ use crate::proto::h1::parse::ResponseError;
 use crate::proto::h2::ErrorCode;
 use crate::proto::head::Method;
 use crate::proto::tokens::Token;
-use crate::upstream::connect::{self, acquire};
+use crate::upstream::connect::{self, Unreached, acquire};
 use crate::upstream::group::{Outcome, Selection};
 use crate::upstream::origin::{Asked, Fault, Lease, Link, Origin, Step, Wire};
+use crate::upstream::pool::{Conn, Whose};
 use crate::upstream::retry::{self, Cause, Policy, Verdict};
+use crate::upstream::tls::{Dial, secure};
 use crate::upstream::trouble::{Action, Trouble};
 
 /// What all attempts of one request share.
@@ -48,6 +52,8 @@ struct Request {
     rest: Rest,
     framing: Framing,
     asked: Asked,
+    /// How connections speak TLS, where they do.
+    tls: Option<Dial>,
     idempotent: bool,
     /// A byte was handed to a connection.
     sent: bool,
@@ -124,6 +130,13 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Flow {
         Ok(request) => request,
         Err(flow) => return flow,
     };
+    if dynamic
+        .as_ref()
+        .map_or(plan.secure, target::Dynamic::is_secure)
+    {
+        let h2 = matches!(request.asked.wire, Wire::Http2 { .. });
+        request.tls = tls::dial(ex, cx, plan, h2);
+    }
     let selection = match (&plan.target, &dynamic) {
         (ProxyTarget::Group(id), _) => Ok(target::in_group(ex, cx, *id)),
         (_, Some(dynamic)) => target::by_name(ex, cx, &plan.wire, dynamic).await,
@@ -271,6 +284,7 @@ fn build(
     Ok(Request {
         target,
         asked,
+        tls: None,
         idempotent: !ex.method.is_non_idempotent(),
         sent: false,
         body_taken: false,
@@ -352,13 +366,13 @@ async fn attempts(
         let now = cx.local.clock.mono();
         let pool = &cx.generation.pool;
         let acquired = if let Wire::Http2 { .. } = request.asked.wire {
-            http2::obtain(ex, cx, plan, &mut selection, now).await
+            http2::obtain(ex, cx, plan, request, &mut selection).await
         } else {
-            match acquire(&mut selection, pool, ex.location, now, cx.local.random()) {
+            let whose = request.whose(ex.location);
+            match acquire(&mut selection, pool, whose, now, cx.local.random()) {
                 Ok(Some(conn)) => Ok(Link::Own(conn)),
                 Ok(None) => {
-                    let options = dial_options(ex, cx, plan);
-                    let opened = connect::open(&selection, &options, &cx.local.deadlines, now);
+                    let opened = open(ex, cx, plan, request, &selection, now);
                     opened.await.map(Link::Own)
                 }
                 Err(unreached) => Err(unreached),
@@ -369,8 +383,8 @@ async fn attempts(
             Ok(conn) => conn,
             Err(unreached) => {
                 let facts = facts(request, unreached.cause(), false, false);
-                let trouble = unreached.into_trouble();
-                tell(ex, cx, &trouble, Action::Connecting);
+                let (trouble, action) = unreached.into_trouble();
+                tell(ex, cx, &trouble, action);
                 match give_up_or_next(ex, cx, &facts, &mut selection) {
                     ControlFlow::Continue(()) => continue,
                     ControlFlow::Break(flow) => return flow,
@@ -438,6 +452,35 @@ async fn attempts(
     }
 }
 
+impl Request {
+    /// What connections for it are told apart by.
+    fn whose(&self, location: LocationId) -> Whose<'_> {
+        Whose {
+            location,
+            identity: self.tls.as_ref().map(|dial| &*dial.identity),
+        }
+    }
+}
+
+/// Opens a connection to the peer that was picked, up to the end of its handshake.
+async fn open(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    plan: &ProxyPlan,
+    request: &Request,
+    selection: &Selection,
+    now: Mono,
+) -> Result<Conn, Unreached> {
+    let options = dial_options(ex, cx, plan);
+    let mut conn = connect::open(selection, &options, &cx.local.deadlines, now).await?;
+    if let Some(dial) = &request.tls {
+        let within = cx.location(ex.location).pass.connect_timeout;
+        // Most requests need no handshake: its state is not theirs to carry.
+        Box::pin(secure(&mut conn, dial, within)).await?;
+    }
+    Ok(conn)
+}
+
 fn dial_options(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Options {
     let pass = &cx.location(ex.location).pass;
     let bind = plan.bind.as_ref().and_then(|bind| {
@@ -473,7 +516,9 @@ fn begin_attempt(
     };
     ex.upstream_url.clear();
     ex.upstream_url.extend_from_slice(match &plan.wire {
-        WirePlan::Http | WirePlan::Http2 => &b"http://"[..],
+        WirePlan::Http | WirePlan::Http2 if request.tls.is_some() => &b"https://"[..],
+        WirePlan::Http | WirePlan::Http2 => b"http://",
+        WirePlan::Grpc { .. } if request.tls.is_some() => b"grpcs://",
         WirePlan::Grpc { .. } => b"grpc://",
         WirePlan::FastCgi(_) => b"fastcgi://",
     });

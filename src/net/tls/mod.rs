@@ -7,6 +7,7 @@
 pub mod accept;
 mod certified;
 pub mod ciphers;
+mod client;
 mod connect;
 mod der;
 pub mod hello;
@@ -30,6 +31,8 @@ use std::sync::Arc;
 use rustls::{ClientConfig, ServerConfig};
 
 pub use certified::{Certified, PairFault};
+pub use client::{ClientParts, Impostor};
+pub use connect::Peer;
 pub use hello::Hello;
 pub use memory::Memory;
 pub use server::{Clients, ServerParts, SessionParts};
@@ -58,6 +61,8 @@ pub struct ServerTls {
 #[derive(Clone, Debug)]
 pub struct ClientTls {
     config: Arc<ClientConfig>,
+    /// Who judges the certificates of servers; none when any will do.
+    trust: Option<Arc<Trust>>,
 }
 
 impl ServerTls {
@@ -93,7 +98,14 @@ impl ClientTls {
     pub(super) fn new(config: ClientConfig) -> Self {
         Self {
             config: Arc::new(config),
+            trust: None,
         }
+    }
+
+    /// The same, judging the certificates of servers.
+    pub(super) fn judging(mut self, trust: Option<Arc<Trust>>) -> Self {
+        self.trust = trust;
+        self
     }
 }
 

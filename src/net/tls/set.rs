@@ -8,7 +8,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::ServerTls;
+use super::{ClientTls, ServerTls};
 
 /// Epochs that stay on the shelf: all shards have taken the last one before the next comes.
 const KEPT: usize = 2;
@@ -18,6 +18,8 @@ const KEPT: usize = 2;
 pub struct TlsSet {
     /// By the number of the server.
     pub servers: Vec<Offer>,
+    /// TLS to backends, by the numbers of the plan's descriptions.
+    pub clients: Vec<ClientTls>,
     /// Something asks for what clients offered.
     pub keep_hello: bool,
 }

@@ -9,10 +9,15 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
 use super::accept::{Alert, Options};
-use super::{ClientTls, ServerTls, Trouble, Version};
+use super::{ClientTls, Peer, ServerTls, Trouble, Version};
 use crate::net::join::join2;
 use crate::net::stream::{Idle, RecvHalf, SendHalf};
 use crate::net::{Deadlines, Stream, runtime};
+
+const LOCALHOST: Peer<'static> = Peer {
+    name: "localhost",
+    h2: false,
+};
 
 /// Settings of both sides that trust each other.
 pub(super) fn settings(versions: &[&'static SupportedProtocolVersion]) -> (ServerTls, ClientTls) {
@@ -58,7 +63,7 @@ async fn connected(
     let (mut a, mut b) = Stream::pair(deadlines).unwrap();
     let (accepted, connected) = join2(
         accept(&mut a, server, true),
-        b.connect_tls(client, "localhost"),
+        b.connect_tls(client, LOCALHOST),
     )
     .await;
     accepted.unwrap();
@@ -288,7 +293,7 @@ fn peers_that_do_not_agree_tell_each_other_why() {
             let (mut a, mut b) = Stream::pair(&deadlines).unwrap();
             let (accepted, connected) = join2(
                 accept(&mut a, &server, false),
-                b.connect_tls(client, "localhost"),
+                b.connect_tls(client, LOCALHOST),
             )
             .await;
             for (result, expected) in [(accepted, here), (connected, there)] {
@@ -333,7 +338,7 @@ fn everything_arrives_byte_by_byte() {
             drop(a);
         };
         let client = async {
-            b.connect_tls(&client, "localhost").await.unwrap();
+            b.connect_tls(&client, LOCALHOST).await.unwrap();
             b.tx.try_send(b"hello").unwrap();
             b.tx.finish().unwrap();
             assert_eq!(read_to_end(&mut b).await, b"");

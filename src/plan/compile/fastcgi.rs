@@ -53,6 +53,8 @@ impl Compiler<'_> {
             bind,
             bind_transparent,
             limit_rate: self.amount(common.limit_rate.as_ref()),
+            secure: false,
+            tls: None,
             cache: self.cache(settings, WireKind::FastCgi),
             copy: self.copy(settings, WireKind::FastCgi),
         })

@@ -56,6 +56,11 @@ impl Compiler<'_> {
             limit_rate: self.amount(common.limit_rate.as_ref()),
             cache: None,
             copy: None,
+            secure: pass.target.as_ref().is_some_and(|target| target.secure),
+            tls: match pass.target.as_ref().is_none_or(|target| target.secure) {
+                true => self.tls_client("grpc_ssl_", &settings.grpc_ssl),
+                false => None,
+            },
         })
     }
 }

@@ -41,6 +41,7 @@ use super::location::{LocationPlan, ServerPlan};
 use super::regex::Regex;
 use super::script::SetTarget;
 use super::store::StoreRef;
+use super::tls::TlsClientPlan;
 use super::vars::Registry;
 use super::{
     FormatId, GroupId, GroupPlan, ListenerId, ListenerPlan, LocationId, LogFormat, LogId,
@@ -110,6 +111,7 @@ pub fn compile(model: &Model, env: &Env<'_>) -> Result<Plan, Vec<Diag>> {
         family_names,
         resolvers: compiler.resolvers,
         limit_zones: compiler.limit_zones,
+        tls_clients: compiler.tls_clients,
         stores: compiler.stores,
         hostname: env.hostname.clone(),
         server_token: env.server_token.clone(),
@@ -142,6 +144,8 @@ struct Compiler<'a> {
     open_files: Vec<Arc<OpenFileCache>>,
     /// Patterns compiled so far.
     patterns: usize,
+    /// TLS to backends so far.
+    tls_clients: Vec<TlsClientPlan>,
     /// 0 and 1 in turn, from plan to plan.
     bank: usize,
 }
@@ -171,6 +175,7 @@ impl<'a> Compiler<'a> {
             charsets: Charsets::default(),
             open_files: Vec::new(),
             patterns: 0,
+            tls_clients: Vec::new(),
             bank: PLANS.fetch_add(1, Ordering::Relaxed) % 2,
         }
     }

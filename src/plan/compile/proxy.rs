@@ -82,6 +82,11 @@ impl Compiler<'_> {
             bind,
             bind_transparent,
             limit_rate: self.amount(settings.proxy_pass.limit_rate.as_ref()),
+            secure: pass.target.as_ref().is_some_and(|target| target.secure),
+            tls: match pass.target.as_ref().is_none_or(|target| target.secure) {
+                true => self.tls_client("proxy_ssl_", &settings.proxy_ssl),
+                false => None,
+            },
             cache: self.cache(settings, WireKind::Http),
             copy: self.copy(settings, WireKind::Http),
         })

@@ -3,11 +3,14 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Compiler;
 use crate::config::diag::{COMMAND_LINE, Diag, Level};
-use crate::config::model::{ConfCommand, Settings, Text};
-use crate::plan::tls::{Material, Pair, TlsServerPlan};
+use crate::config::model::{ConfCommand, PassSsl, Settings, Text};
+use crate::plan::expr::{Expr, Var};
+use crate::plan::tls::{Material, Pair, ProxyTls, TlsClientPlan, TlsServerPlan};
+use crate::plan::vars::Builtin;
 
 /// What stands for the path of a file whose contents are written out.
 const DATA: &[u8] = b"data:";
@@ -60,6 +63,82 @@ impl Compiler<'_> {
             stapling_file: self.some_material("ssl_stapling_file", ssl.ssl_stapling_file.as_ref()),
             resolver,
         }))
+    }
+
+    /// TLS of a location to its backends. Locations with the same settings share a description.
+    pub(super) fn tls_client(
+        &mut self,
+        prefix: &'static str,
+        settings: &Arc<PassSsl>,
+    ) -> Option<Box<ProxyTls>> {
+        let known = self.tls_clients.iter();
+        let mut known = known
+            .enumerate()
+            .filter(|(_, one)| one.prefix == prefix && Arc::ptr_eq(&one.settings, settings));
+        let client = match known.next() {
+            Some((index, _)) => index,
+            None => {
+                let plan = self.tls_client_plan(prefix, settings)?;
+                self.tls_clients.push(plan);
+                self.tls_clients.len() - 1
+            }
+        };
+        let pair = match &self.tls_clients[client].pair {
+            Some(Pair::Named { certificate, key }) => Some((certificate.clone(), key.clone())),
+            _ => None,
+        };
+        Some(Box::new(ProxyTls {
+            client,
+            name: match &settings.name {
+                Some(name) => self.expr(name),
+                None => Expr::variable(Var::Builtin(Builtin::ProxyHost)),
+            },
+            pair,
+        }))
+    }
+
+    fn tls_client_plan(
+        &mut self,
+        prefix: &'static str,
+        settings: &Arc<PassSsl>,
+    ) -> Option<TlsClientPlan> {
+        let own = settings.certificate.as_ref();
+        let own = own.filter(|certificate| !certificate.bytes.is_empty());
+        let pair = match (own, &settings.certificate_key) {
+            (None, _) => None,
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (Some(certificate), None) => {
+                let shown = certificate.lossy();
+                let message = format!(
+                    "no \"{prefix}certificate_key\" is defined for certificate \"{shown}\""
+                );
+                self.error(message, certificate.span);
+                None
+            }
+        };
+        let pair = commanded(&settings.conf_command).or(pair);
+        let pair = pair.and_then(|(certificate, key)| self.pair(certificate, key));
+        let trusted = settings.trusted_certificate.as_ref();
+        if settings.verify && trusted.is_none() {
+            let message = format!("no {prefix}trusted_certificate for {prefix}verify");
+            let diag = Diag::general(Level::Emerg, message)
+                .hint("name a file with the certificates that sign those of your backends");
+            self.diags.push(diag);
+        }
+        Some(TlsClientPlan {
+            prefix,
+            settings: Arc::clone(settings),
+            pair,
+            passwords: self.some_material("password file", settings.password_file.as_ref()),
+            trusted: match settings.verify {
+                true => self.some_material("trusted certificate", trusted),
+                false => None,
+            },
+            revoked: match settings.verify {
+                true => self.some_material("crl", settings.crl.as_ref()),
+                false => None,
+            },
+        })
     }
 
     /// A certificate and its key, read unless a name holds variables.

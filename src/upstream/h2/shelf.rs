@@ -7,6 +7,8 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use super::super::pool::Whose;
+use super::super::tls::Identity;
 use super::{Handle, Life, Shared};
 use crate::base::ids::IdVec;
 use crate::base::time::Mono;
@@ -14,12 +16,14 @@ use crate::net::deadline::Deadlines;
 use crate::plan::{GroupId, GroupPlan, KeepalivePlan, LocationId, PeerId};
 
 /// What connections are told apart by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
     /// The first peer of the group with this address.
     pub peer: PeerId,
     /// The location, where the pool is split by it.
     pub location: LocationId,
+    /// Whom TLS is spoken with; none without TLS.
+    pub identity: Option<Rc<Identity>>,
 }
 
 struct Entry {
@@ -37,8 +41,10 @@ pub struct Shelf {
 }
 
 impl Shelf {
-    fn is_of(&self, entry: &Entry, key: Key) -> bool {
-        entry.key.peer == key.peer && (!self.rules.local || entry.key.location == key.location)
+    fn is_of(&self, entry: &Entry, (peer, whose): (PeerId, Whose<'_>)) -> bool {
+        entry.key.peer == peer
+            && (!self.rules.local || entry.key.location == whose.location)
+            && entry.key.identity.as_deref() == whose.identity
     }
 
     /// Whether a connection may carry one more request.
@@ -103,7 +109,7 @@ impl Shelves {
     pub fn take(
         &self,
         group: GroupId,
-        key: Key,
+        key: (PeerId, Whose<'_>),
         deadlines: &Rc<Deadlines>,
         now: Mono,
     ) -> Option<Handle> {

@@ -9,8 +9,7 @@ use super::super::super::exchange::{Exchange, RequestBody};
 use super::super::super::flow::Flow;
 use super::super::super::local::{Cx, Lent};
 use super::upload::{self, Source, Upload};
-use super::{Failure, Request, Rest, dial_options, send};
-use crate::base::time::Mono;
+use super::{Failure, Request, Rest, open, send};
 use crate::front::Stream;
 use crate::net::join::{First, race};
 use crate::plan::location::ProxyPlan;
@@ -25,17 +24,17 @@ pub(super) async fn obtain(
     ex: &mut Exchange,
     cx: Cx<'_>,
     plan: &ProxyPlan,
+    request: &Request,
     selection: &mut Selection,
-    now: Mono,
 ) -> Result<Link, Unreached> {
     let pool = &cx.generation.pool;
     let deadlines = &cx.local.deadlines;
-    let word = cx.local.random();
-    if let Some(handle) = acquire_stream(selection, pool, ex.location, deadlines, (now, word))? {
+    let (now, word) = (cx.local.clock.mono(), cx.local.random());
+    let whose = request.whose(ex.location);
+    if let Some(handle) = acquire_stream(selection, pool, whose, deadlines, (now, word))? {
         return Ok(Link::Shared(Box::new(handle)));
     }
-    let options = dial_options(ex, cx, plan);
-    let conn = connect::open(selection, &options, deadlines, now).await?;
+    let conn = open(ex, cx, plan, request, selection, now).await?;
     let lent = Lent(cx.local.clone());
     let handle = connect::speak_h2(conn, pool, ex.location, deadlines, lent)?;
     Ok(Link::Shared(Box::new(handle)))
@@ -99,7 +98,11 @@ async fn begin(
     let head_len = memchr::memmem::find(bytes, b"\r\n\r\n").map_or(bytes.len(), |at| at + 4);
     let (head, first) = bytes.split_at(head_len);
     let whole = request.rest == Rest::None;
-    handle.send_head(head, b"http", whole && first.is_empty());
+    let scheme: &[u8] = match request.tls {
+        Some(_) => b"https",
+        None => b"http",
+    };
+    handle.send_head(head, scheme, whole && first.is_empty());
     if whole {
         if !first.is_empty() {
             handle.send_rest(first);

@@ -29,6 +29,8 @@ pub struct Dynamic {
     uri_at: usize,
     /// `http://unix:`: the authority is a path.
     unix: bool,
+    /// `https://`.
+    secure: bool,
 }
 
 impl Dynamic {
@@ -50,33 +52,39 @@ impl Dynamic {
         self.unix
     }
 
+    /// Whether it asks for TLS.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.secure
+    }
+
     /// Takes `http://host:port/uri` or `http://unix:/path:/uri` apart.
     #[must_use]
     pub fn parse(url: Vec<u8>) -> Option<Self> {
-        const SCHEME: usize = b"http://".len();
-        if url.len() < SCHEME || !url[..SCHEME].eq_ignore_ascii_case(b"http://") {
-            return None;
-        }
-        let rest = &url[SCHEME..];
+        let scheme = scheme(&url)?;
+        let secure = scheme == HTTPS.len();
+        let rest = &url[scheme..];
         if rest.starts_with(b"unix:") {
-            let path_at = SCHEME + 5;
+            let path_at = scheme + 5;
             let path_end = memchr::memchr(b':', &url[path_at..]).map_or(url.len(), |i| path_at + i);
             let uri_at = (path_end + 1).min(url.len());
             return (path_end > path_at).then_some(Self {
                 authority: (path_at, path_end),
                 uri_at,
                 unix: true,
+                secure,
                 url,
             });
         }
         let end = rest
             .iter()
             .position(|b| matches!(b, b'/' | b'?' | b'#'))
-            .map_or(url.len(), |i| SCHEME + i);
-        (end > SCHEME).then_some(Self {
-            authority: (SCHEME, end),
+            .map_or(url.len(), |i| scheme + i);
+        (end > scheme).then_some(Self {
+            authority: (scheme, end),
             uri_at: end,
             unix: false,
+            secure,
             url,
         })
     }
@@ -97,6 +105,7 @@ impl Dynamic {
             authority: (from, address.len()),
             uri_at: address.len(),
             unix,
+            secure: false,
             url: address,
         })
     }
@@ -124,6 +133,17 @@ impl Dynamic {
     }
 }
 
+const HTTP: &[u8] = b"http://";
+const HTTPS: &[u8] = b"https://";
+
+/// The length of the scheme that a URL begins with.
+fn scheme(url: &[u8]) -> Option<usize> {
+    let begins = |scheme: &&&[u8]| {
+        url.len() >= scheme.len() && url[..scheme.len()].eq_ignore_ascii_case(scheme)
+    };
+    [HTTP, HTTPS].iter().find(begins).map(|scheme| scheme.len())
+}
+
 /// Evaluates the URL of a dynamic target.
 pub fn evaluate(
     ex: &mut Exchange,
@@ -135,22 +155,19 @@ pub fn evaluate(
     vars::eval(url, ex, cx, &mut text);
     let shown = text.clone();
     if matches!(plan.wire, WirePlan::FastCgi(_) | WirePlan::Grpc { .. }) {
-        let text = match plan.wire {
-            WirePlan::Grpc { .. } if starts(&text, b"grpcs://") => {
-                let text = format_args!("grpcs protocol is not supported yet: TLS to backends");
-                log::error(ex, cx, LogLevel::Error, text);
-                return Err(500);
-            }
-            WirePlan::Grpc { .. } if starts(&text, b"grpc://") => text[7..].to_vec(),
-            _ => text,
+        let (text, secure) = match plan.wire {
+            WirePlan::Grpc { .. } if starts(&text, b"grpcs://") => (text[8..].to_vec(), true),
+            WirePlan::Grpc { .. } if starts(&text, b"grpc://") => (text[7..].to_vec(), false),
+            _ => (text, false),
         };
-        return Dynamic::parse_address(text).map_err(|problem| {
+        let parsed = Dynamic::parse_address(text).map(|parsed| Dynamic { secure, ..parsed });
+        return parsed.map_err(|problem| {
             let text = format_args!("{problem} in upstream \"{}\"", Text(&shown));
             log::error(ex, cx, LogLevel::Error, text);
             500
         });
     }
-    let prefix_known = text.len() >= 7 && text[..7].eq_ignore_ascii_case(b"http://");
+    let prefix_known = scheme(&text).is_some();
     Dynamic::parse(text).ok_or_else(|| {
         let problem = if prefix_known {
             "no host in upstream"
@@ -232,13 +249,14 @@ pub async fn by_name(
         );
         return Err(500);
     };
-    if let Some(id) = cx.plan.group_index.find(host, port, 80) {
-        return Ok(in_group(ex, cx, id));
-    }
     let usual = match wire {
+        WirePlan::Http | WirePlan::Http2 if dynamic.secure => Some(443),
         WirePlan::Http | WirePlan::Http2 => Some(80),
         WirePlan::Grpc { .. } | WirePlan::FastCgi(_) => None,
     };
+    if let Some(id) = cx.plan.group_index.find(host, port, usual.unwrap_or(80)) {
+        return Ok(in_group(ex, cx, id));
+    }
     let Some(port) = port.or(usual) else {
         let text = format_args!("no port in upstream \"{}\"", Text(&name));
         log::error(ex, cx, LogLevel::Error, text);
@@ -293,7 +311,8 @@ mod tests {
 
     #[test]
     fn urls_are_taken_apart() {
-        let cases: [(&str, Parts); 9] = [
+        let cases: [(&str, Parts); 10] = [
+            ("https://a:8443/x", Some(("a:8443", Some("/x")))),
             ("http://a", Some(("a", None))),
             ("http://a:8080/x?y", Some(("a:8080", Some("/x?y")))),
             ("HTTP://a?y", Some(("a", Some("?y")))),

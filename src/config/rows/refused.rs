@@ -10,7 +10,6 @@ const BROWSER: &str = "telling browsers apart is not supported; use a map of $ht
 const DAV: &str = "WebDAV is not supported";
 const DEGRADATION: &str = "the module exists for testing only";
 const GEOIP: &str = "GeoIP databases are not supported; use geo";
-const GRPC: &str = "gRPC backends come with a later version";
 const HTTP3: &str = "HTTP/3 comes with a later version";
 const MAIL: &str = "mail proxying is not supported";
 const MEDIA: &str = "media files are not processed";

@@ -854,10 +854,7 @@ const LOCATION: &[(&str, &str)] = &[
         "proxy_pass http://unix:;",
         "[emerg] no path in the unix domain socket in upstream \"unix:\" @",
     ),
-    (
-        "proxy_pass https://a;",
-        "[emerg] \"https\" in \"proxy_pass\" is not supported yet: TLS to backends @",
-    ),
+    ("proxy_pass https://a;", ""),
     (
         "if ($a) { proxy_pass http://127.0.0.4/; }",
         "[emerg] \"proxy_pass\" cannot have URI part in location given by regular expression, or inside named \

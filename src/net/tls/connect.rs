@@ -26,7 +26,7 @@ impl Stream {
         let name = name.map_or_else(|_| nameless(), |name| name.to_owned());
         let alpn = match peer.h2 {
             true => vec![b"h2".to_vec()],
-            false => Vec::new(),
+            false => tls.config.alpn_protocols.clone(),
         };
         let machine = UnbufferedClientConnection::new_with_alpn(tls.config.clone(), name, alpn)
             .map_err(|e| Trouble::from(&e))?;

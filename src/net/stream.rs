@@ -393,6 +393,11 @@ impl Socket {
     }
 
     fn shutdown(&self, how: How) -> io::Result<()> {
+        if let Some(tls) = self.tls.get()
+            && how != How::Read
+        {
+            tls.close(self.io.as_fd());
+        }
         let how = match how {
             How::Read => rustix::net::Shutdown::Read,
             How::Write => rustix::net::Shutdown::Write,
@@ -926,9 +931,6 @@ impl SendHalf {
 
     /// Sends the FIN: the peer sees the end, receiving goes on.
     pub fn finish(&self) -> io::Result<()> {
-        if let Some(tls) = self.socket.tls.get() {
-            tls.close(self.socket.io.as_fd());
-        }
         self.socket.shutdown(How::Write)
     }
 

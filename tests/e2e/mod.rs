@@ -36,6 +36,7 @@ mod rewrite;
 mod server;
 mod splice;
 mod subrequests;
+mod tls;
 mod toml;
 mod traversal;
 mod tunnel;

@@ -1,6 +1,7 @@
 //! A client as a script of bytes: what it sends is what the test wrote, what it reads is kept exactly.
 
 use super::wire::{self, Message, Reader};
+use rustls::{ClientConnection, StreamOwned};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -13,6 +14,8 @@ pub enum Socket {
     Tcp(TcpStream),
     /// Over a unix socket.
     Unix(UnixStream),
+    /// TLS over IP; the handshake is done.
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 impl Socket {
@@ -29,6 +32,8 @@ impl Socket {
                 s.set_read_timeout(limit).unwrap();
                 s.set_write_timeout(limit).unwrap();
             }
+            // Bounded before the handshake.
+            Self::Tls(_) => {}
         }
         self
     }
@@ -38,6 +43,7 @@ impl Socket {
         match self {
             Self::Tcp(s) => Self::Tcp(s.try_clone().unwrap()),
             Self::Unix(s) => Self::Unix(s.try_clone().unwrap()),
+            Self::Tls(_) => panic!("TLS has one state for both directions"),
         }
     }
 
@@ -46,6 +52,7 @@ impl Socket {
         let _ = match self {
             Self::Tcp(s) => s.shutdown(how),
             Self::Unix(s) => s.shutdown(how),
+            Self::Tls(s) => s.sock.shutdown(how),
         };
     }
 
@@ -64,6 +71,11 @@ impl Read for Socket {
         match self {
             Self::Tcp(s) => s.read(buf),
             Self::Unix(s) => s.read(buf),
+            Self::Tls(s) => match s.read(buf) {
+                // As a server may end: without a word.
+                Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Ok(0),
+                result => result,
+            },
         }
     }
 }
@@ -73,10 +85,14 @@ impl Write for Socket {
         match self {
             Self::Tcp(s) => s.write(buf),
             Self::Unix(s) => s.write(buf),
+            Self::Tls(s) => s.write(buf),
         }
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
+        if let Self::Tls(s) = self {
+            return s.flush();
+        }
         Ok(())
     }
 }
@@ -106,7 +122,8 @@ impl Client {
         Self::on(Socket::Unix(socket))
     }
 
-    fn on(socket: Socket) -> Self {
+    /// Over what is connected already.
+    pub fn on(socket: Socket) -> Self {
         Self {
             reader: Reader::new(socket.bounded()),
             method: "GET".to_owned(),
@@ -219,7 +236,38 @@ impl Client {
         match self.reader.source() {
             Socket::Tcp(s) => s.set_read_timeout(Some(time)).unwrap(),
             Socket::Unix(s) => s.set_read_timeout(Some(time)).unwrap(),
+            Socket::Tls(s) => s.sock.set_read_timeout(Some(time)).unwrap(),
         }
+    }
+
+    /// What TLS agreed on.
+    pub fn tls(&mut self) -> &mut ClientConnection {
+        match self.reader.source() {
+            Socket::Tls(s) => &mut s.conn,
+            _ => panic!("no TLS here"),
+        }
+    }
+
+    /// Sends bytes beneath TLS.
+    pub fn send_raw(&mut self, bytes: &[u8]) -> &mut Self {
+        if let Socket::Tls(s) = self.reader.source() {
+            s.sock.write_all(bytes).unwrap();
+        }
+        self
+    }
+
+    /// What goes wrong when more is read.
+    pub fn read_error(&mut self) -> Option<String> {
+        let mut rest = Vec::new();
+        let error = self.reader.source().read_to_end(&mut rest).err();
+        error.map(|error| error.to_string())
+    }
+
+    /// Says so that nothing more will be sent, and nothing else: a `close_notify`.
+    pub fn close_notify(&mut self) -> &mut Self {
+        self.tls().send_close_notify();
+        self.reader.source().flush().unwrap();
+        self
     }
 
     /// Says that nothing more will be sent.
@@ -238,6 +286,7 @@ impl Client {
         match self.reader.source() {
             Socket::Tcp(s) => s.local_addr().unwrap(),
             Socket::Unix(_) => panic!("a unix socket has no IP address"),
+            Socket::Tls(s) => s.sock.local_addr().unwrap(),
         }
     }
 }

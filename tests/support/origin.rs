@@ -110,7 +110,7 @@ impl Conn {
     pub fn peer(&mut self) -> SocketAddr {
         match &self.reader.source().socket {
             Socket::Tcp(s) => s.peer_addr().unwrap(),
-            Socket::Unix(_) => panic!("a unix socket has no IP address"),
+            Socket::Unix(_) | Socket::Tls(_) => panic!("a unix socket has no IP address"),
         }
     }
 

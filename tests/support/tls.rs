@@ -1,6 +1,13 @@
-//! Certificates of the tests, made when a test runs: a name and its key, or an authority that signs some.
+//! Certificates of the tests, made when a test runs: a name and its key, or an authority that signs some; and a client
+//! that trusts one of them. Start at [`SelfSigned`] and [`client`].
 
+use super::Client;
+use super::client::Socket;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 
 /// A certificate and its key, as files hold them.
 pub struct Pair {
@@ -55,4 +62,75 @@ pub fn localhost() -> Pair {
         cert: cert.pem(),
         key: signing_key.serialize_pem(),
     }
+}
+
+/// Both versions, TLS 1.3 only, TLS 1.2 only.
+pub const BOTH: &[&rustls::SupportedProtocolVersion] =
+    &[&rustls::version::TLS13, &rustls::version::TLS12];
+/// TLS 1.3 only.
+pub const TLS13: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13];
+/// TLS 1.2 only.
+pub const TLS12: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS12];
+
+/// A certificate that signs itself, and its key.
+#[derive(Debug)]
+pub struct SelfSigned {
+    /// The certificate in PEM.
+    pub cert: String,
+    /// The key in PEM.
+    pub key: String,
+    /// The certificate in DER.
+    pub der: CertificateDer<'static>,
+}
+
+impl SelfSigned {
+    /// For these names.
+    pub fn new(names: &[&str]) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+        let certificate = CertificateParams::new(names)
+            .unwrap()
+            .self_signed(&key)
+            .unwrap();
+        Self {
+            cert: certificate.pem(),
+            key: key.serialize_pem(),
+            der: certificate.der().clone(),
+        }
+    }
+
+    /// What a client that trusts it starts from.
+    pub fn trusted(&self, versions: &[&'static rustls::SupportedProtocolVersion]) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.der.clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth()
+    }
+}
+
+/// Shakes hands with a server of this name; says what went wrong.
+pub fn try_client(addr: SocketAddr, config: ClientConfig, name: &str) -> Result<Client, String> {
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let tcp = TcpStream::connect_timeout(&addr, super::LIMIT).unwrap();
+    tcp.set_read_timeout(Some(super::LIMIT)).unwrap();
+    tcp.set_write_timeout(Some(super::LIMIT)).unwrap();
+    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut stream = StreamOwned::new(connection, tcp);
+    while stream.conn.is_handshaking() {
+        stream
+            .conn
+            .complete_io(&mut stream.sock)
+            .map_err(|error| error.to_string())?;
+    }
+    Ok(Client::on(Socket::Tls(Box::new(stream))))
+}
+
+/// A client after its handshake.
+#[track_caller]
+pub fn client(addr: SocketAddr, config: ClientConfig, name: &str) -> Client {
+    try_client(addr, config, name).unwrap_or_else(|error| panic!("no handshake: {error}"))
 }

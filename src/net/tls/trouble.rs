@@ -72,7 +72,7 @@ impl From<Fault> for Trouble {
             Fault::Decode => usual(159, "length mismatch"),
             Fault::TooLong => usual(152, "excessive message size"),
             Fault::Version => usual(267, "wrong version number"),
-            Fault::Name => odd(110, "bad extension"),
+            Fault::Name => usual(110, "bad extension"),
         })
     }
 }
@@ -104,7 +104,7 @@ fn reason(error: &Error) -> Reason {
         Error::InvalidCertificate(_) | Error::InvalidCertRevocationList(_) => {
             odd(134, "certificate verify failed")
         }
-        Error::UnsupportedNameType => odd(110, "bad extension"),
+        Error::UnsupportedNameType => usual(110, "bad extension"),
         Error::PeerIncompatible(kind) => incompatible(kind),
         Error::PeerMisbehaved(kind) => misbehaved(kind),
         _ => odd(68, "internal error"),
@@ -129,8 +129,8 @@ fn incompatible(kind: &PeerIncompatible) -> Reason {
             usual(118, "no suitable signature algorithm")
         }
         PeerIncompatible::KeyShareExtensionRequired => usual(108, "bad key share"),
-        PeerIncompatible::ExtendedMasterSecretExtensionRequired => odd(104, "inconsistent extms"),
-        _ => odd(110, "bad extension"),
+        PeerIncompatible::ExtendedMasterSecretExtensionRequired => usual(104, "inconsistent extms"),
+        _ => usual(110, "bad extension"),
     }
 }
 
@@ -140,16 +140,16 @@ fn misbehaved(kind: &PeerMisbehaved) -> Reason {
             usual(373, "inappropriate fallback")
         }
         PeerMisbehaved::InvalidKeyShare => usual(108, "bad key share"),
-        PeerMisbehaved::TooManyEmptyFragments => odd(298, "record too small"),
+        PeerMisbehaved::TooManyEmptyFragments => usual(298, "record too small"),
         PeerMisbehaved::TooManyRenegotiationRequests => usual(339, "no renegotiation"),
         PeerMisbehaved::TooManyWarningAlertsReceived => usual(409, "too many warn alerts"),
-        PeerMisbehaved::TooManyKeyUpdateRequests => odd(132, "too many key updates"),
+        PeerMisbehaved::TooManyKeyUpdateRequests => usual(132, "too many key updates"),
         PeerMisbehaved::TooMuchEarlyDataReceived => usual(164, "too much early data"),
         PeerMisbehaved::MessageInterleavedWithHandshakeMessage
         | PeerMisbehaved::KeyEpochWithPendingFragment
         | PeerMisbehaved::IllegalMiddleboxChangeCipherSpec
         | PeerMisbehaved::UnsolicitedCertExtension => usual(244, "unexpected message"),
-        _ => odd(110, "bad extension"),
+        _ => usual(110, "bad extension"),
     }
 }
 
@@ -194,7 +194,7 @@ const ALERTS: &[(u8, &str)] = &[
 fn received(alert: AlertDescription) -> Reason {
     let number = u8::from(alert);
     let known = ALERTS.iter().find(|(n, _)| *n == number);
-    known.map_or(odd(1000, "unknown alert type"), |&(n, text)| {
+    known.map_or(usual(1000, "unknown alert type"), |&(n, text)| {
         usual(1000 + u16::from(n), text)
     })
 }

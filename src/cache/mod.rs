@@ -33,6 +33,7 @@ pub mod key;
 mod live;
 mod load;
 mod manage;
+pub mod policy;
 pub mod purge;
 mod work;
 

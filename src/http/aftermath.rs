@@ -51,6 +51,7 @@ async fn post_action(ex: &mut Exchange, cx: Cx<'_>, target: &[u8]) {
         Body::Origin(origin) => proxy::finish_unread(ex, cx, origin),
         Body::Tunnel(origin) => proxy::abandon(ex, cx, origin),
         Body::Slices(mut slices) => slices.end_unread(ex, cx),
+        Body::Stored(stored) => stored.abandon(ex, cx),
         Body::Buffer(bytes) => cx.local.buffers.give(bytes),
         Body::Empty | Body::Static(_) | Body::File { .. } | Body::Parts(_) => {}
     }

@@ -8,6 +8,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::access;
+use super::content::cache::Cached;
+use super::content::cache::body::Stored;
 use super::content::files::opening::Held;
 use super::content::proxy::upload::Upload;
 use super::filter::chain::Chain;
@@ -127,6 +129,10 @@ pub struct Exchange {
     pub background: Option<Rc<Background>>,
     /// What limits of requests and connections said, and what they count.
     pub limits: access::Limited,
+    /// What the cache said; none where it was not asked.
+    pub cached: Option<Box<Cached>>,
+    /// Storage for that.
+    pub cached_spare: Option<Box<Cached>>,
 }
 
 /// What the client will get: fields that are edited by filters, then a body.
@@ -175,6 +181,8 @@ pub struct Response {
     pub coded: Option<Coded>,
     /// Comes from an origin: conditions of the request are the origin's business.
     pub upstream: bool,
+    /// Conditions of the request are ours to judge all the same: the origin was not told of them.
+    pub conditional: bool,
     /// The origin's `Server` is passed on, or that it has none: ours does not take its place.
     pub no_server: bool,
     /// The same for `Date`.
@@ -210,6 +218,8 @@ pub enum Body {
     Origin(Lease),
     /// Several upstream responses, one behind the other.
     Slices(Box<Slices>),
+    /// What is stored on its way, or read while somebody else stores it.
+    Stored(Box<Stored>),
     /// The connection becomes a tunnel after the head (101).
     Tunnel(Lease),
 }
@@ -504,6 +514,8 @@ impl Exchange {
             main_method: Method::Other,
             background: None,
             limits: access::Limited::default(),
+            cached: None,
+            cached_spare: None,
         }
     }
 
@@ -584,6 +596,11 @@ impl Exchange {
         self.main_method = Method::Other;
         self.background = None;
         self.limits.clear();
+        if let Some(mut cached) = self.cached.take() {
+            cached.clear();
+            self.cached_spare =
+                Some(cached).filter(|cached| cached.key.capacity() <= KEPT_BYTES_MAX);
+        }
         self.head.clear();
         reset_fields(&mut self.head.fields);
         let stream = std::mem::take(&mut self.stream);

@@ -4,6 +4,8 @@
 //! ([`head`]), which ranges may narrow, and whose body is the first answer and then one subrequest after the other
 //! ([`Slices::next`]). Every answer must be what was asked for, of the same thing.
 
+use super::content::cache::body::{self, Stored};
+use super::content::files::opening::Held;
 use super::content::proxy;
 use super::exchange::{Body, Exchange};
 use super::flow::Flow;
@@ -31,7 +33,7 @@ pub struct Slicing {
 /// A body that comes in slices.
 pub struct Slices {
     /// The first slice, until it was read.
-    first: Option<Lease>,
+    first: Option<First>,
     /// The slice that is being read.
     part: Option<Subrequest>,
     /// Where the next byte belongs.
@@ -46,6 +48,18 @@ pub struct Slices {
     begun: bool,
     /// A piece before it was cut to what is wanted.
     piece: Vec<u8>,
+}
+
+/// Where the first slice comes from.
+enum First {
+    /// An origin.
+    Origin(Lease),
+    /// The cache, or an origin on the way there.
+    Stored(Box<Stored>),
+    /// The cache's memory.
+    Memory(Vec<u8>),
+    /// The cache's files: the file, where the slice is in it, and how long it is.
+    File(Held, u64, u64),
 }
 
 /// Why slices do not go on.
@@ -110,7 +124,11 @@ pub fn head(ex: &mut Exchange, cx: Cx<'_>) -> Option<Flow> {
     if ex.is_subrequest() {
         return None;
     }
-    if ex.response.status != 206 || !matches!(ex.response.body, Body::Origin(_)) {
+    let sliced = matches!(
+        ex.response.body,
+        Body::Origin(_) | Body::Stored(_) | Body::Buffer(_) | Body::File { .. }
+    );
+    if ex.response.status != 206 || !ex.response.upstream || !sliced {
         ex.slicing = None;
         return None;
     }
@@ -121,14 +139,22 @@ pub fn head(ex: &mut Exchange, cx: Cx<'_>) -> Option<Flow> {
         .unwrap_or_default()
         .to_vec();
     let checked = check(&response.fields, slicing);
-    let Body::Origin(origin) = std::mem::take(&mut response.body) else {
-        return None;
+    let first = match std::mem::take(&mut response.body) {
+        Body::Origin(origin) => First::Origin(origin),
+        Body::Stored(stored) => First::Stored(stored),
+        Body::Buffer(bytes) => First::Memory(bytes),
+        Body::File {
+            file,
+            offset,
+            length,
+        } => First::File(file, offset, length),
+        _ => return None,
     };
     let (end, total) = match checked {
         Ok(range) => range,
         Err(why) => {
             tell(ex, cx, &why);
-            proxy::abandon(ex, cx, origin);
+            first.abandon(ex, cx);
             return Some(Flow::Close);
         }
     };
@@ -140,7 +166,7 @@ pub fn head(ex: &mut Exchange, cx: Cx<'_>) -> Option<Flow> {
     response.allow_ranges = true;
     response.single_range = true;
     response.body = Body::Slices(Box::new(Slices {
-        first: Some(origin),
+        first: Some(first),
         part: None,
         at: slicing.start,
         slice_end: end,
@@ -226,6 +252,18 @@ fn after(text: &[u8], mark: u8) -> Option<&[u8]> {
     text.trim_ascii_start().strip_prefix(&[mark])
 }
 
+impl First {
+    /// Lets go of it; an origin is not to blame.
+    fn abandon(self, ex: &mut Exchange, cx: Cx<'_>) {
+        match self {
+            Self::Origin(origin) => proxy::abandon(ex, cx, origin),
+            Self::Stored(stored) => stored.abandon(ex, cx),
+            Self::Memory(bytes) => cx.local.buffers.give(bytes),
+            Self::File(..) => {}
+        }
+    }
+}
+
 impl Slices {
     /// Only these bytes are wanted: the first one, and the one after the last.
     pub fn narrow(&mut self, start: u64, end: u64) {
@@ -235,16 +273,20 @@ impl Slices {
     /// Lets go of everything; the first slice's origin is not to blame.
     pub fn abandon(&mut self, ex: &mut Exchange, cx: Cx<'_>) {
         self.part = None;
-        if let Some(origin) = self.first.take() {
-            proxy::abandon(ex, cx, origin);
+        if let Some(first) = self.first.take() {
+            first.abandon(ex, cx);
         }
     }
 
     /// Lets go of a body that nobody wants; the connection is kept if it has nothing more to say.
     pub fn end_unread(&mut self, ex: &mut Exchange, cx: Cx<'_>) {
-        if let Some(mut origin) = self.first.take() {
-            proxy::skim(&mut origin);
-            proxy::finish(ex, cx, origin);
+        match self.first.take() {
+            Some(First::Origin(mut origin)) => {
+                proxy::skim(&mut origin);
+                proxy::finish(ex, cx, origin);
+            }
+            Some(first) => first.abandon(ex, cx),
+            None => {}
         }
     }
 
@@ -290,15 +332,17 @@ impl Slices {
 
     /// The next piece of the first slice.
     async fn read_first(&mut self, ex: &mut Exchange, cx: Cx<'_>) -> Result<(), Broken> {
-        let Some(mut origin) = self.first.take() else {
-            return Ok(());
+        let mut origin = match self.first.take() {
+            None => return Ok(()),
+            Some(First::Origin(origin)) => origin,
+            Some(first) => return self.read_stored(first, ex, cx).await,
         };
         let within = cx.location(ex.location).pass.read_timeout;
         let fault = loop {
             match origin.inbound.step() {
                 Ok(Step::Data) => {
                     self.piece.extend_from_slice(origin.inbound.data());
-                    self.first = Some(origin);
+                    self.first = Some(First::Origin(origin));
                     return Ok(());
                 }
                 Ok(Step::End) => {
@@ -318,6 +362,50 @@ impl Slices {
             }
         };
         Err(Broken::Origin(origin, fault))
+    }
+
+    /// The next piece of a first slice that has to do with the cache.
+    async fn read_stored(
+        &mut self,
+        first: First,
+        ex: &mut Exchange,
+        cx: Cx<'_>,
+    ) -> Result<(), Broken> {
+        let buffers = &cx.local.buffers;
+        match first {
+            First::Memory(bytes) if bytes.is_empty() => {
+                buffers.give(bytes);
+                self.whole(ex, cx)
+            }
+            First::Memory(bytes) => {
+                buffers.give(std::mem::replace(&mut self.piece, bytes));
+                self.first = Some(First::Memory(Vec::new()));
+                Ok(())
+            }
+            First::File(_, _, 0) => self.whole(ex, cx),
+            First::File(file, offset, length) => {
+                let want = length.min(RECV_BYTES as u64) as usize;
+                let piece = std::mem::take(&mut self.piece);
+                let (read, piece) = file.read_at(piece, offset, want).await;
+                self.piece = piece;
+                let Ok(n @ 1..) = read else {
+                    return Err(Broken::Part);
+                };
+                let n = n as u64;
+                self.first = Some(First::File(file, offset + n, length - n));
+                Ok(())
+            }
+            First::Stored(stored) => match stored.next(ex, cx, &mut self.piece).await {
+                Ok(Some(stored)) => {
+                    self.first = Some(First::Stored(stored));
+                    Ok(())
+                }
+                Ok(None) => self.whole(ex, cx),
+                Err(body::Broken::Origin(origin, fault)) => Err(Broken::Origin(origin, fault)),
+                Err(body::Broken::Live) => Err(Broken::Part),
+            },
+            First::Origin(_) => Ok(()),
+        }
     }
 
     /// A slice that is shorter or longer than it said would move all that follows.

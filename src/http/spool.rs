@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
+use super::content::cache::body::{Tee, Window};
 use super::content::proxy;
 use super::exchange::Exchange;
 use super::local::{Cx, Local};
@@ -171,6 +172,38 @@ impl Spool {
 
 /// Relays the rest of a body, the upstream side running ahead.
 pub async fn run(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) -> Result<(), ClientFault> {
+    relay(ex, cx, origin, None).await
+}
+
+/// The same for a body that goes elsewhere besides, all of it, whatever becomes of the client.
+pub async fn stored(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    origin: Lease,
+    tee: (Tee, Window),
+) -> Result<(), ClientFault> {
+    if ex.stream.wants_body() {
+        return relay(ex, cx, origin, Some(tee)).await;
+    }
+    // The client has its answer, and the store what it did not ask for.
+    let sent = transfer::end(ex, cx).await;
+    let spool = Spool::new();
+    spool.stop();
+    let bounds = Bounds::of(ex, cx);
+    let pace = Pace::of_origin(ex, cx);
+    match fill(&spool, origin, (&bounds, pace), Some(tee), cx).await {
+        Filled::Done(origin) => proxy::finish(ex, cx, origin),
+        Filled::Broken(origin, fault) => proxy::cut(ex, cx, origin, &fault),
+    }
+    sent
+}
+
+async fn relay(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    origin: Lease,
+    tee: Option<(Tee, Window)>,
+) -> Result<(), ClientFault> {
     let settings = &cx.location(ex.location).settings;
     let bounds = Bounds::of(ex, cx);
     let spool = Spool::new();
@@ -178,7 +211,7 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) -> Result<(), Cli
     let origin_pace = Pace::of_origin(ex, cx);
     let stream = &mut ex.stream;
     let (filled, sent) = join2(
-        fill(&spool, origin, &bounds, origin_pace, cx),
+        fill(&spool, origin, (&bounds, origin_pace), tee, cx),
         drain(&spool, stream, client_pace, settings.core.send_timeout, cx),
     )
     .await;
@@ -199,22 +232,39 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) -> Result<(), Cli
     }
 }
 
-/// Reads the origin until its end, or until the client is gone.
+/// Reads the origin until its end, or until the client is gone, unless the body goes elsewhere besides.
 pub async fn fill(
     spool: &Spool,
     mut origin: Lease,
-    bounds: &Bounds<'_>,
-    mut pace: Option<Pace>,
+    (bounds, mut pace): (&Bounds<'_>, Option<Pace>),
+    mut tee: Option<(Tee, Window)>,
     cx: Cx<'_>,
 ) -> Filled {
+    // Who else gets the body must not wait for this client.
+    let file = if tee.is_some() { u64::MAX } else { bounds.file };
+    let bounds = &Bounds { file, ..*bounds };
     let end = loop {
-        if spool.stopped.get() {
+        if spool.stopped.get() && tee.is_none() {
             break Some(Fault::Cut);
         }
         match origin.inbound.step() {
             Ok(Step::Data) => {
                 let len = origin.inbound.data().len();
-                if let Err(fault) = store(spool, &mut origin, bounds, cx.local).await {
+                let stored = match &mut tee {
+                    None => store(spool, &mut origin, bounds, cx.local).await,
+                    Some((tee, window)) => {
+                        tee.write(origin.inbound.data()).await;
+                        match window.is_all() {
+                            true => store(spool, &mut origin, bounds, cx.local).await,
+                            false => {
+                                let part = window.cut(origin.inbound.data());
+                                keep(spool, part, cx.local);
+                                Ok(())
+                            }
+                        }
+                    }
+                };
+                if let Err(fault) = stored {
                     break Some(fault);
                 }
                 spool.filled.notify();
@@ -225,7 +275,13 @@ pub async fn fill(
                     }
                 }
             }
-            Ok(Step::End) => break None,
+            Ok(Step::End) => {
+                // Before the client has it all, so that its next request finds it stored.
+                if let Some((tee, _)) = tee.take() {
+                    tee.finish();
+                }
+                break None;
+            }
             Ok(Step::More) => {
                 let room = transfer::room(&origin, bounds.memory);
                 match origin.receive(room, bounds.within, &cx.local.buffers).await {
@@ -247,6 +303,17 @@ pub async fn fill(
     }
 }
 
+/// Puts a part of a piece into the queue.
+fn keep(spool: &Spool, part: &[u8], local: &Local) {
+    if part.is_empty() || spool.stopped.get() {
+        return;
+    }
+    let mut copy = local.buffers.take(part.len());
+    copy.extend_from_slice(part);
+    spool.memory.set(spool.memory.get() + part.len());
+    spool.pieces.borrow_mut().push_back(Piece::Memory(copy, 0));
+}
+
 /// Puts the origin's current piece into the queue: memory while there is room, then the file, else it waits.
 async fn store(
     spool: &Spool,
@@ -256,9 +323,12 @@ async fn store(
 ) -> Result<(), Fault> {
     let len = origin.inbound.data().len();
     loop {
+        if spool.stopped.get() {
+            return Ok(());
+        }
         // Once the file is in use everything goes through it until the client has caught up: order is kept.
         let in_memory = spool.memory.get() + len <= bounds.memory || spool.memory.get() == 0;
-        if in_memory || spool.stopped.get() {
+        if in_memory {
             let (buf, from) = origin.inbound.take_data().unwrap_or_else(|| {
                 let mut copy = local.buffers.take(len);
                 copy.extend_from_slice(origin.inbound.data());

@@ -212,9 +212,31 @@ fn is_whole(ex: &Exchange) -> bool {
 pub fn detach(parent: &mut Exchange, cx: Cx<'_>, spec: &Spec<'_>) -> Result<(), Cycle> {
     // It goes on when the client leaves.
     let exchange = make(parent, cx, spec, None, Behind::Nobody)?;
-    let run = boxed(exchange, spec.entry, cx);
     let background = parent.background.get_or_insert_default().clone();
     background.running.set(background.running.get() + 1);
+    set_off(exchange, spec.entry, cx, move || {
+        background.running.set(background.running.get() - 1);
+        background.changed.notify();
+    });
+    Ok(())
+}
+
+/// Starts a subrequest that nobody waits for at all; `prepare` is shown its exchange before it begins.
+pub fn behind(
+    parent: &Exchange,
+    cx: Cx<'_>,
+    spec: &Spec<'_>,
+    prepare: impl FnOnce(&mut Exchange),
+) -> Result<(), Cycle> {
+    let mut exchange = make(parent, cx, spec, None, Behind::Nobody)?;
+    prepare(&mut exchange);
+    set_off(exchange, spec.entry, cx, || {});
+    Ok(())
+}
+
+/// Gives a subrequest a task of its own.
+fn set_off(exchange: Box<Exchange>, entry: Entry, cx: Cx<'_>, ended: impl FnOnce() + 'static) {
+    let run = boxed(exchange, entry, cx);
     let (generation, local) = (cx.generation.clone(), cx.local.clone());
     runtime::spawn(async move {
         // It must not take the shard along.
@@ -226,10 +248,8 @@ pub fn detach(parent: &mut Exchange, cx: Cx<'_>, spec: &Spec<'_>) -> Result<(), 
                 generation.logs.error_all(logs, LogLevel::Alert, text);
             }
         }
-        background.running.set(background.running.get() - 1);
-        background.changed.notify();
+        ended();
     });
-    Ok(())
 }
 
 /// Waits for the subrequests that nobody reads: as in nginx a request is over, and logged, when they are. Nobody waits

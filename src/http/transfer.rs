@@ -9,7 +9,7 @@ pub mod spliced;
 
 use std::time::Duration;
 
-use super::content::proxy;
+use super::content::{cache, proxy};
 use super::exchange::{Body, Exchange};
 use super::filter::range::Parts;
 use super::local::Cx;
@@ -171,6 +171,7 @@ async fn body(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), ClientFault> {
         Body::Empty => {}
         Body::Origin(origin) => return relay(ex, cx, origin).await,
         Body::Slices(slices) => return Box::pin(sliced(ex, cx, slices)).await,
+        Body::Stored(stored) => return Box::pin(cache::body::send(ex, cx, *stored)).await,
         Body::Tunnel(origin) => {
             ex.stream.flush(within, buffers).await?;
             match ex.stream.is_connect() {
@@ -244,7 +245,7 @@ async fn sliced(ex: &mut Exchange, cx: Cx<'_>, mut slices: Box<Slices>) -> Resul
 }
 
 /// Ends a body visibly without its end.
-async fn break_off(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), ClientFault> {
+pub(super) async fn break_off(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), ClientFault> {
     let within = cx.location(ex.location).settings.core.send_timeout;
     ex.response.truncated = true;
     ex.close = true;
@@ -289,7 +290,7 @@ async fn multipart(ex: &mut Exchange, cx: Cx<'_>, mut parts: Parts) -> Result<()
 }
 
 /// Sends a body that is in memory, at the client's rate.
-async fn memory(
+pub(super) async fn memory(
     ex: &mut Exchange,
     cx: Cx<'_>,
     bytes: &[u8],

@@ -395,6 +395,11 @@ pub fn remove(path: &[u8]) -> io::Result<()> {
     Ok(rustix::fs::unlink(path)?)
 }
 
+/// Gives a file another name, in the place of what has that.
+pub fn rename(from: &[u8], to: &[u8]) -> io::Result<()> {
+    Ok(rustix::fs::rename(from, to)?)
+}
+
 fn named_then_removed(folder: &[u8]) -> io::Result<File> {
     const TRIES: u32 = 16;
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
@@ -474,6 +479,24 @@ impl File {
     pub fn share(&self) -> io::Result<Self> {
         self.shared.set(true);
         Ok(Self::plain(self.as_fd().try_clone_to_owned()?))
+    }
+
+    /// Sets its rights, and when it was last changed, in seconds since 1970.
+    pub fn dress(&self, mode: u32, modified: Option<i64>) -> io::Result<()> {
+        let fd = self.as_fd();
+        rustix::fs::fchmod(fd, Mode::from_raw_mode(mode))?;
+        if let Some(seconds) = modified {
+            let at = rustix::fs::Timespec {
+                tv_sec: seconds,
+                tv_nsec: 0,
+            };
+            let times = rustix::fs::Timestamps {
+                last_access: at,
+                last_modification: at,
+            };
+            rustix::fs::futimens(fd, &times)?;
+        }
+        Ok(())
     }
 
     /// What is known of it.

@@ -19,6 +19,10 @@ pub struct CachePlan {
     pub zone: ZoneChoice,
     /// `…_cache_key`; none is the default of the wire.
     pub key: Option<Expr>,
+    /// The key tells requests by their bodies.
+    pub keys_body: bool,
+    /// What the default key begins with where the backend is known: scheme and authority.
+    pub origin: Bytes,
     /// `…_cache_bypass`.
     pub bypass: Box<[Expr]>,
     /// `…_no_cache`.

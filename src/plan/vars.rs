@@ -115,7 +115,9 @@ builtins! {
     UpstreamAddr = "upstream_addr";
     UpstreamBytesReceived = "upstream_bytes_received";
     UpstreamBytesSent = "upstream_bytes_sent";
+    UpstreamCacheAge = "upstream_cache_age";
     UpstreamCacheEtag = "upstream_cache_etag";
+    UpstreamCacheKey = "upstream_cache_key";
     UpstreamCacheLastModified = "upstream_cache_last_modified";
     UpstreamCacheStatus = "upstream_cache_status";
     UpstreamConnectTime = "upstream_connect_time";

@@ -2,6 +2,7 @@
 //!
 //! Start at [`run`].
 
+pub mod cache;
 pub mod files;
 pub mod fixed;
 pub mod mirror;

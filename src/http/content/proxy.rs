@@ -7,10 +7,10 @@ mod fastcgi;
 mod http2;
 pub mod notes;
 mod redirect;
-mod request;
-mod response;
+pub(super) mod request;
+pub(super) mod response;
 mod send;
-mod target;
+pub(super) mod target;
 mod tls;
 pub mod upload;
 
@@ -22,6 +22,8 @@ use super::super::exchange::{Attempt, Body, Exchange, RequestBody, UpstreamBody}
 use super::super::flow::Flow;
 use super::super::local::Cx;
 use super::super::{body, error, log, vars};
+use super::cache::body::{Stored, Tee};
+use super::cache::{self, Before, answer, copy};
 use crate::base::time::Mono;
 use crate::front::BodyLength;
 use crate::net::connect::Options;
@@ -126,6 +128,15 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Flow {
             dynamic.authority()
         });
     }
+    if let Some(cache) = &plan.cache {
+        match cache::before(ex, cx, plan, cache, dynamic.as_ref()).await {
+            Before::Ask => {}
+            Before::Done(flow) => return flow,
+        }
+    } else if ex.cached.is_some() {
+        // That of a location from where this one was reached.
+        ex.cached = None;
+    }
     let mut request = match build(ex, cx, plan, dynamic.as_ref(), streamed) {
         Ok(request) => request,
         Err(flow) => return flow,
@@ -222,7 +233,9 @@ fn build(
     };
     let mut bytes = cx.local.buffers.take(2048);
     let built = match &plan.wire {
-        WirePlan::FastCgi(wire) => fastcgi::build(ex, cx, wire, &mut bytes),
+        WirePlan::FastCgi(wire) => {
+            fastcgi::build(ex, cx, wire, request::storing(ex, plan), &mut bytes)
+        }
         _ => request::build(ex, cx, plan, dynamic, &mut bytes).map(drop),
     };
     if let Err(why) = built {
@@ -401,7 +414,8 @@ async fn attempts(
         }
         let sent_before = request.sent;
         let mut origin = Lease::new(conn, selection, &mut ex.upstream_spare, request.asked);
-        let watched = !cx.location(ex.location).pass.ignore_client_abort;
+        let watched =
+            !cx.location(ex.location).pass.ignore_client_abort && !is_for_others(ex, plan);
         if watched {
             ex.stream.watch(origin.conn.mark());
         }
@@ -413,7 +427,16 @@ async fn attempts(
             ex.stream.unwatch();
         }
         match result {
+            Ok(()) if answer::is_revalidation(ex, cx, origin.inbound.head.status) => {
+                note_head(ex, cx, &origin);
+                return Box::pin(answer::revalidated(ex, cx, origin)).await;
+            }
             Ok(()) => match judge(ex, cx, plan, request, origin) {
+                ControlFlow::Break(flow) if invalidates(ex) => {
+                    let answered = ex.response.status;
+                    Box::pin(answer::invalidate(ex, cx, answered)).await;
+                    return flow;
+                }
                 ControlFlow::Break(flow) => return flow,
                 ControlFlow::Continue(back) => selection = back,
             },
@@ -479,6 +502,16 @@ async fn open(
         Box::pin(secure(&mut conn, dial, within)).await?;
     }
     Ok(conn)
+}
+
+/// What the origin answers is not for this client alone: it is fetched to its end when the client leaves.
+fn is_for_others(ex: &Exchange, plan: &ProxyPlan) -> bool {
+    plan.copy.is_some() || ex.cached.as_ref().is_some_and(|cached| cached.is_filling())
+}
+
+/// Whether what is stored is gone when this request succeeds.
+fn invalidates(ex: &Exchange) -> bool {
+    ex.cached.as_ref().is_some_and(|cached| cached.invalidates)
 }
 
 fn dial_options(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Options {
@@ -583,7 +616,19 @@ fn give_up_or_next(
             ControlFlow::Continue(())
         }
         Verdict::Next => ControlFlow::Continue(()),
+        Verdict::GiveUp(status) if ex.cached.is_some() => {
+            ControlFlow::Break(answer::failed(ex, cx, facts.cause, status))
+        }
         Verdict::GiveUp(status) => ControlFlow::Break(Flow::Error(status)),
+    }
+}
+
+/// Books that a response head has come.
+fn note_head(ex: &mut Exchange, cx: Cx<'_>, origin: &Origin) {
+    let now = cx.local.clock.mono();
+    if let Some(attempt) = ex.attempts.last_mut() {
+        attempt.status = origin.inbound.head.status;
+        attempt.header_ms = Some(now.ms_since(attempt.started));
     }
 }
 
@@ -597,10 +642,7 @@ fn judge(
 ) -> ControlFlow<Flow, Selection> {
     let now = cx.local.clock.mono();
     let status = origin.inbound.head.status;
-    if let Some(attempt) = ex.attempts.last_mut() {
-        attempt.status = status;
-        attempt.header_ms = Some(now.ms_since(attempt.started));
-    }
+    note_head(ex, cx, &origin);
     let location = cx.location(ex.location);
     if status >= 300 {
         let facts = facts(request, Cause::Status(status), origin.conn.reused(), false);
@@ -612,7 +654,14 @@ fn judge(
                 ControlFlow::Break(flow) => ControlFlow::Break(flow),
             };
         }
+        if ex.cached.is_some() && answer::instead(ex, cx, status) {
+            finish_unread(ex, cx, origin);
+            return ControlFlow::Break(answer::serve_stale(ex, cx));
+        }
         if location.pass.intercept_errors && error::has_page(ex, cx, status) {
+            if ex.cached.is_some() {
+                answer::intercepted(ex, cx, status, &origin.inbound.head);
+            }
             if status == 401 {
                 for value in origin.inbound.head.fields.get_all(Token::WWW_AUTHENTICATE) {
                     let fields = &mut ex.response.fields;
@@ -631,6 +680,9 @@ fn judge(
         return ControlFlow::Break(Flow::Error(502));
     }
     let head = std::mem::take(&mut origin.inbound.head);
+    if ex.cached.is_some() {
+        answer::weigh(ex, cx, &head);
+    }
     let taken = response::take_head(ex, cx, plan, &head);
     origin.inbound.head = head;
     let has_trailers = origin.inbound.head.fields.has(Token::TRAILER);
@@ -656,6 +708,8 @@ fn judge(
     }
     ex.response.body = if status == 101 {
         Body::Tunnel(origin)
+    } else if ex.cached.is_some() || plan.copy.is_some() {
+        kept(ex, cx, plan, origin)
     } else {
         Body::Origin(origin)
     };
@@ -666,6 +720,24 @@ fn judge(
 fn passes_trailers(ex: &Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> bool {
     matches!(plan.wire, WirePlan::Grpc { .. })
         || cx.location(ex.location).settings.proxy.proxy_pass_trailers
+}
+
+/// The body of an answer that may go elsewhere besides to the client.
+fn kept(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan, origin: Lease) -> Body {
+    let answered = origin.inbound.head.status;
+    let buffered = answer::is_buffered(ex, cx);
+    let length = origin.inbound.content_length();
+    let tee = match &plan.copy {
+        Some(copy) => buffered
+            .then(|| copy::begin(ex, cx, copy, answered))
+            .flatten()
+            .map(|copying| Tee::Copy(Box::new(copying))),
+        None => answer::begin(ex, cx, answered, buffered, length).map(Tee::Cache),
+    };
+    match tee {
+        Some(tee) => Body::Stored(Box::new(Stored::origin(origin, tee))),
+        None => Body::Origin(origin),
+    }
 }
 
 /// `$upstream_http_*` read the fields until the exchange ends; the origin gets the storage of earlier ones for them.

@@ -2,9 +2,10 @@
 //!
 //! Answers of origins were judged by the origin. Ranges are not known here.
 
-use super::super::exchange::{Body, Exchange};
+use super::super::exchange::Exchange;
 use super::super::flow::Flow;
 use super::super::local::Cx;
+use super::headers;
 use crate::base::time;
 use crate::plan::model::IfModifiedSince;
 use crate::proto::tokens::Token;
@@ -12,18 +13,22 @@ use crate::proto::tokens::Token;
 /// Judges a 200; an error flow when a precondition failed.
 pub fn apply(ex: &mut Exchange, cx: Cx<'_>) -> Option<Flow> {
     let response = &ex.response;
-    if response.status != 200 || response.upstream {
+    if response.status != 200 || (response.upstream && !response.conditional) {
         return None;
     }
     let fields = &ex.head.fields;
-    let modified = response.last_modified;
+    let modified = headers::modified_at(ex);
+    let etag = match response.etag.is_empty() {
+        true => response.fields.get(Token::ETAG).unwrap_or_default(),
+        false => &response.etag,
+    };
     if let Some(date) = fields.get(Token::IF_UNMODIFIED_SINCE)
         && !matches!((time::parse_http_date(date), modified), (Some(since), Some(at)) if since >= at)
     {
         return Some(failed(ex));
     }
     if let Some(list) = fields.get(Token::IF_MATCH)
-        && !names_etag(list, &response.etag, false)
+        && !names_etag(list, etag, false)
     {
         return Some(failed(ex));
     }
@@ -36,7 +41,7 @@ pub fn apply(ex: &mut Exchange, cx: Cx<'_>) -> Option<Flow> {
     if since.is_some_and(|date| is_modified(date, modified, rule)) {
         return None;
     }
-    if none_match.is_some_and(|list| !names_etag(list, &response.etag, true)) {
+    if none_match.is_some_and(|list| !names_etag(list, etag, true)) {
         return None;
     }
     let response = &mut ex.response;
@@ -44,7 +49,7 @@ pub fn apply(ex: &mut Exchange, cx: Cx<'_>) -> Option<Flow> {
     response.reason.clear();
     response.content_type.clear();
     response.content_length = None;
-    response.body = Body::Empty;
+    super::drop_own_body(response);
     response.fields.remove(Token::ACCEPT_RANGES);
     response.fields.remove(Token::CONTENT_ENCODING);
     None

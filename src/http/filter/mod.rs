@@ -121,7 +121,7 @@ fn arm(ex: &mut Exchange, cx: Cx<'_>) {
 /// Takes the body off a response that has none. An origin's exchange is ended where its body would be relayed, so
 /// that it is booked and its connection used again.
 fn drop_own_body(response: &mut Response) {
-    if !matches!(response.body, Body::Origin(_)) {
+    if !matches!(response.body, Body::Origin(_) | Body::Stored(_)) {
         response.body = Body::Empty;
     }
 }

@@ -230,6 +230,7 @@ fn nothing(ex: &mut Exchange, cx: Cx<'_>, total: u64) -> Flow {
     match std::mem::take(&mut ex.response.body) {
         Body::Origin(origin) => proxy::abandon(ex, cx, origin),
         Body::Slices(mut slices) => slices.abandon(ex, cx),
+        Body::Stored(stored) => stored.abandon(ex, cx),
         Body::Buffer(bytes) => cx.local.buffers.give(bytes),
         _ => {}
     }
@@ -264,6 +265,7 @@ fn one(response: &mut Response, range: (u64, u64), total: u64) {
         }
         Body::Origin(origin) => origin.inbound.narrow(start, end),
         Body::Slices(slices) => slices.narrow(start, end),
+        Body::Stored(stored) => stored.narrow(start, end),
         Body::Empty | Body::Parts(_) | Body::Tunnel(_) => {}
     }
 }

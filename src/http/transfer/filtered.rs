@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::super::content::cache::body::{self, Source, Stored, Tee, Window};
 use super::super::content::proxy;
 use super::super::exchange::{Body, Exchange};
 use super::super::filter::chain::{Ask, At, Broken, Chain, Done, Next};
@@ -78,6 +79,7 @@ pub(super) async fn run(ex: &mut Exchange, cx: Cx<'_>, body: Body) -> Result<(),
         }
         Body::Parts(parts) => pump.parts(*parts, ex, cx).await,
         Body::Slices(slices) => pump.slices(slices, ex, cx).await,
+        Body::Stored(stored) => pump.stored(*stored, ex, cx).await,
         Body::Empty | Body::Tunnel(_) => pump.memory(b"", ex, cx).await,
     };
     let Pump { mut chain, out, .. } = pump;
@@ -222,7 +224,7 @@ impl Pump {
         let pass = &cx.location(ex.location).pass;
         let paced = self.pace.is_some() || Pace::of_origin(ex, cx).is_some();
         if ex.buffering && paced {
-            return self.spooled(origin, ex, cx).await;
+            return self.spooled(origin, None, ex, cx).await;
         }
         self.ahead = ex.buffering;
         let mut unflushed = false;
@@ -250,7 +252,7 @@ impl Pump {
                     }
                     if self.blocked {
                         self.ahead = false;
-                        return self.spooled(origin, ex, cx).await;
+                        return self.spooled(origin, None, ex, cx).await;
                     }
                     proxy::notes::tell(ex, cx, &mut origin);
                     let room = room(&origin, pass.buffer_bytes());
@@ -267,6 +269,31 @@ impl Pump {
             self.ahead = false;
             return self.cut(origin, &fault, ex, cx).await;
         }
+    }
+
+    /// What is stored on its way, or read along while somebody else stores it.
+    async fn stored(&mut self, stored: Stored, ex: &mut Exchange, cx: Cx<'_>) -> Result<(), Stop> {
+        let Stored { source, mut window } = stored;
+        let mut live = match source {
+            Source::Origin(origin, tee) => {
+                return self.spooled(origin, Some((tee, window)), ex, cx).await;
+            }
+            Source::Live(live) => live,
+        };
+        let mut piece = cx.local.buffers.take(body::READ_BYTES);
+        loop {
+            ex.stream.flush(self.within, &cx.local.buffers).await?;
+            piece.clear();
+            let (read, back) = live.read(piece, body::READ_BYTES).await;
+            piece = back;
+            match read {
+                Ok(0) => break,
+                Ok(_) => self.push(window.cut(&piece), At::More, ex, cx).await?,
+                Err(_) => return Err(Stop::Broken),
+            }
+        }
+        cx.local.buffers.give(piece);
+        self.finish(ex, cx).await
     }
 
     /// Before more is waited for: sends what is there, and without buffering asks the filters for what they hold.
@@ -303,12 +330,18 @@ impl Pump {
     }
 
     /// The origin runs ahead into a spool.
-    async fn spooled(&mut self, origin: Lease, ex: &mut Exchange, cx: Cx<'_>) -> Result<(), Stop> {
+    async fn spooled(
+        &mut self,
+        origin: Lease,
+        tee: Option<(Tee, Window)>,
+        ex: &mut Exchange,
+        cx: Cx<'_>,
+    ) -> Result<(), Stop> {
         let spool = Spool::new();
         let bounds = spool::Bounds::of(ex, cx);
         let pace = Pace::of_origin(ex, cx);
         let (filled, sent) = join2(
-            spool::fill(&spool, origin, &bounds, pace, cx),
+            spool::fill(&spool, origin, (&bounds, pace), tee, cx),
             self.send_spool(&spool, ex, cx),
         )
         .await;

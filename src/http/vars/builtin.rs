@@ -104,11 +104,12 @@ pub(super) fn value(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut V
         B::TcpinfoRcvSpace | B::TcpinfoRtt | B::TcpinfoRttvar | B::TcpinfoSndCwnd => {
             tcp(builtin, ex, out)
         }
-        // TLS and caches are not in use.
-        B::Absent
+        B::Absent => false,
+        B::UpstreamCacheAge
         | B::UpstreamCacheEtag
+        | B::UpstreamCacheKey
         | B::UpstreamCacheLastModified
-        | B::UpstreamCacheStatus => false,
+        | B::UpstreamCacheStatus => upstream::cache(builtin, ex, cx, out),
         B::UpstreamAddr
         | B::UpstreamBytesReceived
         | B::UpstreamBytesSent

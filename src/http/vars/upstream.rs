@@ -4,7 +4,11 @@
 
 use std::io::Write as _;
 
+use crate::base::time::http_date;
+use crate::http::content::cache::revalidates;
 use crate::http::exchange::{Attempt, Exchange};
+use crate::http::local::Cx;
+use crate::plan::location::Content;
 use crate::plan::vars::Builtin;
 
 /// Appends the value; false when no upstream was asked.
@@ -14,6 +18,46 @@ pub(super) fn value(builtin: Builtin, ex: &Exchange, out: &mut Vec<u8>) -> bool 
     };
     list(&ex.attempts, show, out);
     !ex.attempts.is_empty()
+}
+
+/// Appends what the cache knows; false when it was not asked, or knows nothing of that kind.
+pub(super) fn cache(builtin: Builtin, ex: &Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool {
+    let Some(cached) = ex.cached.as_deref() else {
+        return false;
+    };
+    // Only where what is stored can be asked about.
+    let validated = || {
+        let Content::Proxy(plan) = &cx.location(ex.location).content else {
+            return None;
+        };
+        let cache = plan.cache.as_deref().filter(|cache| revalidates(cache))?;
+        let _ = cache;
+        cached.validated()
+    };
+    match builtin {
+        Builtin::UpstreamCacheStatus => match cached.status.word() {
+            Some(word) => out.extend_from_slice(word.as_bytes()),
+            None => return false,
+        },
+        Builtin::UpstreamCacheKey => out.extend_from_slice(&cached.key),
+        Builtin::UpstreamCacheAge => match cached.age().and_then(|age| u64::try_from(age).ok()) {
+            Some(age) => number(age, out),
+            None => return false,
+        },
+        Builtin::UpstreamCacheEtag => match validated() {
+            Some(object) if !object.meta.etag.is_empty() => {
+                out.extend_from_slice(&object.meta.etag);
+            }
+            _ => return false,
+        },
+        _ => match validated() {
+            Some(object) if object.meta.facts.last_modified >= 0 => {
+                out.extend_from_slice(&http_date(object.meta.facts.last_modified));
+            }
+            _ => return false,
+        },
+    }
+    true
 }
 
 /// Appends what is shown of each attempt, joined.

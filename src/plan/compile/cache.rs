@@ -8,7 +8,9 @@ use bytes::Bytes;
 
 use super::proxy::REPLACED;
 use super::{Compiler, bytes_of};
-use crate::config::model::{CachePace, Caching, Http, Proxy, Settings, StorePath, WireKind};
+use crate::config::model::{
+    CachePace, Caching, Http, Proxy, ProxyPass, Settings, StorePath, WireKind,
+};
 use crate::plan::cache::{CachePlan, CopyPlan, PurgePlan, ZoneChoice};
 use crate::plan::expr::{Expr, Var};
 use crate::plan::location::{ParamNames, SetHeader};
@@ -76,8 +78,13 @@ impl Compiler<'_> {
     }
 
     /// What a location does with a cache; none where it has none.
-    pub(super) fn cache(&mut self, settings: &Settings, wire: WireKind) -> Option<Box<CachePlan>> {
-        let caching = caching_of(settings, wire);
+    pub(super) fn cache(
+        &mut self,
+        settings: &Settings,
+        pass: &ProxyPass,
+    ) -> Option<Box<CachePlan>> {
+        let wire = pass.wire;
+        let caching = caching_of(settings, wire)?;
         let zone = caching.cache.as_ref()?;
         let zone = match zone.has_variables() {
             true => ZoneChoice::Named(self.expr(zone)),
@@ -94,6 +101,11 @@ impl Compiler<'_> {
         let names = CONDITIONS.map(str::as_bytes);
         Some(Box::new(CachePlan {
             zone,
+            keys_body: caching.cache_key.as_ref().is_some_and(|key| {
+                let of = |name: &[u8]| memchr::memmem::find(&key.bytes, name).is_some();
+                of(b"$request_body") || of(b"${request_body")
+            }),
+            origin: origin(pass),
             key: caching.cache_key.as_ref().map(|key| self.expr(key)),
             bypass: exprs(self, &caching.cache_bypass),
             no_cache: exprs(self, &caching.no_cache),
@@ -107,7 +119,7 @@ impl Compiler<'_> {
 
     /// `…_store` of a location; none where it is off.
     pub(super) fn copy(&mut self, settings: &Settings, wire: WireKind) -> Option<Box<CopyPlan>> {
-        let caching = caching_of(settings, wire);
+        let caching = caching_of(settings, wire)?;
         let path = match caching.store.as_ref()? {
             StorePath::Root => None,
             StorePath::Text(text) => Some(self.expr(text)),
@@ -117,10 +129,42 @@ impl Compiler<'_> {
     }
 }
 
-fn caching_of(settings: &Settings, wire: WireKind) -> &Arc<Caching> {
+/// `http://host:port` as a key begins with it.
+fn origin(pass: &ProxyPass) -> Bytes {
+    let Some(target) = &pass.target else {
+        return Bytes::new();
+    };
+    let scheme: &[u8] = match pass.wire {
+        WireKind::FastCgi => b"",
+        _ if target.secure => b"https://",
+        _ => b"http://",
+    };
+    let usual = if target.secure { 443 } else { 80 };
+    let mut out = scheme.to_vec();
+    if target.unix {
+        out.extend_from_slice(b"unix:");
+        out.extend_from_slice(
+            target
+                .authority
+                .strip_prefix(b"unix:")
+                .unwrap_or(&target.authority),
+        );
+        out.push(b':');
+    } else {
+        out.extend_from_slice(&target.host);
+        if let Some(port) = target.port.filter(|&port| port != usual) {
+            out.extend_from_slice(format!(":{port}").as_bytes());
+        }
+    }
+    out.into()
+}
+
+fn caching_of(settings: &Settings, wire: WireKind) -> Option<&Arc<Caching>> {
     match wire {
-        WireKind::FastCgi => &settings.fastcgi_cache,
-        _ => &settings.proxy_cache,
+        WireKind::FastCgi => Some(&settings.fastcgi_cache),
+        WireKind::Http => Some(&settings.proxy_cache),
+        // An answer over gRPC is one to a body.
+        WireKind::Grpc => None,
     }
 }
 

@@ -55,7 +55,7 @@ impl Compiler<'_> {
             limit_rate: self.amount(common.limit_rate.as_ref()),
             secure: false,
             tls: None,
-            cache: self.cache(settings, WireKind::FastCgi),
+            cache: self.cache(settings, pass),
             copy: self.copy(settings, WireKind::FastCgi),
         })
     }

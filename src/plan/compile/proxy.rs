@@ -87,8 +87,8 @@ impl Compiler<'_> {
                 true => self.tls_client("proxy_ssl_", &settings.proxy_ssl),
                 false => None,
             },
-            cache: self.cache(settings, WireKind::Http),
-            copy: self.copy(settings, WireKind::Http),
+            cache: self.cache(settings, pass),
+            copy: self.copy(settings, pass.wire),
         })
     }
 

@@ -7,7 +7,8 @@ use super::super::super::exchange::Exchange;
 use super::super::super::local::Cx;
 use super::super::super::vars;
 use super::request::Unbuildable;
-use crate::plan::location::FastCgiPlan;
+use crate::plan::cache::CachePlan;
+use crate::plan::location::{FastCgiPlan, ParamNames};
 use crate::proto::fastcgi::{self, Params, TooBig};
 use crate::proto::head::{FieldRef, Fields};
 use crate::proto::tokens::Token;
@@ -17,14 +18,26 @@ pub fn build(
     ex: &mut Exchange,
     cx: Cx<'_>,
     wire: &FastCgiPlan,
+    storing: Option<&CachePlan>,
     out: &mut Vec<u8>,
 ) -> Result<(), Unbuildable> {
     fastcgi::begin(wire.keep, out);
     let mut params = Params::begin(out);
     let mut text = cx.local.buffers.take(0);
     let mut result = configured(ex, cx, wire, (&mut params, out), &mut text);
+    let mut replaced = &wire.replaced;
+    if let Some(cache) = storing {
+        replaced = &cache.replaced_params;
+        for condition in &cache.conditions {
+            text.clear();
+            vars::eval(&condition.value, ex, cx, &mut text);
+            if result.is_ok() && !text.is_empty() {
+                result = params.pair((&condition.name, b""), &text, out);
+            }
+        }
+    }
     if result.is_ok() && cx.location(ex.location).pass.pass_request_headers {
-        result = client_fields(&ex.head.fields, wire, (&mut params, out), &mut text);
+        result = client_fields(&ex.head.fields, replaced, (&mut params, out), &mut text);
     }
     cx.local.buffers.give(text);
     params.end(out);
@@ -53,7 +66,7 @@ fn configured(
 /// nginx; two names that only differ in hyphens and underscores stay two.
 fn client_fields(
     fields: &Fields,
-    wire: &FastCgiPlan,
+    replaced: &ParamNames,
     (params, out): (&mut Params, &mut Vec<u8>),
     text: &mut Vec<u8>,
 ) -> Result<(), TooBig> {
@@ -64,7 +77,7 @@ fn client_fields(
             b => b.to_ascii_uppercase(),
         };
         text.extend(field.name.iter().map(upper));
-        if wire.replaced.contains(text) || fields.iter().take(index).any(|f| same(f, field)) {
+        if replaced.contains(text) || fields.iter().take(index).any(|f| same(f, field)) {
             continue;
         }
         let name_len = text.len();

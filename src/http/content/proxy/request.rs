@@ -8,8 +8,10 @@ use super::super::super::local::Cx;
 use super::super::super::vars;
 use super::target::Dynamic;
 use crate::base::escape::{self, Place};
+use crate::plan::cache::CachePlan;
 use crate::plan::location::{ProxyPlan, SetHeader, UriRule, WirePlan};
 use crate::plan::model::HttpVersion;
+use crate::plan::rules::FieldSet;
 use crate::proto::h1::encode;
 use crate::proto::head::{Method, RequestHead};
 use crate::proto::tokens::Token;
@@ -87,8 +89,15 @@ fn head(
         UpstreamBody::Length(length) => encode::field_number(out, Token::CONTENT_LENGTH, length),
         UpstreamBody::Chunked => encode::field_token(out, Token::TRANSFER_ENCODING, b"chunked"),
     }
+    let storing = storing(ex, plan);
+    if let Some(cache) = storing {
+        for header in &cache.conditions {
+            set_header(ex, cx, plan, header, http11, out);
+        }
+    }
     if cx.location(ex.location).pass.pass_request_headers {
-        client_fields(&ex.head, plan, out);
+        let replaced = storing.map_or(&plan.replaced, |cache| &cache.replaced);
+        client_fields(&ex.head, replaced, out);
     }
     out.extend_from_slice(b"\r\n");
     Ok(())
@@ -109,6 +118,14 @@ fn method(
             Err(Unbuildable::Method)
         };
     }
+    if ex
+        .cached
+        .as_ref()
+        .is_some_and(|cached| cached.as_get && cached.cacheable)
+    {
+        out.extend_from_slice(b"GET");
+        return Ok(());
+    }
     match ex.method {
         Method::Other => out.extend_from_slice(ex.head.method_bytes()),
         known => out.extend_from_slice(known.name().as_bytes()),
@@ -117,7 +134,7 @@ fn method(
 }
 
 /// The request target by the rules of `proxy_pass` (SEMANTICS of nginx's `proxy_pass` with and without a URI).
-fn target(ex: &Exchange, plan: &ProxyPlan, dynamic: Option<&Dynamic>, out: &mut Vec<u8>) {
+pub fn target(ex: &Exchange, plan: &ProxyPlan, dynamic: Option<&Dynamic>, out: &mut Vec<u8>) {
     if let Some(uri) = dynamic.and_then(Dynamic::uri) {
         encode::target(out, uri);
         return;
@@ -165,6 +182,12 @@ fn original(head: &RequestHead, out: &mut Vec<u8>) {
     out.extend_from_slice(head.bytes(head.uri));
 }
 
+/// The cache that the answer may go to: the origin is asked for all of it, whatever the client asks for.
+pub fn storing<'a>(ex: &Exchange, plan: &'a ProxyPlan) -> Option<&'a CachePlan> {
+    let cacheable = ex.cached.as_ref().is_some_and(|cached| cached.cacheable);
+    plan.cache.as_deref().filter(|_| cacheable)
+}
+
 /// One configured field; nothing is written when its value comes out empty.
 fn set_header(
     ex: &mut Exchange,
@@ -201,11 +224,11 @@ fn takes_trailers(head: &RequestHead) -> bool {
 /// its `Connection` field names.
 ///
 /// Differs from nginx: fields named in `Connection` are dropped (RFC 9110 7.6.1).
-fn client_fields(head: &RequestHead, plan: &ProxyPlan, out: &mut Vec<u8>) {
+fn client_fields(head: &RequestHead, replaced: &FieldSet, out: &mut Vec<u8>) {
     let named = head.fields.has(Token::CONNECTION) && names_others(head);
     encode::fields(out, &head.fields, |field| {
         let name = head.bytes(field.name);
-        !(plan.replaced.contains(field.token, name) || (named && head.connection_names(name)))
+        !(replaced.contains(field.token, name) || (named && head.connection_names(name)))
     });
 }
 

@@ -118,6 +118,11 @@ fn take_field(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan, field: FieldRef<'
             ex.response.fields.push_with(field.token, field.name, value);
         }
         Token::ACCEPT_RANGES if cx.location(ex.location).pass.force_ranges => {}
+        // The origin is asked for the whole: ranges of it are ours to cut.
+        Token::ACCEPT_RANGES if ex.cached.as_ref().is_some_and(|cached| cached.cacheable) => {
+            ex.response.allow_ranges = true;
+            ex.response.single_range = true;
+        }
         token => ex.response.fields.push_with(token, field.name, field.value),
     }
 }

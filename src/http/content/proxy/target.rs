@@ -40,6 +40,12 @@ impl Dynamic {
         (self.uri_at < self.url.len()).then(|| &self.url[self.uri_at..])
     }
 
+    /// Everything before the URI: scheme, host and port as written.
+    #[must_use]
+    pub fn origin(&self) -> &[u8] {
+        &self.url[..self.authority.1]
+    }
+
     /// Host and port as written: what `$proxy_host` is.
     #[must_use]
     pub fn authority(&self) -> &[u8] {

@@ -294,7 +294,9 @@ fn take(ex: &Exchange, answered: bool) -> Answer {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let response = &ex.response;
     let body = match &response.body {
-        Body::Empty | Body::Origin(_) | Body::Slices(_) | Body::Tunnel(_) => String::new(),
+        Body::Empty | Body::Origin(_) | Body::Slices(_) | Body::Stored(_) | Body::Tunnel(_) => {
+            String::new()
+        }
         Body::Static(bytes) => text(bytes),
         Body::Buffer(bytes) => text(bytes),
         Body::File { length, .. } => format!("file of {length}"),

@@ -11,6 +11,7 @@ pub mod ciphers;
 mod client;
 mod connect;
 mod der;
+mod encrypted;
 pub mod hello;
 pub(super) mod io;
 mod memory;

@@ -404,9 +404,11 @@ impl Conn {
                 mailbox.wake();
             }
             Ok(_) => {
+                let now = self.socket.deadlines().now();
                 let mut machine = self.shared.machine.borrow_mut();
-                machine.reset(stream, ErrorCode::Protocol);
+                let punished = machine.punish(now, stream, ErrorCode::Protocol);
                 drop(machine);
+                self.fatal = punished.err();
                 self.shared.mailbox(stream).fail(ClientFault::Gone);
             }
             Err(fatal) => self.fatal = Some(fatal),

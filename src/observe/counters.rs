@@ -39,11 +39,23 @@ pub enum Gauge {
     Writing,
 }
 
+/// Kinds of floods by which clients of HTTP/2 lost their connections.
+pub const FLOODS: [&str; 7] = [
+    "stream resets",
+    "empty frames",
+    "PING and SETTINGS frames",
+    "WINDOW_UPDATE frames",
+    "CONTINUATION frames",
+    "unread answers",
+    "header block bytes",
+];
+
 /// One shard's numbers, on cache lines of their own; two, because processors fetch them in pairs.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Block {
     counts: [AtomicU64; 7],
+    floods: [AtomicU64; FLOODS.len()],
     gauges: [AtomicU64; 3],
 }
 
@@ -72,6 +84,8 @@ pub struct Totals {
     pub spliced_up: u64,
     /// The same from origins to clients.
     pub spliced_down: u64,
+    /// Connections that ended by a flood, by the kinds of [`FLOODS`].
+    pub floods: [u64; FLOODS.len()],
     /// Connections that are open.
     pub active: u64,
     /// Connections whose request head is being read.
@@ -104,6 +118,11 @@ impl Counters {
     /// Counts one.
     pub fn count(&self, what: Count) {
         change(&self.blocks[self.mine].counts[what as usize], 1);
+    }
+
+    /// Counts a connection that ended by a flood of [`FLOODS`].
+    pub fn count_flood(&self, kind: usize) {
+        change(&self.blocks[self.mine].floods[kind], 1);
     }
 
     /// Counts several.
@@ -174,6 +193,9 @@ impl Totals {
             failed: count(Count::Failed),
             spliced_up: count(Count::SplicedUp),
             spliced_down: count(Count::SplicedDown),
+            floods: std::array::from_fn(|kind| {
+                sum(&|block| block.floods[kind].load(Ordering::Relaxed))
+            }),
             active: gauge(Gauge::Active),
             reading: gauge(Gauge::Reading),
             writing: gauge(Gauge::Writing),
@@ -243,6 +265,6 @@ mod tests {
             ),
             (3, 1, 0, 2)
         );
-        assert_eq!(size_of::<Block>(), 128);
+        assert_eq!(size_of::<Block>(), 256);
     }
 }

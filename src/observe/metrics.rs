@@ -5,7 +5,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use super::counters::Totals;
+use super::counters::{FLOODS, Totals};
 use super::tally::{BUCKET_ENDS_US, CLASSES, LocationSums, PeerSums, Report};
 
 /// A peer as the shard that is asked sees it.
@@ -197,6 +197,14 @@ fn process(w: &mut Writer, facts: &Facts) {
         "Exchanges that a defect of this program ended.",
         totals.panics,
     );
+    w.family(
+        "ringx_http2_floods_total",
+        "counter",
+        "Connections that clients of HTTP/2 lost for making work for nothing.",
+    );
+    for (kind, count) in FLOODS.iter().zip(totals.floods) {
+        w.sample("ringx_http2_floods_total", &[("kind", kind)], count);
+    }
     w.family(
         "ringx_shard_requests_total",
         "counter",

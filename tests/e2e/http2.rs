@@ -205,29 +205,6 @@ fn a_broken_head_is_answered_and_its_stream_alone_ends() {
 }
 
 #[test]
-fn rapid_resets_end_with_calm_and_a_line_in_the_log() {
-    let origin = Origin::answer(|_| ok("late"));
-    let proxy = to(&origin, "location / { proxy_pass http://%%origin%%; }");
-    let mut client = proxy.client();
-    let mut flood = Vec::new();
-    for n in 0..400u32 {
-        flood.push(get(2 * n + 1));
-        flood.push(frame(RST_STREAM, 0, 2 * n + 1, &8u32.to_be_bytes()));
-    }
-    client.send(hello(&flood));
-    let (_, payload) = until(&mut client, GOAWAY);
-    assert_eq!(payload[4..8], 11u32.to_be_bytes());
-    wait::until("the flood is told", || {
-        proxy.error_log().contains("http2 flood detected")
-    });
-    // Others did not notice.
-    assert_eq!(
-        proxy.client().request("GET", "/", "").response().body,
-        b"late"
-    );
-}
-
-#[test]
 fn the_client_is_told_its_limits_and_held_to_them() {
     let origin = Origin::script(|conn| {
         if conn.request().is_some() {

@@ -18,6 +18,7 @@ mod grpc;
 mod guides;
 mod headers;
 mod http2;
+mod http2_floods;
 mod http2_tunnel;
 mod https;
 mod limits;

@@ -474,6 +474,12 @@ impl Machine {
         }
     }
 
+    /// Queues RST_STREAM.
+    fn put_reset(&mut self, id: u32, code: ErrorCode) {
+        frame::put_reset(id, code, &mut self.control);
+        self.streams.remember(id);
+    }
+
     /// Queues GOAWAY and reads nothing any more.
     fn die(&mut self, fatal: Fatal) -> Fatal {
         if !matches!(self.reading, Reading::Dead) {

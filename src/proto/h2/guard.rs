@@ -74,7 +74,10 @@ pub enum Flood {
 }
 
 impl Flood {
-    /// Words for the log.
+    /// How many kinds there are.
+    pub const COUNT: usize = 7;
+
+    /// Words for the log, and for the metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -195,6 +198,11 @@ mod tests {
         let spent = (0..10_000).filter(|_| guard.reset(late).is_ok()).count();
         assert_eq!(spent, RESETS.burst as usize);
         assert_eq!(guard.empty(start), Ok(()), "the others are untouched");
+    }
+
+    #[test]
+    fn every_kind_has_its_number() {
+        assert_eq!(Flood::HeaderBlock as usize + 1, Flood::COUNT);
     }
 
     #[test]

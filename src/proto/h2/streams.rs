@@ -87,11 +87,28 @@ impl Stream {
     }
 }
 
+/// Streams that we reset whose frames may still be on their way: as many as a client has at a time, with the usual settings,
+/// when it learns of a page that is left.
+const RECENT: usize = 64;
+
 /// The streams of one connection.
-#[derive(Default)]
 pub struct Streams {
     slots: Slab<Stream>,
     by_id: HashMap<u32, u32, foldhash::fast::RandomState>,
+    /// Numbers of streams that we reset, in turns.
+    recent: [u32; RECENT],
+    recent_at: u8,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self {
+            slots: Slab::new(),
+            by_id: HashMap::default(),
+            recent: [0; RECENT],
+            recent_at: 0,
+        }
+    }
 }
 
 impl Streams {
@@ -127,6 +144,19 @@ impl Streams {
     #[must_use]
     pub fn find(&self, id: u32) -> Option<Key> {
         self.by_id.get(&id).map(|&key| Key(key))
+    }
+
+    /// We reset a stream: what still comes for it is to be ignored (§5.1).
+    pub fn remember(&mut self, id: u32) {
+        let at = usize::from(self.recent_at) % RECENT;
+        self.recent[at] = id;
+        self.recent_at = (at as u8 + 1) % RECENT as u8;
+    }
+
+    /// Whether we reset a stream a short while ago.
+    #[must_use]
+    pub fn was_reset(&self, id: u32) -> bool {
+        self.recent.contains(&id)
     }
 
     /// A record, if it is still there.

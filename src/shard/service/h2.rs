@@ -236,13 +236,38 @@ fn tell(service: &Http, home: &Home, conn: &Conn, fatal: Fatal) {
                 code.name()
             ),
         ),
-        Fatal::Flood(flood) => generation.logs.error_all(
-            logs,
-            LogLevel::Info,
-            format_args!(
-                "*{number} http2 flood detected: too many {}, client: {client}, server: {server}",
-                flood.name()
-            ),
-        ),
+        Fatal::Flood(flood) => {
+            service.local.counters.count_flood(flood as usize);
+            generation.logs.error_all(
+                logs,
+                LogLevel::Info,
+                format_args!(
+                    "*{number} http2 flood detected: too many {}, client: {client}, server: {server}",
+                    flood.name()
+                ),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::observe::counters::FLOODS;
+    use crate::proto::h2::guard::Flood;
+
+    #[test]
+    fn floods_have_one_name() {
+        for flood in [
+            Flood::Resets,
+            Flood::Empty,
+            Flood::Answered,
+            Flood::Windows,
+            Flood::Continuations,
+            Flood::Unread,
+            Flood::HeaderBlock,
+        ] {
+            assert_eq!(FLOODS[flood as usize], flood.name());
+        }
+        assert_eq!(FLOODS.len(), Flood::COUNT);
     }
 }

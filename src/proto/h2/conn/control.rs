@@ -52,7 +52,7 @@ impl Machine {
 
     /// Resets a stream by its number, known or not.
     pub(super) fn reset_id(&mut self, id: u32, code: ErrorCode) -> Option<Event> {
-        frame::put_reset(id, code, &mut self.control);
+        self.put_reset(id, code);
         let key = self.streams.find(id)?;
         if self.streams.get(key).reset {
             return None;
@@ -64,7 +64,7 @@ impl Machine {
     /// As [`Self::reset`], for a frame whose block must still be read. The user learns of it by `moved`.
     pub(super) fn pend_reset(&mut self, key: Key, code: ErrorCode) {
         let id = self.streams.get(key).id;
-        frame::put_reset(id, code, &mut self.control);
+        self.put_reset(id, code);
         self.shut(key);
         self.streams.reap(key);
     }

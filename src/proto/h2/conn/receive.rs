@@ -46,7 +46,8 @@ impl Machine {
         self.due += (taken + padding) as u32;
         let found = self.streams.find(head.stream);
         let wrong = match found.map(|key| self.streams.get(key)) {
-            // Frames that were on their way when we reset it, or that come after its end.
+            // Frames that were on their way when we reset it.
+            None if self.streams.was_reset(head.stream) => None,
             None => Some(ErrorCode::StreamClosed),
             Some(stream) if stream.reset => None,
             Some(stream) if !stream.receiving => Some(ErrorCode::StreamClosed),
@@ -223,7 +224,7 @@ impl Machine {
         self.guard
             .reset(now)
             .map_err(|flood| self.die(Fatal::Flood(flood)))?;
-        frame::put_reset(id, ErrorCode::Protocol, &mut self.control);
+        self.put_reset(id, ErrorCode::Protocol);
         if let Some((key, part)) = self.block.whose.take() {
             // Nobody knows yet of a stream without a head.
             self.streams.get_mut(key).released |= part == Part::Head;
@@ -289,6 +290,10 @@ impl Machine {
                     Err(broken(ErrorCode::Protocol, "HEADERS on an idle stream"))
                 }
                 Role::Client => Ok(None),
+                Role::Server if self.streams.was_reset(id) => {
+                    self.guard.empty(now).map_err(Fatal::Flood)?;
+                    Ok(None)
+                }
                 Role::Server => self.accept(now, id, depends_on_itself),
             };
         };
@@ -350,7 +355,7 @@ impl Machine {
         };
         if let Some(code) = refused {
             self.guard.reset(now).map_err(Fatal::Flood)?;
-            frame::put_reset(id, code, &mut self.control);
+            self.put_reset(id, code);
             return Ok(None);
         }
         let key = self

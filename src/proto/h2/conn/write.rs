@@ -138,7 +138,7 @@ impl Machine {
         if stream.is_closed() {
             return;
         }
-        frame::put_reset(stream.id, code, &mut self.control);
+        self.put_reset(stream.id, code);
         self.shut(key);
     }
 
@@ -147,6 +147,14 @@ impl Machine {
         self.shut(key);
         self.streams.get_mut(key).released = true;
         self.streams.reap(key);
+    }
+
+    /// As [`Self::reset`], for a rule that the peer broke: it could make us reset one stream after the other.
+    pub fn punish(&mut self, now: Mono, key: Key, code: ErrorCode) -> Result<(), Fatal> {
+        self.reset(key, code);
+        self.guard
+            .reset(now)
+            .map_err(|flood| self.die(Fatal::Flood(flood)))
     }
 
     /// The user needs the stream no more. One that is not over on the wire is ended: NO_ERROR where the answer is
@@ -288,7 +296,9 @@ impl Machine {
             None
         };
         if let Some(code) = code {
-            frame::put_reset(stream.id, code, out);
+            let id = stream.id;
+            frame::put_reset(id, code, out);
+            self.streams.remember(id);
             self.shut(key);
         }
         self.streams.reap(key);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::exchange::Exchange;
 use super::local::{Cx, Generation, Local};
 use super::{
-    access, aftermath, body, content, error, filter, log, rewrite, route, tally, transfer,
+    access, aftermath, body, content, error, filter, log, rewrite, route, tally, transfer, tunnel,
 };
 use crate::front::Refusal;
 use crate::plan::LocationId;
@@ -51,11 +51,31 @@ pub async fn serve(
     } else {
         ex.close = true;
     }
+    if !tunnel::is_due(ex) {
+        conclude(ex, cx).await;
+    }
+    exchange
+}
+
+/// What follows an answer, up to the log line.
+async fn conclude(ex: &mut Exchange, cx: Cx<'_>) {
     if aftermath::is_due(ex, cx) {
         Box::pin(aftermath::run(ex, cx)).await;
     }
     tally::note(ex, cx);
     log::line(ex, cx);
+}
+
+/// Runs the tunnel that [`serve`] has left behind, and ends its exchange. Small beside [`serve`], because a tunnel
+/// lasts and thousands of them may be silent.
+pub async fn tunnel(
+    mut exchange: Box<Exchange>,
+    generation: Rc<Generation>,
+    local: Rc<Local>,
+) -> Box<Exchange> {
+    let cx = Cx::new(&generation, &local);
+    tunnel::run(&mut exchange, cx).await;
+    Box::pin(conclude(&mut exchange, cx)).await;
     exchange
 }
 

@@ -173,10 +173,14 @@ async fn body(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), ClientFault> {
         Body::Slices(slices) => return Box::pin(sliced(ex, cx, slices)).await,
         Body::Stored(stored) => return Box::pin(cache::body::send(ex, cx, *stored)).await,
         Body::Tunnel(origin) => {
-            ex.stream.flush(within, buffers).await?;
+            if let Err(fault) = ex.stream.flush(within, buffers).await {
+                proxy::abandon(ex, cx, origin);
+                return Err(fault);
+            }
             match ex.stream.is_connect() {
                 true => Box::pin(tunnel::run_stream(ex, cx, origin)).await,
-                false => tunnel::run(ex, cx, origin).await,
+                // What follows needs little and lasts long: a smaller task does it.
+                false => ex.response.body = Body::Tunnel(origin),
             }
             return Ok(());
         }

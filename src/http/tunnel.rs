@@ -1,7 +1,7 @@
 //! After 101: bytes both ways until one side has said all, or nothing moves for the time that the location allows.
 
 use super::content::proxy;
-use super::exchange::Exchange;
+use super::exchange::{Body, Exchange};
 use super::local::Cx;
 use super::transfer::spliced::manner;
 use super::transfer::{Facts, Transfer, decide};
@@ -12,9 +12,18 @@ use crate::net::tunnel::{self, End, Means, Options, Totals};
 use crate::plan::model::{LogLevel, Splicing};
 use crate::upstream::origin::Lease;
 
-/// Runs a tunnel between the exchange's client and an origin that switched protocols. The client's connection is
-/// not used for requests again.
-pub async fn run(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) {
+/// Whether the exchange has become a tunnel that is still to be run.
+#[must_use]
+pub fn is_due(ex: &Exchange) -> bool {
+    matches!(ex.response.body, Body::Tunnel(_))
+}
+
+/// Runs a tunnel between the exchange's client and an origin that switched protocols, where one is due. The client's
+/// connection is not used for requests again.
+pub async fn run(ex: &mut Exchange, cx: Cx<'_>) {
+    let Body::Tunnel(mut origin) = std::mem::take(&mut ex.response.body) else {
+        return;
+    };
     let location = cx.location(ex.location);
     let (pass, core) = (&location.pass, &location.settings.core);
     ex.close = true;
@@ -35,7 +44,10 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) {
         Transfer::Stream | Transfer::Buffer => Manner::Off,
     };
     let client = ex.stream.h1_mut();
-    let ahead = (client.take_unread(), origin.inbound.take_surplus());
+    let ahead = (
+        spoken(client.take_unread(), cx),
+        spoken(origin.inbound.take_surplus(), cx),
+    );
     let options = Options {
         idle: pass.read_timeout,
         send_up: pass.send_timeout,
@@ -58,7 +70,18 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) {
     )
     .await;
     client.count_sent(totals.down.sent.get());
+    ex.response.bytes_sent += totals.down.sent.get();
+    ex.response.body_bytes_sent += totals.down.sent.get();
     end_with(ex, cx, origin, &totals, end);
+}
+
+/// What was read ahead; a buffer without anything in it is not held for the tunnel's life.
+fn spoken(ahead: Vec<u8>, cx: Cx<'_>) -> Vec<u8> {
+    if ahead.is_empty() {
+        cx.local.buffers.give(ahead);
+        return Vec::new();
+    }
+    ahead
 }
 
 /// As [`run`], where the client is a stream of HTTP/2: its connection goes on.

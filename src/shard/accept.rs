@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -107,8 +107,21 @@ async fn serve<S: Serve>(shard: Rc<Shard<S>>, begin: Begin<S>) {
             runtime::spawn(park(shard, parked));
             return;
         }
+        Ok(After::Apart(rest)) => {
+            shard.parked.set(shard.parked.get() + 1);
+            runtime::spawn(apart(shard, rest));
+            return;
+        }
         Ok(After::Closed) => {}
         Err(message) => S::event(&shard, Event::Panicked(&message)),
+    }
+    shard.connections.set(shard.connections.get() - 1);
+}
+
+/// Runs what is left of a connection.
+async fn apart<S: Serve>(shard: Rc<Shard<S>>, rest: Pin<Box<dyn Future<Output = ()>>>) {
+    if let Err(message) = catch(|| rest).await {
+        S::event(&shard, Event::Panicked(&message));
     }
     shard.connections.set(shard.connections.get() - 1);
 }

@@ -16,6 +16,7 @@ mod warm_tests;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 
 pub use run::{Setup, start};
@@ -72,6 +73,8 @@ pub enum After<P> {
     Closed,
     /// It waits for its next request.
     Park(P),
+    /// It goes on in a small future of its own until it is closed: a tunnel.
+    Apart(Pin<Box<dyn Future<Output = ()>>>),
 }
 
 /// What a log should tell.

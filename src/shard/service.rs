@@ -26,9 +26,9 @@ use crate::http::access::Limits;
 use crate::http::content::files::kept::OpenFiles;
 use crate::http::content::files::small::SmallFiles;
 use crate::http::exchange::Exchange;
-use crate::http::flow;
 use crate::http::local::{Generation, Local};
 use crate::http::log::Errno;
+use crate::http::{flow, tunnel};
 use crate::mail::{Mail, NewPlan, PeerState};
 use crate::net::clock::Clock;
 use crate::net::listener::Accepted;
@@ -263,6 +263,14 @@ impl Http {
             let counters = &service.local.counters;
             counters.raise(Gauge::Writing);
             let mut exchange = service.workers.run(job, serve).await;
+            if tunnel::is_due(&exchange) {
+                let apart = Apart {
+                    exchange,
+                    generation,
+                    _active,
+                };
+                return After::Apart(Box::pin(apart.run(shard.clone())));
+            }
             counters.lower(Gauge::Writing);
             let location = &generation.plan.locations[exchange.location];
             let timed_out = exchange.client_timed_out;
@@ -601,6 +609,32 @@ fn tell_health(shard: &Shard<Http>, generation: &Generation) {
     });
 }
 
+/// A tunnel and what it holds of its connection.
+struct Apart {
+    exchange: Box<Exchange>,
+    generation: Rc<Generation>,
+    _active: Held,
+}
+
+impl Apart {
+    /// Runs it and closes the connection.
+    async fn run(self, shard: Rc<Shard<Http>>) {
+        let service = &shard.service;
+        let local = service.local.clone();
+        let mut exchange = flow::tunnel(self.exchange, self.generation.clone(), local).await;
+        service.local.counters.lower(Gauge::Writing);
+        let timed_out = exchange.client_timed_out;
+        let location = &self.generation.plan.locations[exchange.location];
+        let (stream, head) = exchange.end(&service.local.buffers);
+        exchange.head = head;
+        service.give(exchange);
+        if let Stream::H1(mut conn) = stream {
+            let ending = ending(location, timed_out);
+            Box::pin(conn.finish(&ending, &service.local.buffers)).await;
+        }
+    }
+}
+
 /// What a head may cost, by the settings of the address's default server.
 fn limits(core: &Core) -> HeadLimits {
     HeadLimits {
@@ -721,7 +755,6 @@ impl Serve for Http {
             }
             Event::Draining => {
                 shard.service.local.draining.set(true);
-                shard.service.local.cache.retire();
                 shard.service.ring_alarms();
             }
             Event::Cut(count) => tell(

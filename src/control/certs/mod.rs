@@ -73,11 +73,12 @@ pub fn build(plan: &Plan, files: &[SourceFile], memory: &mut Memory) -> (TlsSet,
             diags.push(diag);
         }
     }
+    let keep_hello = false;
     (
         TlsSet {
             servers,
             clients,
-            keep_hello: plan.wants_hello,
+            keep_hello,
         },
         diags,
     )

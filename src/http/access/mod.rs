@@ -5,7 +5,6 @@
 
 mod auth_request;
 mod basic;
-pub mod certificate;
 mod limit_conn;
 mod limit_req;
 mod limits;

@@ -8,7 +8,6 @@ mod builtin;
 mod family;
 mod links;
 mod tables;
-mod tls;
 mod upstream;
 
 use super::exchange::Exchange;

@@ -18,6 +18,8 @@ const FIRST_READ: usize = 16 << 10;
 
 /// Why there is no object.
 enum Missing {
+    /// Somebody has removed it.
+    Gone,
     /// The file is not what the index says, or not readable.
     Lost(String),
     /// It is another one than the index said a moment ago.
@@ -72,6 +74,12 @@ impl Cache {
                 Some(object)
             }
             Err(Missing::Changed) => None,
+            Err(Missing::Gone) => {
+                if filed.stamp != 0 {
+                    self.lost(store, name, filed.stamp);
+                }
+                None
+            }
             Err(Missing::Lost(why)) => {
                 if filed.stamp != 0 {
                     let path = String::from_utf8_lossy(&path);
@@ -92,7 +100,7 @@ async fn read(path: &[u8], key: &[u8], filed: Filed) -> Result<Object, Missing> 
     let file = match file::open(path).await {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(Missing::Lost("was not found".to_owned()));
+            return Err(Missing::Gone);
         }
         Err(error) => return Err(Missing::Fault(error)),
     };

@@ -525,7 +525,7 @@ async fn fill_file(cache: &Rc<Cache>, writing: &Rc<Writing>, temporary: &Tempora
             both.append(&mut chunk);
             (chunk, at, has_header) = (both, 0, true);
         }
-        if let (Err(error), _) = temporary.file.write_all_at(chunk, at).await {
+        if let Err(error) = write_at(writing, temporary, chunk, at).await {
             fail(cache, writing, "pwrite()", &temporary.path, &error);
             return false;
         }
@@ -540,7 +540,7 @@ async fn fill_file(cache: &Rc<Cache>, writing: &Rc<Writing>, temporary: &Tempora
     }
     if !has_header {
         let header = writing.header();
-        if let (Err(error), _) = temporary.file.write_all_at(header, 0).await {
+        if let Err(error) = write_at(writing, temporary, header, 0).await {
             fail(cache, writing, "pwrite()", &temporary.path, &error);
             return false;
         }
@@ -550,6 +550,22 @@ async fn fill_file(cache: &Rc<Cache>, writing: &Rc<Writing>, temporary: &Tempora
     }
     writing.tell_watchers(cache);
     take_place(cache, writing, temporary).await
+}
+
+/// Through the ring; where there is none, on a helper.
+async fn write_at(
+    writing: &Writing,
+    temporary: &Temporary,
+    bytes: Vec<u8>,
+    at: u64,
+) -> io::Result<()> {
+    match writing.growing.get() {
+        Some(growing) if !runtime::on_ring() => {
+            let growing = growing.clone();
+            offload::run(move || depot::write_all_at(&growing.file, &bytes, at)).await?
+        }
+        _ => temporary.file.write_all_at(bytes, at).await.0,
+    }
 }
 
 /// Waits for the owner's verdict and does what it says.

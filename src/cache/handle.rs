@@ -44,8 +44,14 @@ const NOTES_MAX: usize = 64;
 /// Milliseconds between two lines about a disk that cannot be written.
 const FAULT_EVERY_MS: u64 = 60_000;
 
-/// Seconds after which an owner hears that what it lent is still used.
-const TOUCH_EVERY: i64 = 10;
+/// Seconds after which an owner hears that what it lent is still used, at most.
+const TOUCH_EVERY: u64 = 10;
+
+/// Bytes that all stores may have in the memory of a shard, and those of one store.
+const HOT_BYTES: (usize, usize) = (64 << 20, 32 << 20);
+
+/// Files that all stores may keep open for a shard, those of one store, and how many one may have in any case.
+const HOT_FILES: (usize, usize, usize) = (128, 64, 8);
 
 /// Entries for each byte of a zone: nginx's 8,000 for a MiB.
 const BYTES_PER_ENTRY: u64 = 128;
@@ -66,6 +72,8 @@ pub(super) struct Store {
     pub sizes: Sizes,
     /// When a fault was last told of.
     fault: Cell<Option<Mono>>,
+    /// Seconds after which an owner hears that what it lent is still used.
+    touch_every: Cell<i64>,
     /// Declared by the current plan or the one before it.
     pub declared: Cell<bool>,
 }
@@ -97,6 +105,8 @@ pub struct Cache {
     pub(super) watching: RefCell<HashMap<Home, Watch>>,
     /// Woken when a fill has come to its end.
     pub(super) written: Notify,
+    /// See [`Cache::retire`].
+    pub(super) retired: Cell<bool>,
     notes: RefCell<Vec<(LogLevel, String)>>,
     rng: RefCell<Rng>,
 }
@@ -134,6 +144,7 @@ impl Cache {
             writings: RefCell::new(Slab::new()),
             watching: RefCell::default(),
             written: Notify::new(),
+            retired: Cell::new(false),
             notes: RefCell::default(),
             rng: RefCell::new(Rng::new(RandomState::new().build_hasher().finish())),
         })
@@ -150,12 +161,24 @@ impl Cache {
             let store = self.store(&plan);
             if !store.declared.replace(true) {
                 store.owner.borrow_mut().set_max(self.entries_max(&plan));
+                store.touch_every.set(touch_every(&plan));
                 *store.plan.borrow_mut() = plan;
             }
         }
-        self.stores
-            .borrow_mut()
-            .retain(|store| store.declared.get());
+        let mut stores = self.stores.borrow_mut();
+        stores.retain(|store| store.declared.get());
+        let count = stores.len().max(1);
+        for store in stores.iter() {
+            let bytes = (HOT_BYTES.0 / count).min(HOT_BYTES.1);
+            let files = (HOT_FILES.0 / count).clamp(HOT_FILES.2, HOT_FILES.1);
+            store.hot.borrow_mut().set_max(bytes, files);
+        }
+    }
+
+    /// This process will end, and another one may serve from the same directories already: nothing is removed any more
+    /// for its age or size. `shard` calls it when it begins to drain.
+    pub fn retire(&self) {
+        self.retired.set(true);
     }
 
     fn entries_max(&self, plan: &StorePlan) -> usize {
@@ -187,6 +210,7 @@ impl Cache {
             scanning: Cell::new(false),
             sizes: Sizes::default(),
             fault: Cell::new(None),
+            touch_every: Cell::new(touch_every(plan)),
             declared: Cell::new(true),
         });
         self.stores.borrow_mut().push(store.clone());
@@ -213,7 +237,8 @@ impl Cache {
     ) -> Option<Hot> {
         let stores = self.stores.borrow();
         let store = stores.iter().find(|one| one.id == store.id)?;
-        let warm = store.hot.borrow_mut().get(key, variant, now, TOUCH_EVERY)?;
+        let every = store.touch_every.get();
+        let warm = store.hot.borrow_mut().get(key, variant, now, every)?;
         if let Some(name) = warm.tell {
             let store = store.clone();
             drop(stores);
@@ -236,7 +261,7 @@ impl Cache {
         let name = key::name(ask.key, ask.variant);
         let key: Arc<[u8]> = Arc::from(ask.key);
         let mut bypass = ask.bypass;
-        for _ in 0..TRIES {
+        for left in (0..TRIES).rev() {
             let wants = Wants {
                 now: ask.now,
                 min_uses: ask.min_uses,
@@ -250,6 +275,12 @@ impl Cache {
                 Said::Stored(filed) => {
                     if let Some(object) = self.fetch(&store, name, &key, filed).await {
                         return Found::Hit(object);
+                    }
+                    if left == 0 {
+                        // Somebody else changes files here. What is not there any more is not looked for again.
+                        let own = filed.digest;
+                        let main = name.main;
+                        self.lost(&store, Name { main, own }, filed.stamp);
                     }
                 }
                 Said::Expired(filed, grant) => {
@@ -686,6 +717,10 @@ impl Cache {
             outbox.post_others(|| Mail::Cache(Box::new(Letter::Leaving(self.own))));
         }
     }
+}
+
+fn touch_every(plan: &StorePlan) -> i64 {
+    (plan.inactive.as_secs() / 4).clamp(1, TOUCH_EVERY) as i64
 }
 
 /// The permission in an answer.

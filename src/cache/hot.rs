@@ -15,13 +15,13 @@ use super::{Body, Hot, Object};
 use crate::base::lru::Lru;
 use crate::mail::cache::{Digest, Name};
 
-/// Bytes of one store in the memory of one shard.
+/// Bytes of one store in the memory of one shard, until it is said otherwise.
 const BYTES_MAX: usize = 32 << 20;
 
 /// Entries of one store in the memory of one shard.
 const ENTRIES_MAX: usize = 64 << 10;
 
-/// Files of one store that one shard keeps open.
+/// Files of one store that one shard keeps open, until it is said otherwise.
 const FILES_MAX: usize = 64;
 
 /// What an entry takes beside its bytes, about.
@@ -43,6 +43,8 @@ pub struct Table {
     places: HashMap<Digest, u64>,
     files: Lru<Digest, ()>,
     bytes: usize,
+    bytes_max: usize,
+    files_max: usize,
     state: FixedState,
 }
 
@@ -60,8 +62,10 @@ impl Table {
         Self {
             entries: Lru::new(ENTRIES_MAX),
             places: HashMap::new(),
-            files: Lru::new(FILES_MAX),
+            files: Lru::new(ENTRIES_MAX),
             bytes: 0,
+            bytes_max: BYTES_MAX,
+            files_max: FILES_MAX,
             state: FixedState::with_seed(seed),
         }
     }
@@ -128,7 +132,7 @@ impl Table {
             Hot::Vary(names) => (self.hash(key, None), names.len()),
         };
         let cost = OVERHEAD + key.len() + bytes;
-        if cost > BYTES_MAX / 8 {
+        if cost > self.bytes_max / 8 {
             return;
         }
         let is_file =
@@ -145,13 +149,29 @@ impl Table {
         }
         self.bytes += cost;
         self.places.insert(name.own, hash);
-        while self.bytes > BYTES_MAX {
+        if is_file {
+            self.files.insert(name.own, ());
+        }
+        self.shrink();
+    }
+
+    /// Other bounds, of bytes and of open files.
+    pub fn set_max(&mut self, bytes: usize, files: usize) {
+        (self.bytes_max, self.files_max) = (bytes, files);
+        self.shrink();
+    }
+
+    fn shrink(&mut self) {
+        while self.bytes > self.bytes_max {
             let Some((_, gone)) = self.entries.pop_oldest() else {
                 break;
             };
             self.gone(&gone);
         }
-        if is_file && let Some((other, ())) = self.files.insert(name.own, ()) {
+        while self.files.len() > self.files_max {
+            let Some((other, ())) = self.files.pop_oldest() else {
+                break;
+            };
             self.forget(&other);
         }
     }

@@ -25,6 +25,9 @@ const STEPS: Steps = Steps {
     sleep: Duration::ZERO,
 };
 
+/// How long to rest when there is no helper.
+const AGAIN: Duration = Duration::from_millis(500);
+
 /// Lines about single files, at most.
 const LINES_MAX: usize = 20;
 
@@ -68,8 +71,11 @@ async fn load(cache: Rc<Cache>, store: Weak<Store>) {
             return;
         };
         let Ok(mut walking) = done.await else {
-            // Helpers are busy, and the place in the walk is lost: what is not loaded is found when asked for.
-            return;
+            // Helpers are busy, and the place in the walk is lost. What is known already is not learned twice.
+            runtime::sleep(AGAIN).await;
+            let plan = store.plan.borrow().clone();
+            walk = Some(Walk::new(plan));
+            continue;
         };
         for line in walking.lines.drain(..) {
             cache.note(LogLevel::Crit, line);

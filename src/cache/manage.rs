@@ -73,6 +73,9 @@ async fn manage(cache: Rc<Cache>, store: Weak<Store>) {
         let Some(store) = store.upgrade() else {
             return;
         };
+        if cache.retired.get() {
+            return;
+        }
         step(&cache, &store).await;
         tell(&cache, &store);
         if cache.duty(&store) == cache.own {

@@ -40,6 +40,9 @@ pub async fn begin(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
             if ex.conn.misplaced {
                 return misplaced(ex, cx);
             }
+            if let Err(flow) = access::certificate::check(ex, cx) {
+                return flow;
+            }
             access::identify(ex, cx);
             tell_dropped(ex, cx);
             return search(ex, cx).await;

@@ -221,16 +221,26 @@ pub fn detach(parent: &mut Exchange, cx: Cx<'_>, spec: &Spec<'_>) -> Result<(), 
     Ok(())
 }
 
-/// Starts a subrequest that nobody waits for at all; `prepare` is shown its exchange before it begins.
+/// The same for one that only a connection waits for which ends anyway; `prepare` is shown its exchange before it begins.
 pub fn behind(
-    parent: &Exchange,
+    parent: &mut Exchange,
     cx: Cx<'_>,
     spec: &Spec<'_>,
     prepare: impl FnOnce(&mut Exchange),
 ) -> Result<(), Cycle> {
     let mut exchange = make(parent, cx, spec, None, Behind::Nobody)?;
     prepare(&mut exchange);
-    set_off(exchange, spec.entry, cx, || {});
+    let ends = parent.close || !parent.head.wants_keep_alive();
+    let background = ends.then(|| parent.background.get_or_insert_default().clone());
+    if let Some(background) = &background {
+        background.running.set(background.running.get() + 1);
+    }
+    set_off(exchange, spec.entry, cx, move || {
+        if let Some(background) = background {
+            background.running.set(background.running.get() - 1);
+            background.changed.notify();
+        }
+    });
     Ok(())
 }
 

@@ -131,6 +131,8 @@ pub struct Plan {
     pub stores: Vec<store::StoreRef>,
     /// TLS to backends.
     pub tls_clients: Vec<tls::TlsClientPlan>,
+    /// Something asks for what TLS clients offered.
+    pub wants_hello: bool,
     /// `$hostname`.
     pub hostname: Bytes,
     /// Version text after `Server: name/`; the name differs by identity.

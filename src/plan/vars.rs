@@ -126,9 +126,33 @@ builtins! {
     UpstreamResponseTime = "upstream_response_time";
     UpstreamStatus = "upstream_status";
     SliceRange = "slice_range";
+    SslAlpnProtocol = "ssl_alpn_protocol";
+    SslCipher = "ssl_cipher";
+    SslCiphers = "ssl_ciphers";
+    SslClientCert = "ssl_client_cert";
+    SslClientEscapedCert = "ssl_client_escaped_cert";
+    SslClientFingerprint = "ssl_client_fingerprint";
+    SslClientIDn = "ssl_client_i_dn";
+    SslClientIDnLegacy = "ssl_client_i_dn_legacy";
+    SslClientRawCert = "ssl_client_raw_cert";
+    SslClientSDn = "ssl_client_s_dn";
+    SslClientSDnLegacy = "ssl_client_s_dn_legacy";
+    SslClientSerial = "ssl_client_serial";
+    SslClientVEnd = "ssl_client_v_end";
+    SslClientVRemain = "ssl_client_v_remain";
+    SslClientVStart = "ssl_client_v_start";
+    SslClientVerify = "ssl_client_verify";
+    SslCurve = "ssl_curve";
+    SslCurves = "ssl_curves";
+    SslEarlyData = "ssl_early_data";
+    SslProtocol = "ssl_protocol";
+    SslServerName = "ssl_server_name";
+    SslSessionId = "ssl_session_id";
+    SslSessionReused = "ssl_session_reused";
+    SslSigalgs = "ssl_sigalgs";
     Uri = "uri";
     ZstdRatio = "zstd_ratio";
-    /// Belongs to a feature that is not in use, and so has no value: TLS, compression, limits and others.
+    /// Belongs to a feature that is not in use, and so has no value.
     Absent = "";
 }
 
@@ -140,34 +164,10 @@ const ABSENT: &[&str] = &[
     "modern_browser",
     "msie",
     "quic",
-    "ssl_alpn_protocol",
-    "ssl_cipher",
-    "ssl_ciphers",
-    "ssl_client_cert",
-    "ssl_client_escaped_cert",
-    "ssl_client_fingerprint",
-    "ssl_client_i_dn",
-    "ssl_client_i_dn_legacy",
-    "ssl_client_raw_cert",
-    "ssl_client_s_dn",
-    "ssl_client_s_dn_legacy",
-    "ssl_client_serial",
     "ssl_client_sigalg",
-    "ssl_client_v_end",
-    "ssl_client_v_remain",
-    "ssl_client_v_start",
-    "ssl_client_verify",
-    "ssl_curve",
-    "ssl_curves",
-    "ssl_early_data",
     "ssl_ech_outer_server_name",
     "ssl_ech_status",
-    "ssl_protocol",
-    "ssl_server_name",
-    "ssl_session_id",
-    "ssl_session_reused",
     "ssl_sigalg",
-    "ssl_sigalgs",
 ];
 
 /// Families and their prefixes; a longer prefix stands before a shorter one that it contains.
@@ -246,6 +246,8 @@ pub struct Registry {
     slots: IdVec<SlotId, SlotPlan>,
     family_names: Vec<FamilyName>,
     families_seen: HashMap<(Family, Bytes), u32, foldhash::fast::FixedState>,
+    /// Something asks for what TLS clients offered.
+    pub wants_hello: bool,
 }
 
 impl Registry {
@@ -320,6 +322,10 @@ impl Registry {
             None => {}
         }
         if let Some(builtin) = Builtin::of(&lower) {
+            self.wants_hello |= matches!(
+                builtin,
+                Builtin::SslCiphers | Builtin::SslCurves | Builtin::SslSigalgs
+            );
             return Some(Var::Builtin(builtin));
         }
         let (family, member) = family_of(&lower)?;

@@ -755,6 +755,7 @@ impl Serve for Http {
             }
             Event::Draining => {
                 shard.service.local.draining.set(true);
+                shard.service.local.cache.retire();
                 shard.service.ring_alarms();
             }
             Event::Cut(count) => tell(

@@ -228,7 +228,7 @@ fn the_client_is_told_its_limits_and_held_to_them() {
             )
         })
         .collect();
-    assert_eq!(said, [(3, 2), (8, 1), (4, 70_000)]);
+    assert_eq!(said, [(3, 2), (8, 1), (4, 70_000), (5, 16_777_215)]);
     let refused = 7u32.to_be_bytes().to_vec();
     assert_eq!(until(&mut client, RST_STREAM), (5, refused));
     wait::until("both others are at work", || origin.accepted() == 2);

@@ -1,6 +1,8 @@
-//! HTTP/2 by hand: frames as bytes, sent and read by a plain [`Client`]. Knows only what it takes to break rules.
+//! HTTP/2 by hand: frames as bytes, sent and read by a plain [`Client`] or by an origin's script. Knows only what it
+//! takes to break rules.
 
 use super::Client;
+use super::origin::Conn;
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
@@ -98,4 +100,61 @@ pub fn until(client: &mut Client, kind: u8) -> (u32, Vec<u8>) {
         }
     }
     panic!("no frame of type {kind}");
+}
+
+/// An origin's first words, once the proxy has said its own; its frames follow.
+pub fn greet(conn: &mut Conn, settings: &[(u16, u32)]) -> bool {
+    let preface = conn.bytes(24);
+    if preface.len() < 24 {
+        return false;
+    }
+    assert_eq!(preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    let hello = hello_with(settings, &[]);
+    conn.send(&hello[24..])
+}
+
+/// The next frame that the proxy sends; none at its end.
+pub fn next_of(conn: &mut Conn) -> Option<Frame> {
+    let head = conn.bytes(9);
+    if head.len() < 9 {
+        return None;
+    }
+    let len = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+    let frame = Frame {
+        kind: head[3],
+        flags: head[4],
+        stream: u32::from_be_bytes([head[5], head[6], head[7], head[8]]),
+        payload: conn.bytes(len),
+    };
+    if frame.kind == SETTINGS && frame.flags == 0 {
+        conn.send(self::frame(SETTINGS, 1, 0, b""));
+    }
+    Some(frame)
+}
+
+/// The next frame of this kind.
+pub fn find(conn: &mut Conn, kind: u8) -> Option<Frame> {
+    loop {
+        let frame = next_of(conn)?;
+        if frame.kind == kind {
+            return Some(frame);
+        }
+    }
+}
+
+/// The stream of the next request whose head comes.
+pub fn request(conn: &mut Conn) -> Option<u32> {
+    find(conn, HEADERS).map(|frame| frame.stream)
+}
+
+/// A response's head.
+pub fn head(stream: u32, flags: u8, fields: &[(&str, &str)]) -> Vec<u8> {
+    frame(HEADERS, flags | END_HEADERS, stream, &block(fields))
+}
+
+/// A whole response: 200 and this body.
+pub fn answer(stream: u32, body: &[u8]) -> Vec<u8> {
+    let mut out = head(stream, 0, &[(":status", "200")]);
+    out.extend(frame(DATA, END_STREAM, stream, body));
+    out
 }

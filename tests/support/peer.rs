@@ -11,6 +11,7 @@ use monoio_http::common::response::Response;
 use monoio_http::h1::codec::decoder::{FillPayload, RequestDecoder};
 use monoio_http::h1::codec::encoder::GenericEncoder;
 use monoio_http::h1::payload::{FixedPayload, Payload};
+use monoio_http::h2;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
@@ -102,5 +103,95 @@ async fn understand(request: Request) -> Option<Response> {
     let response = Response::<()>::builder().header("X-Peer", "1");
     response
         .body(Payload::Fixed(FixedPayload::new(text.into())))
+        .ok()
+}
+
+/// An HTTP/2 origin by the same hand. It answers with what it understood: `METHOD URI`, each field on a line, an empty
+/// line, the body; then the body's length as the trailer `x-length`. Each connection is numbered in `x-connection`.
+#[derive(Debug)]
+pub struct PeerH2 {
+    addr: SocketAddr,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl PeerH2 {
+    /// Starts on a port of the kernel's choice.
+    pub fn start() -> Self {
+        let (tell, told) = channel();
+        let thread = std::thread::spawn(move || {
+            let mut runtime = monoio::RuntimeBuilder::<monoio::LegacyDriver>::new()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async move {
+                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+                tell.send(listener.local_addr().unwrap()).unwrap();
+                let mut number = 0;
+                while let Ok((stream, from)) = listener.accept().await {
+                    if from.ip() != Ipv4Addr::LOCALHOST {
+                        return;
+                    }
+                    number += 1;
+                    monoio::spawn(serve_h2(stream, number));
+                }
+            });
+        });
+        let addr = told.recv_timeout(super::LIMIT).unwrap();
+        Self {
+            addr,
+            thread: Some(thread),
+        }
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+}
+
+impl Drop for PeerH2 {
+    fn drop(&mut self) {
+        // Ends as the other one does.
+        drop(Peer {
+            addr: self.addr,
+            thread: self.thread.take(),
+        });
+    }
+}
+
+async fn serve_h2(stream: TcpStream, number: u32) {
+    let Ok(mut connection) = h2::server::handshake(stream).await else {
+        return;
+    };
+    while let Some(Ok((request, respond))) = connection.accept().await {
+        monoio::spawn(understand_h2(request, respond, number));
+    }
+}
+
+async fn understand_h2(
+    request: Request<h2::RecvStream>,
+    mut respond: h2::server::SendResponse<bytes::Bytes>,
+    number: u32,
+) -> Option<()> {
+    let (head, mut body) = request.into_parts();
+    let mut text = format!("{} {}\n", head.method, head.uri).into_bytes();
+    for (name, value) in &head.headers {
+        text.extend_from_slice(format!("{name}: ").as_bytes());
+        text.extend_from_slice(value.as_bytes());
+        text.push(b'\n');
+    }
+    text.push(b'\n');
+    let mut length = 0;
+    while let Some(data) = body.data().await {
+        let data = data.ok()?;
+        length += data.len();
+        text.extend_from_slice(&data);
+        let _ = body.flow_control().release_capacity(data.len());
+    }
+    let response = Response::<()>::builder().header("x-connection", number);
+    let mut send = respond.send_response(response.body(()).ok()?, false).ok()?;
+    send.send_data(text.into(), false).ok()?;
+    let mut trailers = Response::<()>::builder().header("x-length", length);
+    send.send_trailers(std::mem::take(trailers.headers_mut()?))
         .ok()
 }

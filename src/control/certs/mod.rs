@@ -73,12 +73,11 @@ pub fn build(plan: &Plan, files: &[SourceFile], memory: &mut Memory) -> (TlsSet,
             diags.push(diag);
         }
     }
-    let keep_hello = false;
     (
         TlsSet {
             servers,
             clients,
-            keep_hello,
+            keep_hello: plan.wants_hello,
         },
         diags,
     )

@@ -288,6 +288,9 @@ impl Handle {
         }
         self.ended = self.head_only || empty;
         self.sent += machine.end_block(self.key, self.ended) as u64;
+        drop(machine);
+        // A body may be long in coming.
+        self.shared.news.notify();
     }
 
     /// See [`super::super::Stream::queue_interim`].

@@ -5,6 +5,7 @@
 
 mod auth_request;
 mod basic;
+pub mod certificate;
 mod limit_conn;
 mod limit_req;
 mod limits;

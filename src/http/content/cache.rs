@@ -676,7 +676,7 @@ fn stale(
 
 /// Fetches what is stored anew, while the client is served.
 ///
-/// Differs from nginx: the connection does not wait for that before it takes its next request.
+/// Differs from nginx: a connection that stays open does not wait for that before it takes its next request.
 fn update_behind(ex: &mut Exchange, cx: Cx<'_>, (object, fill): (Rc<Object>, Fill)) {
     let Some(cached) = ex.cached.as_deref() else {
         return;

@@ -463,7 +463,8 @@ async fn attempts(
                 let (_, back) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
                 selection = back;
                 let known = matches!(fault, Fault::Refused);
-                if !(known || untouched && facts.cause == Cause::Error && !request.body_taken) {
+                let stale = reused && untouched && facts.cause == Cause::Error;
+                if !(known || stale && !request.body_taken) {
                     tell(ex, cx, &trouble(fault, action), action);
                 }
                 match give_up_or_next(ex, cx, &facts, &mut selection) {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::family::join;
 use super::upstream::{number, seconds};
-use super::{eval, links, nested, upstream};
+use super::{eval, links, nested, tls, upstream};
 use crate::base::{base64, size, time};
 use crate::http::content::files;
 use crate::http::exchange::{Exchange, RequestBody, UpstreamBody};
@@ -104,6 +104,30 @@ pub(super) fn value(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut V
         B::TcpinfoRcvSpace | B::TcpinfoRtt | B::TcpinfoRttvar | B::TcpinfoSndCwnd => {
             tcp(builtin, ex, out)
         }
+        B::SslAlpnProtocol
+        | B::SslCipher
+        | B::SslCiphers
+        | B::SslClientCert
+        | B::SslClientEscapedCert
+        | B::SslClientFingerprint
+        | B::SslClientIDn
+        | B::SslClientIDnLegacy
+        | B::SslClientRawCert
+        | B::SslClientSDn
+        | B::SslClientSDnLegacy
+        | B::SslClientSerial
+        | B::SslClientVEnd
+        | B::SslClientVRemain
+        | B::SslClientVStart
+        | B::SslClientVerify
+        | B::SslCurve
+        | B::SslCurves
+        | B::SslEarlyData
+        | B::SslProtocol
+        | B::SslServerName
+        | B::SslSessionId
+        | B::SslSessionReused
+        | B::SslSigalgs => tls::value(builtin, ex, cx, out),
         B::Absent => false,
         B::UpstreamCacheAge
         | B::UpstreamCacheEtag

@@ -8,6 +8,7 @@ mod builtin;
 mod family;
 mod links;
 mod tables;
+mod tls;
 mod upstream;
 
 use super::exchange::Exchange;

@@ -5,7 +5,7 @@ use rustls::server::UnbufferedServerConnection;
 
 use super::hello::{self, Hello, Status};
 use super::session::{Machine, Session};
-use super::{Purpose, ServerTls, Trouble};
+use super::{ServerTls, Trouble};
 use crate::net::{Stream, clock};
 
 /// How to shake hands.
@@ -89,12 +89,8 @@ impl Stream {
         self.shake_hands(session, received, Some((hello, options.keep_hello)))
             .await?;
         // Anew for a session that was taken up again: a certificate may have ended or been revoked since.
-        if let (Some(trust), Some(facts)) = (&tls.trust, self.tls())
-            && !facts.chain.is_empty()
-        {
-            let now = clock::unix().secs;
-            let judged = trust.verify(&facts.chain, Purpose::Client, now);
-            facts.flaw.set(judged.err());
+        if let Some(facts) = self.tls().filter(|facts| !facts.chain.is_empty()) {
+            tls.flaw(facts, clock::unix().secs);
         }
         Ok(())
     }

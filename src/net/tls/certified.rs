@@ -10,6 +10,7 @@ use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{SignatureAlgorithm, SignatureScheme};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::encrypted;
 use super::pem::{self, Section};
 
 /// A chain with the key of its first certificate.
@@ -76,21 +77,18 @@ fn read_key(text: &[u8], passwords: &[&[u8]]) -> Result<Arc<dyn SigningKey>, Pai
         .into_iter()
         .find(|section| section.label.ends_with("PRIVATE KEY"))
         .ok_or(PairFault::Key(NO_START_LINE))?;
-    let Section {
-        label,
-        headers,
-        der,
-    } = section;
-    let encrypted = label == "ENCRYPTED PRIVATE KEY"
-        || headers
-            .iter()
-            .any(|(name, value)| name == "Proc-Type" && value.ends_with("ENCRYPTED"));
-    if encrypted {
-        let _ = passwords;
-        return Err(PairFault::Key(ENCRYPTED));
-    }
+    let headers = section.headers.iter();
+    let mut headers =
+        headers.filter(|(name, value)| name == "Proc-Type" && value.ends_with("ENCRYPTED"));
+    let encrypted = section.label == "ENCRYPTED PRIVATE KEY" || headers.next().is_some();
+    let opened = match encrypted {
+        true => encrypted::open(&section, passwords).ok_or(PairFault::Key(ENCRYPTED))?,
+        false => Vec::new(),
+    };
+    let Section { label, der, .. } = section;
+    let der = if encrypted { opened } else { der };
     let der = match &label[..] {
-        "PRIVATE KEY" => PrivateKeyDer::Pkcs8(der.into()),
+        "PRIVATE KEY" | "ENCRYPTED PRIVATE KEY" => PrivateKeyDer::Pkcs8(der.into()),
         "RSA PRIVATE KEY" => PrivateKeyDer::Pkcs1(der.into()),
         "EC PRIVATE KEY" => PrivateKeyDer::Sec1(der.into()),
         _ => return Err(PairFault::Key(BAD_KEY)),

@@ -5,11 +5,13 @@
 //! After the handshake [`super::Stream`] moves plaintext as before.
 
 pub mod accept;
+pub mod certificate;
 mod certified;
 pub mod ciphers;
 mod client;
 mod connect;
 mod der;
+mod encrypted;
 pub mod hello;
 pub(super) mod io;
 mod memory;
@@ -86,6 +88,18 @@ impl ServerTls {
         }
     }
 
+    /// What is wrong with the certificates that a client showed, by the rules of this server, which need not be the one
+    /// that shook hands. What was found last is kept with the facts.
+    pub fn flaw(&self, facts: &Facts, now: i64) -> Option<Flaw> {
+        let trust = self.trust.as_ref()?;
+        if facts.judge.get() != trust.number() {
+            let judged = trust.verify(&facts.chain, Purpose::Client, now);
+            facts.flaw.set(judged.err());
+            facts.judge.set(trust.number());
+        }
+        facts.flaw.get()
+    }
+
     /// The same, judging the certificates of clients.
     pub(super) fn judging(mut self, trust: Option<Arc<Trust>>) -> Self {
         self.trust = trust;
@@ -147,8 +161,12 @@ pub struct Facts {
     pub early: Cell<bool>,
     /// The peer's certificates in DER, its own first; empty when it showed none.
     pub chain: Box<[Box<[u8]>]>,
+    /// The session's id: a server's own with TLS 1.2, the client's with TLS 1.3.
+    pub session_id: Box<[u8]>,
     /// What is wrong with the client's certificates, if anything is.
     pub flaw: Cell<Option<Flaw>>,
+    /// Who said so last: the number of a [`Trust`].
+    judge: Cell<u64>,
     /// What the client offered; only where something asks for it, see [`accept::Options::keep_hello`].
     pub hello: Option<Box<Hello>>,
 }

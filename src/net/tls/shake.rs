@@ -21,6 +21,7 @@ impl Stream {
         hello: Option<(Hello, bool)>,
     ) -> Result<(), Trouble> {
         let mut plain = Vec::new();
+        let mut id: Option<Box<[u8]>> = None;
         loop {
             let result = session.advance(&mut input, &mut plain);
             if let Ok(used) = result {
@@ -28,6 +29,7 @@ impl Stream {
             }
             let over = result.is_err() || !session.is_handshaking();
             let out = std::mem::take(&mut session.out);
+            id = id.or_else(|| session_id(&out).map(Box::from));
             if result.is_err() || (over && session.may_defer()) {
                 // Tickets go out with the first answer, and an alert below.
                 session.out = out;
@@ -56,18 +58,31 @@ impl Stream {
         }
         // Exactly as long as they are: they stay until the first receive.
         session.partial = input.as_slice().to_vec();
-        let facts = facts(&session, hello)?;
+        let facts = facts(&session, hello, id.unwrap_or_default());
         self.install_tls(Tls::new(session, facts));
         Ok(())
     }
 }
 
-fn facts(session: &Session, hello: Option<(Hello, bool)>) -> Result<Facts, Trouble> {
+/// The id in the ServerHello that a flight begins with, which the machine does not tell.
+fn session_id(flight: &[u8]) -> Option<&[u8]> {
+    const HANDSHAKE: u8 = 22;
+    const SERVER_HELLO: u8 = 2;
+    // Behind the header of the record, the header of the message, the version and the random bytes.
+    const AT: usize = 5 + 4 + 2 + 32;
+    if flight.first() != Some(&HANDSHAKE) || flight.get(5) != Some(&SERVER_HELLO) {
+        return None;
+    }
+    let len = usize::from(*flight.get(AT)?);
+    flight.get(AT + 1..AT + 1 + len)
+}
+
+fn facts(session: &Session, hello: Option<(Hello, bool)>, session_id: Box<[u8]>) -> Facts {
     let common = session.common();
     let early = session.is_handshaking();
     let (hello, keep) = hello.map_or((None, false), |(hello, keep)| (Some(hello), keep));
     let chain = common.peer_certificates().unwrap_or_default();
-    Ok(Facts {
+    Facts {
         version: match common.protocol_version() {
             Some(ProtocolVersion::TLSv1_2) => Version::Tls12,
             _ => Version::Tls13,
@@ -84,6 +99,8 @@ fn facts(session: &Session, hello: Option<(Hello, bool)>) -> Result<Facts, Troub
         early: Cell::new(early),
         chain: chain.iter().map(|one| Box::from(one.as_ref())).collect(),
         flaw: Cell::new(None),
+        judge: Cell::new(0),
+        session_id,
         hello: hello.filter(|_| keep).map(Box::new),
-    })
+    }
 }

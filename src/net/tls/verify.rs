@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::WebPkiSupportedAlgorithms;
@@ -87,8 +88,10 @@ pub enum Purpose {
 }
 
 /// Whom one trusts to sign certificates.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Trust {
+    /// Tells it from others in this process; none has the number 0.
+    number: u64,
     /// Trusted certificates in DER.
     anchors: Vec<Vec<u8>>,
     /// Their places by subject.
@@ -98,6 +101,9 @@ pub struct Trust {
     /// Certificates between a peer's and a trusted one, at most.
     depth: usize,
 }
+
+/// The number of the next one.
+static NEXT: AtomicU64 = AtomicU64::new(1);
 
 /// Longest chain that is looked at, whatever the depth says.
 const CHAIN_MAX: usize = 32;
@@ -170,6 +176,7 @@ impl Trust {
     #[must_use]
     pub fn new(texts: &[&[u8]], depth: usize) -> Option<Self> {
         let mut trust = Self {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             depth,
             ..Self::default()
         };
@@ -184,6 +191,10 @@ impl Trust {
             }
         }
         Some(trust)
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Reads lists of revoked certificates; none when one is broken, or when there is none.

@@ -93,6 +93,7 @@ pub fn compile(model: &Model, env: &Env<'_>) -> Result<Plan, Vec<Diag>> {
         compiler.diags.dedup_by(same);
         return Err(compiler.diags);
     }
+    let wants_hello = compiler.registry.wants_hello;
     let (slots, family_names) = compiler.registry.finish();
     Ok(Plan {
         main: model.main.clone(),
@@ -112,6 +113,7 @@ pub fn compile(model: &Model, env: &Env<'_>) -> Result<Plan, Vec<Diag>> {
         resolvers: compiler.resolvers,
         limit_zones: compiler.limit_zones,
         tls_clients: compiler.tls_clients,
+        wants_hello,
         stores: compiler.stores,
         hostname: env.hostname.clone(),
         server_token: env.server_token.clone(),

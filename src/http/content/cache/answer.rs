@@ -73,7 +73,12 @@ pub async fn revalidated(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) -> Fl
         );
         facts.flags |= object.meta.facts.flags & HEAD_ONLY;
         let mut bytes = Vec::with_capacity(object.head.len() + 64);
-        write_head(&mut bytes, &status_line_of(&object.head), &fields);
+        write_head(
+            &mut bytes,
+            object.meta.facts.status,
+            &status_line_of(&object.head),
+            &fields,
+        );
         Some((facts, Some(bytes)))
     } else {
         renewed(
@@ -326,7 +331,17 @@ pub fn begin(
     let begun = match (fill, meta) {
         (Some(mut fill), Some(meta)) => {
             let mut head = cx.local.buffers.take(1024);
-            write_head(&mut head, &ex.response.reason, &ex.upstream_fields);
+            write_head(
+                &mut head,
+                answered,
+                &ex.response.reason,
+                &ex.upstream_fields,
+            );
+            let length = match meta.facts.flags & HEAD_ONLY {
+                0 => length,
+                // Its length is that of another answer's body.
+                _ => Some(0),
+            };
             fill.begin(meta, &head, length);
             cx.local.buffers.give(head);
             Some(fill)
@@ -434,10 +449,13 @@ fn tags(fields: &Fields) -> Vec<u8> {
 }
 
 /// Writes a head as it is stored: without what belonged to the origin's connection.
-fn write_head(out: &mut Vec<u8>, status_line: &[u8], fields: &Fields) {
-    out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(status_line);
-    out.extend_from_slice(b"\r\n");
+fn write_head(out: &mut Vec<u8>, status: u16, status_line: &[u8], fields: &Fields) {
+    if status_line.is_empty() {
+        // An application behind FastCGI need not say it.
+        encode::status_line(out, status);
+    } else {
+        encode::status_line_with(out, status_line);
+    }
     for field in fields.iter() {
         let hop = matches!(
             field.token,
@@ -488,7 +506,7 @@ mod tests {
             fields.push(name.as_bytes(), value.as_bytes());
         }
         let mut out = Vec::new();
-        write_head(&mut out, b"200 OK", &fields);
+        write_head(&mut out, 200, b"200 OK", &fields);
         assert_eq!(
             out,
             b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nX-A: 1\r\n\r\n"

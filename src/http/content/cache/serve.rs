@@ -93,6 +93,7 @@ fn head(
     if ranges || cx.location(ex.location).pass.force_ranges {
         response.fields.remove(Token::ACCEPT_RANGES);
         response.allow_ranges = true;
+        response.single_range = false;
     }
     if ex.method == Method::Head || matches!(response.status, 204 | 304) {
         response.content_length = length;

@@ -216,6 +216,7 @@ impl Owner {
             | Word::Forget(..)
             | Word::Size(..)
             | Word::Evict(_)
+            | Word::Fault(_)
             | Word::Answer(..)
             | Word::Done(..) => {}
         }

@@ -70,8 +70,9 @@ pub(super) struct Store {
     pub removing: Cell<bool>,
     pub scanning: Cell<bool>,
     pub sizes: Sizes,
-    /// When a fault was last told of.
+    /// When a fault was last handed on, and when one was last told of.
     fault: Cell<Option<Mono>>,
+    told: Cell<Option<Mono>>,
     /// Seconds after which an owner hears that what it lent is still used.
     touch_every: Cell<i64>,
     /// Declared by the current plan or the one before it.
@@ -210,6 +211,7 @@ impl Cache {
             scanning: Cell::new(false),
             sizes: Sizes::default(),
             fault: Cell::new(None),
+            told: Cell::new(None),
             touch_every: Cell::new(touch_every(plan)),
             declared: Cell::new(true),
         });
@@ -619,6 +621,7 @@ impl Cache {
             }
             Word::Size(from, bytes, oldest) => self.sized(store, from, bytes, oldest),
             Word::Evict(bytes) => store.sizes.evict(bytes),
+            Word::Fault(text) => self.tell_fault(store, &text),
             word => {
                 store.owner.borrow_mut().at(clock::mono()).hear(word);
                 self.act(store);
@@ -686,13 +689,22 @@ impl Cache {
         }
     }
 
-    /// A disk that cannot be written, or read: told of once a minute for each store.
-    pub(super) fn fault(&self, store: &Store, text: impl FnOnce() -> String) {
+    /// A disk that cannot be written, or read: told of once a minute for each store, by one shard for all.
+    pub(super) fn fault(self: &Rc<Self>, store: &Rc<Store>, text: impl FnOnce() -> String) {
         let now = clock::mono();
-        let told = store.fault.get();
-        if told.is_none_or(|told| now.ms_since(told) >= FAULT_EVERY_MS) {
-            store.fault.set(Some(now));
-            self.note(LogLevel::Crit, text());
+        if !is_due(&store.fault, now) {
+            return;
+        }
+        store.fault.set(Some(now));
+        let word = Word::Fault(text().into_boxed_str());
+        self.say(self.duty(store), store, word);
+    }
+
+    fn tell_fault(&self, store: &Store, text: &str) {
+        let now = clock::mono();
+        if is_due(&store.told, now) {
+            store.told.set(Some(now));
+            self.note(LogLevel::Crit, text.to_owned());
         }
     }
 
@@ -717,6 +729,12 @@ impl Cache {
             outbox.post_others(|| Mail::Cache(Box::new(Letter::Leaving(self.own))));
         }
     }
+}
+
+/// Whether a line may be written again.
+fn is_due(told: &Cell<Option<Mono>>, now: Mono) -> bool {
+    told.get()
+        .is_none_or(|told| now.ms_since(told) >= FAULT_EVERY_MS)
 }
 
 fn touch_every(plan: &StorePlan) -> i64 {

@@ -24,6 +24,9 @@ const ENTRIES_MAX: usize = 64 << 10;
 /// Files of one store that one shard keeps open, until it is said otherwise.
 const FILES_MAX: usize = 64;
 
+/// Seconds after which a file that nobody asks for is closed.
+const FILE_IDLE: i64 = 2;
+
 /// What an entry takes beside its bytes, about.
 const OVERHEAD: usize = 400;
 
@@ -34,6 +37,8 @@ struct Entry {
     cost: usize,
     /// The second in which its owner last heard that it is used.
     told: Cell<i64>,
+    /// The second in which it was last used.
+    used: Cell<i64>,
 }
 
 /// The hot entries of a store.
@@ -95,6 +100,7 @@ impl Table {
         if *entry.key != *key || !is_chosen(&entry.what, chosen) {
             return None;
         }
+        entry.used.set(now);
         let due = now.wrapping_sub(entry.told.get()) >= every;
         if due {
             entry.told.set(now);
@@ -143,6 +149,7 @@ impl Table {
             what,
             cost,
             told: Cell::new(now),
+            used: Cell::new(now),
         };
         if let Some((_, gone)) = self.entries.insert(hash, entry) {
             self.gone(&gone);
@@ -153,6 +160,19 @@ impl Table {
             self.files.insert(name.own, ());
         }
         self.shrink();
+    }
+
+    /// Closes files that nobody has asked for in a while.
+    pub fn close_idle(&mut self, now: i64) {
+        let is_idle = |digest: &Digest| {
+            let entry = self.places.get(digest).and_then(|at| self.entries.peek(at));
+            entry.is_some_and(|entry| now.wrapping_sub(entry.used.get()) > FILE_IDLE)
+        };
+        let files = self.files.iter().map(|(digest, ())| *digest);
+        let idle: Vec<_> = files.filter(is_idle).collect();
+        for digest in idle {
+            self.forget(&digest);
+        }
     }
 
     /// Other bounds, of bytes and of open files.
@@ -212,6 +232,7 @@ fn is_chosen(what: &Hot, chosen: Option<(&[u8], &[u8])>) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests may block")]
 mod tests {
     use super::*;
     use crate::cache::key;
@@ -275,6 +296,38 @@ mod tests {
         table.put(key::name(b"k", None), b"k", object(1, 1, None), 100);
         let mut told = |now| table.get(b"k", None, now, 10).unwrap().tell.is_some();
         assert!(!told(105) && told(110) && !told(111) && told(120));
+    }
+
+    #[test]
+    fn files_are_bounded_and_closed_when_idle() {
+        let mut table = Table::new(3);
+        let large = |digest| {
+            let file = std::fs::File::open("/dev/null").unwrap();
+            let file = crate::net::file::File::for_reading(file.into());
+            Hot::Object(Rc::new(Object {
+                meta: Meta::default(),
+                head: Box::default(),
+                body: Body::File {
+                    file: Rc::new(file),
+                    offset: 0,
+                },
+                len: 1 << 20,
+                stamp: 1,
+                digest,
+            }))
+        };
+        for n in 0..100u32 {
+            let of = n.to_le_bytes();
+            let name = key::name(&of, None);
+            table.put(name, &of, large(name.own), 0);
+        }
+        assert_eq!((table.files.len(), table.size().1), (FILES_MAX, FILES_MAX));
+        let last = 99u32.to_le_bytes();
+        table.get(&last, None, FILE_IDLE, 10).unwrap();
+        table.close_idle(FILE_IDLE + 1);
+        assert_eq!((table.files.len(), table.size().1), (1, 1));
+        table.close_idle(2 * FILE_IDLE + 1);
+        assert_eq!((table.files.len(), table.size()), (0, (0, 0)));
     }
 
     #[test]

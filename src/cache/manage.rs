@@ -73,8 +73,9 @@ async fn manage(cache: Rc<Cache>, store: Weak<Store>) {
         let Some(store) = store.upgrade() else {
             return;
         };
+        store.hot.borrow_mut().close_idle(clock::unix().secs);
         if cache.retired.get() {
-            return;
+            continue;
         }
         step(&cache, &store).await;
         tell(&cache, &store);

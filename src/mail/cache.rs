@@ -336,6 +336,8 @@ pub enum Word {
     Size(Target, u64, u32),
     /// To an owner: so many bytes are too many.
     Evict(u64),
+    /// To who writes lines for all: the disk has failed like this.
+    Fault(Box<str>),
 }
 
 /// Everything that is said.

@@ -6,6 +6,7 @@ mod autoindex;
 mod body;
 mod body_filters;
 mod buffering;
+mod cache_store;
 mod cli;
 mod compression;
 mod connection;

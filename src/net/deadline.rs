@@ -611,6 +611,12 @@ impl Drop for Port {
 pub struct Link(pub(super) Mark, pub(super) Rc<Deadlines>);
 
 impl Link {
+    /// Joins them.
+    #[must_use]
+    pub fn new(mark: Mark, deadlines: &Rc<Deadlines>) -> Self {
+        Self(mark, deadlines.clone())
+    }
+
     /// Cuts what is marked, if it is still there.
     pub fn cut(&self) {
         self.1.cut_one(self.0);

@@ -580,7 +580,7 @@ impl Task {
                 .map(|info| info.bytes_acked.saturating_sub(1)),
             _ => Ok(self.socket.tx.sent()),
         };
-        let acked = acked.unwrap_or(self.socket.tx.sent());
+        let acked = acked.unwrap_or_else(|_| self.socket.tx.sent());
         for mailbox in self.shared.boxes.borrow_mut().iter_mut() {
             if acked <= mailbox.sent_before && !mailbox.headed {
                 mailbox.fail(End::Unprocessed);
@@ -634,3 +634,6 @@ fn words(fatal: Fatal) -> &'static str {
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

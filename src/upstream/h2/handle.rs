@@ -42,8 +42,8 @@ struct Use {
 
 /// One stream, while its exchange goes on.
 pub struct Handle {
-    shared: Rc<Shared>,
-    key: StreamKey,
+    pub(super) shared: Rc<Shared>,
+    pub(super) key: StreamKey,
     port: Port,
     shelf: Option<Rc<Shelf>>,
     used: Rc<Use>,

@@ -198,7 +198,10 @@ impl Fill {
         let record = Box::new(writing.record());
         let word = Word::Whole(self.grant.fill, writing.home, record);
         self.cache.say(self.owner, &self.store, word);
-        // The owner has to know before the client does.
+        // The owner has to know before the client does, and this shard serves nothing older to it.
+        for digest in [&self.name.own, &self.name.main, &writing.own] {
+            self.store.hot.borrow_mut().forget(digest);
+        }
         self.cache.flush();
         writing.work.notify();
         Some(writing)

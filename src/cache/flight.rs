@@ -721,6 +721,8 @@ impl Owner {
                 };
                 entry.while_revalidate = rewrite.facts.while_revalidate;
                 self.forget(at);
+                // Who asked for it reads it into its memory when it hears of this.
+                self.hold(at, rewrite.to);
                 count = 1;
             }
             self.end_placing(at);

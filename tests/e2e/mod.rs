@@ -6,6 +6,8 @@ mod autoindex;
 mod body;
 mod body_filters;
 mod buffering;
+mod cache;
+mod cache_flight;
 mod cache_store;
 mod cli;
 mod compression;

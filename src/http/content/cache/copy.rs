@@ -14,9 +14,6 @@ use crate::plan::vars::Builtin;
 use crate::proto::head::Method;
 use crate::proto::tokens::Token;
 
-/// Folders that are made for a file, at most.
-const DEPTH_MAX: usize = 32;
-
 /// A copy on its way.
 pub struct Copying {
     file: File,
@@ -41,9 +38,11 @@ pub fn begin(ex: &mut Exchange, cx: Cx<'_>, plan: &CopyPlan, answered: u16) -> O
     if path.is_empty() || path.ends_with(b"/") || path.contains(&0) {
         return None;
     }
+    // Every folder on the way but the root.
+    let depth = memchr::memchr_iter(b'/', &path).count().saturating_sub(1);
     let mut temporary = path.clone();
     temporary.extend_from_slice(format!(".{:016x}", cx.local.random()).as_bytes());
-    let file = match file::create(&temporary, DEPTH_MAX) {
+    let file = match file::create(&temporary, depth) {
         Ok(file) => file,
         Err(error) => {
             let text = format_args!("open() \"{}\" failed ({error})", Text(&temporary));

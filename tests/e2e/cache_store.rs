@@ -204,24 +204,26 @@ fn a_kill_in_the_middle_of_a_thousand_fills_serves_nothing_wrong() {
     let slow = Arc::new(AtomicBool::new(true));
     let is_slow = slow.clone();
     let origin = Origin::script(move |conn: &mut Conn| {
-        while let Some(request) = conn.request() {
-            let answer = ok_bytes(&body_of(&target(&request)));
-            let mut sent = true;
-            if is_slow.load(Ordering::SeqCst) {
-                // In pieces, so that many are in the middle at any time.
-                for part in answer.chunks(answer.len() / 5 + 1) {
-                    sent &= conn.send(part);
-                    std::thread::sleep(std::time::Duration::from_millis(3));
-                }
-            } else {
-                sent = conn.send(answer);
-            }
-            if !sent {
+        // One request for each, so that no idle connections are left to count.
+        let Some(request) = conn.request() else {
+            return;
+        };
+        let body = body_of(&target(&request));
+        let answer = response("200 OK", "Connection: close\r\n", &body);
+        if !is_slow.load(Ordering::SeqCst) {
+            conn.send(answer);
+            return;
+        }
+        // In pieces, so that many are in the middle at any time.
+        for part in answer.chunks(answer.len() / 5 + 1) {
+            if !conn.send(part) {
                 return;
             }
+            std::thread::sleep(std::time::Duration::from_millis(3));
         }
     });
-    let proxy = config(&origin, "use_temp_path=off", "")
+    // Buffers that hold any answer: spooled ones would leave spare files to count.
+    let proxy = config(&origin, "use_temp_path=off", "proxy_buffers 32 8k;")
         .may_log("exited on signal 9")
         .may_log("cache file")
         .may_log("upstream")

@@ -148,9 +148,9 @@ impl Identity {
         text.push_str("built with Rust ");
         text.push_str(env!("CARGO_PKG_RUST_VERSION"));
         text.push_str(" or later, monoio 0.2 (io_uring, epoll)\n");
-        // AWS-LC's own words: tools and test suites look for the version that it stands in for.
+        // Tools and test suites look for the version of OpenSSL whose behaviour is matched.
         text.push_str(
-            "built with OpenSSL 1.1.1 (compatible; AWS-LC by rustls 0.23)\nTLS SNI support enabled\nconfigure arguments:",
+            "built with OpenSSL 1.1.1 (compatible; rustls 0.23)\nTLS SNI support enabled\nconfigure arguments:",
         );
         let prefix = paths.prefix.trim_end_matches('/');
         let file = paths.files[0];

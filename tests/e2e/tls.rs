@@ -165,6 +165,34 @@ fn a_name_finds_its_server_and_its_certificate() {
 }
 
 #[test]
+fn one_name_is_no_way_around_anothers_certificates() {
+    let pair = SelfSigned::new(&["a.test", "b.test", "c.test"]);
+    let guarded = Config::http(
+        "ssl_certificate %%DIR%%/a.crt; ssl_certificate_key %%DIR%%/a.key;
+         server { listen %%ADDR_0%% ssl; server_name a.test; http2 on; return 200 a; }
+         server { listen %%ADDR_0%% ssl; server_name b.test; ssl_verify_client optional_no_ca; return 200 b; }
+         server { listen %%ADDR_0%% ssl; server_name c.test; return 200 c; }",
+    )
+    .file("a.crt", &pair.cert)
+    .file("a.key", &pair.key)
+    .logs("client attempted to request the server name different from the one that was negotiated while reading");
+    let proxy = guarded.start();
+    for (name, host, status) in [
+        ("a.test", "a.test", 200),
+        ("a.test", "b.test", 421),
+        ("a.test", "c.test", 200),
+        ("b.test", "b.test", 200),
+        ("b.test", "B.TEST:443", 200),
+        ("b.test", "a.test", 200),
+        ("c.test", "b.test", 421),
+    ] {
+        let mut client = client(proxy.addr(), pair.trusted(BOTH), name);
+        client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        assert_eq!(client.response().status(), status, "{name} {host}");
+    }
+}
+
+#[test]
 fn what_is_no_handshake_ends_with_an_alert_and_a_line() {
     let (config, pair) = server("return 200 ok;");
     let proxy = config

@@ -69,6 +69,8 @@ impl Sink<'_> {
 enum Turn {
     /// There may be more.
     Again,
+    /// Plaintext was delivered; there may be more.
+    Plain,
     /// Early data was delivered.
     Early,
     /// The peer has closed.
@@ -116,7 +118,7 @@ fn turn<S: Side>(status: UnbufferedStatus<'_, '_, S>, sink: &mut Sink<'_>) -> (u
                     sink.deliver(record.payload);
                 }
                 Some(Err(error)) => break Turn::Failed(error),
-                None => break Turn::Again,
+                None => break Turn::Plain,
             }
         },
         ConnectionState::ReadEarlyData(data) => match S::early(data, sink) {
@@ -196,7 +198,9 @@ impl Session {
             let (discard, turn) = self.turn(&mut input[used..], into);
             used += discard;
             match turn {
-                Turn::Again => {}
+                // What comes most often, in one turn: as much plaintext as there was input.
+                Turn::Plain if used == input.len() && !self.common().wants_write() => break None,
+                Turn::Again | Turn::Plain => {}
                 Turn::Early => self.early = true,
                 Turn::PeerClosed => self.peer_closed = true,
                 Turn::Failed(error) => break Some(error),
@@ -307,7 +311,7 @@ impl Session {
             match turn {
                 Turn::Done => return Ok(end),
                 Turn::PeerClosed => self.peer_closed = true,
-                Turn::Again | Turn::Early => {}
+                Turn::Again | Turn::Plain | Turn::Early => {}
                 Turn::Failed(error) => {
                     self.failed = Some(Box::new(error.clone()));
                     return Err(error);

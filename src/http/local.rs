@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::access::Limits;
 use super::access::Verified;
+use super::certificates::Kept;
 use super::content::files::kept::OpenFiles;
 use super::content::files::small::SmallFiles;
 use super::exchange::Exchange;
@@ -43,6 +44,8 @@ pub struct Generation {
     pub logs: Logs,
     /// What `open_file_cache` keeps.
     pub open_files: OpenFiles,
+    /// Certificates that were read at handshakes.
+    pub certificates: Kept,
     /// TLS of the plan's servers, by their numbers.
     pub tls: Arc<TlsSet>,
     /// Small files that were read a moment ago.

@@ -5,6 +5,7 @@ pub mod access;
 pub mod aftermath;
 pub mod body;
 pub mod browser;
+pub mod certificates;
 pub mod content;
 pub mod error;
 pub mod exchange;

@@ -139,6 +139,8 @@ pub struct Plan {
     pub server_token: ServerToken,
     /// Prefix that relative paths start from.
     pub prefix: PathBuf,
+    /// The folder of the configuration file, which names of certificates start from.
+    pub folder: PathBuf,
     /// Charsets, and the tables between them.
     pub charsets: Charsets,
 }

@@ -4,6 +4,7 @@
 //! lasts. Start at [`Http::connection`].
 
 mod h2;
+mod named;
 mod tls;
 
 use std::cell::{Cell, RefCell};
@@ -23,6 +24,7 @@ use crate::front::h1::{Conn, Decoded, Ending, Waited};
 use crate::front::h2::Alarm;
 use crate::front::{ConnInfo, Refusal, Stream};
 use crate::http::access::Limits;
+use crate::http::certificates::Kept;
 use crate::http::content::files::kept::OpenFiles;
 use crate::http::content::files::small::SmallFiles;
 use crate::http::exchange::Exchange;
@@ -328,6 +330,8 @@ impl Http {
             number,
             peer: &peer,
             server: &listening.addr,
+            local: &local,
+            listener,
         };
         let location = &plan.locations[plan.servers[address.names.default_server()].root];
         let core = &location.settings.core;
@@ -497,6 +501,7 @@ impl Http {
             resolvers: Resolvers::new(&new.plan.resolvers, &shard.deadlines),
             logs: Logs::new(service.desk.clone(), table),
             open_files: OpenFiles::default(),
+            certificates: Kept::default(),
             tls: service.shelf.get(new.epoch),
             small_files: SmallFiles::default(),
             sheet: service.local.counters.sheet(&new.plan),

@@ -28,6 +28,8 @@ pub enum Unreached {
     Refused(Trouble),
     /// There is a connection, and TLS on it failed.
     Unshaken(Trouble),
+    /// Our certificate for the peer cannot be read, which was told.
+    Unarmed,
     /// We are short of descriptors or memory, which is not the peer's fault.
     Local(io::Error),
 }
@@ -39,7 +41,7 @@ impl Unreached {
             Self::NoLive => Cause::NoLive,
             Self::TimedOut | Self::Unshaken(Trouble::TimedOut) => Cause::Timeout,
             Self::Refused(_) | Self::Unshaken(_) => Cause::Error,
-            Self::Local(_) => Cause::Local,
+            Self::Unarmed | Self::Local(_) => Cause::Local,
         }
     }
 
@@ -50,7 +52,7 @@ impl Unreached {
             _ => Action::Connecting,
         };
         let trouble = match self {
-            Self::NoLive => Trouble::NoLive,
+            Self::NoLive | Self::Unarmed => Trouble::NoLive,
             Self::TimedOut => Trouble::TimedOut,
             Self::Refused(trouble) | Self::Unshaken(trouble) => trouble,
             Self::Local(error) => Trouble::Socket(error),

@@ -8,7 +8,7 @@ use super::connect::Unreached;
 use super::pool::Conn;
 use super::trouble::Trouble;
 use crate::net::clock;
-use crate::net::tls::{self, ClientTls, Impostor, Peer};
+use crate::net::tls::{ClientTls, Impostor, Peer, Trouble as Broken};
 
 /// What tells one kind of connection to a peer from another: requests share those of equal identity only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,8 +32,14 @@ pub struct Dial {
     pub h2: bool,
 }
 
-/// Shakes hands on a connection that was just opened, and makes sure of the server.
-pub async fn secure(conn: &mut Conn, dial: &Dial, within: Duration) -> Result<(), Unreached> {
+/// Shakes hands on a connection that was just opened, and makes sure of the server. `tls` is the dial's own, or that with
+/// a certificate.
+pub async fn secure(
+    conn: &mut Conn,
+    dial: &Dial,
+    tls: &ClientTls,
+    within: Duration,
+) -> Result<(), Unreached> {
     let stream = &mut conn.stream;
     stream.rx.arm(within);
     stream.tx.arm(within);
@@ -42,18 +48,18 @@ pub async fn secure(conn: &mut Conn, dial: &Dial, within: Duration) -> Result<()
         name: &name,
         h2: dial.h2,
     };
-    let done = stream.connect_tls(&dial.tls, peer).await;
+    let done = stream.connect_tls(tls, peer).await;
     stream.rx.disarm();
     stream.tx.disarm();
     done.map_err(|trouble| match trouble {
-        tls::Trouble::TimedOut => Unreached::Unshaken(Trouble::TimedOut),
+        Broken::TimedOut => Unreached::Unshaken(Trouble::TimedOut),
         trouble => Unreached::Unshaken(Trouble::Handshake(trouble)),
     })?;
     let Some(facts) = stream.tls() else {
         return Ok(());
     };
     let now = clock::unix().secs;
-    let judged = dial.tls.judge(facts, &dial.identity.name, now);
+    let judged = tls.judge(facts, &dial.identity.name, now);
     judged.map_err(|impostor| {
         Unreached::Unshaken(match impostor {
             Impostor::Flawed(flaw) => Trouble::Certificate(flaw),

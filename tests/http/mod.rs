@@ -156,6 +156,7 @@ impl Site {
             resolvers: Resolvers::new(&plan.resolvers, &deadlines),
             logs: Logs::new(desk, table),
             open_files: OpenFiles::default(),
+            certificates: Default::default(),
             tls: Arc::default(),
             small_files: SmallFiles::default(),
             sheet: counters.sheet(&plan),

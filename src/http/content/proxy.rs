@@ -395,6 +395,10 @@ async fn attempts(
         let conn = match acquired {
             Ok(conn) => conn,
             Err(unreached) => {
+                if let Unreached::Unarmed = unreached {
+                    // As in nginx: no other peer would change that.
+                    return Flow::Error(500);
+                }
                 let facts = facts(request, unreached.cause(), false, false);
                 let (trouble, action) = unreached.into_trouble();
                 tell(ex, cx, &trouble, action);
@@ -500,7 +504,12 @@ async fn open(
     if let Some(dial) = &request.tls {
         let within = cx.location(ex.location).pass.connect_timeout;
         // Most requests need no handshake: its state is not theirs to carry.
-        Box::pin(secure(&mut conn, dial, within)).await?;
+        let handshake = async {
+            let tls = tls::armed(ex, cx, dial).await;
+            let tls = tls.map_err(|()| Unreached::Unarmed)?;
+            secure(&mut conn, dial, &tls, within).await
+        };
+        Box::pin(handshake).await?;
     }
     Ok(conn)
 }

@@ -170,3 +170,27 @@ pub struct Facts {
     /// What the client offered; only where something asks for it, see [`accept::Options::keep_hello`].
     pub hello: Option<Box<Hello>>,
 }
+
+impl Facts {
+    /// What is known before a handshake: what the client asks for.
+    #[must_use]
+    pub fn foretold(hello: &Hello) -> Self {
+        Self {
+            version: match hello.version {
+                0x0304 => Version::Tls13,
+                _ => Version::Tls12,
+            },
+            cipher: 0,
+            group: None,
+            alpn: None,
+            name: hello.name.clone(),
+            resumed: false,
+            early: Cell::new(false),
+            chain: Box::default(),
+            session_id: Box::default(),
+            flaw: Cell::new(None),
+            judge: Cell::new(0),
+            hello: Some(Box::new(hello.clone())),
+        }
+    }
+}

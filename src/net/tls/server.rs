@@ -154,3 +154,28 @@ impl SessionParts {
         }
     }
 }
+
+impl ServerTls {
+    /// The same with these certificates before its own.
+    #[must_use]
+    pub fn with_certificates(&self, certificates: Vec<Certified>) -> Self {
+        let with = |config: &Arc<ServerConfig>| {
+            let mut config = ServerConfig::clone(config);
+            let tls13 = config
+                .crypto_provider()
+                .cipher_suites
+                .iter()
+                .any(|suite| suite.tls13().is_some());
+            config.cert_resolver = Arc::new(Certificates {
+                all: certificates.iter().map(|one| one.key.clone()).collect(),
+                tls13,
+            });
+            Arc::new(config)
+        };
+        Self {
+            h1: with(&self.h1),
+            h2: with(&self.h2),
+            ..self.clone()
+        }
+    }
+}

@@ -93,6 +93,7 @@ pub fn compile(model: &Model, env: &Env<'_>) -> Result<Plan, Vec<Diag>> {
         compiler.diags.dedup_by(same);
         return Err(compiler.diags);
     }
+    let folder = compiler.beside_configuration(b"");
     let wants_hello = compiler.registry.wants_hello;
     let (slots, family_names) = compiler.registry.finish();
     Ok(Plan {
@@ -118,6 +119,7 @@ pub fn compile(model: &Model, env: &Env<'_>) -> Result<Plan, Vec<Diag>> {
         hostname: env.hostname.clone(),
         server_token: env.server_token.clone(),
         prefix: env.prefix.clone(),
+        folder,
         charsets: compiler.charsets,
     })
 }

@@ -156,7 +156,7 @@ impl Compiler<'_> {
     }
 
     /// A path; a relative one starts from the folder of the configuration file, as in nginx.
-    fn beside_configuration(&self, path: &[u8]) -> PathBuf {
+    pub(super) fn beside_configuration(&self, path: &[u8]) -> PathBuf {
         let given = Path::new(OsStr::from_bytes(path));
         let files = self.env.files.iter().map(|file| &file.path);
         let mut named = files.filter(|path| path.as_os_str() != COMMAND_LINE);

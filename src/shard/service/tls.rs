@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::Http;
@@ -15,7 +16,8 @@ use crate::net::tls::{Hello, Offer, Trouble};
 use crate::net::{Addr, Stream as Socket};
 use crate::plan::model::{LogLevel, Settings};
 use crate::plan::regex::Captures;
-use crate::plan::{AddressPlan, ListenAddr, ServerId};
+use crate::plan::tls::Pair;
+use crate::plan::{AddressPlan, ListenAddr, ListenerId, ServerId};
 use crate::proto::host;
 
 /// A new connection, for the log.
@@ -23,6 +25,8 @@ pub(super) struct Newcomer<'a> {
     pub(super) number: u64,
     pub(super) peer: &'a Addr,
     pub(super) server: &'a ListenAddr,
+    pub(super) local: &'a Addr,
+    pub(super) listener: ListenerId,
 }
 
 impl fmt::Display for Newcomer<'_> {
@@ -60,7 +64,7 @@ impl Http {
     /// over, which the log knows.
     pub(super) async fn shake_hands(
         &self,
-        generation: &Generation,
+        generation: &Rc<Generation>,
         address: &AddressPlan,
         socket: &mut Socket,
         received: Vec<u8>,
@@ -93,8 +97,8 @@ impl Http {
         };
         let chosen = choose(address, &hello);
         let settings = settings(generation, chosen.server);
-        let tls = match generation.tls.server(chosen.server.index()) {
-            Offer::Tls(tls) => tls,
+        let (offered, tls) = match generation.tls.server(chosen.server.index()) {
+            Offer::Tls(tls) => (chosen.server, tls),
             Offer::Refuse => {
                 socket.refuse_tls(Alert::UnrecognizedName);
                 let text = format_args!("handshake rejected");
@@ -103,7 +107,7 @@ impl Http {
             }
             // As in nginx, a server without a certificate lends its name and the default server its certificate.
             Offer::Nothing => match generation.tls.server(first.index()) {
-                Offer::Tls(tls) => tls,
+                Offer::Tls(tls) => (first, tls),
                 _ => {
                     socket.refuse_tls(Alert::UnrecognizedName);
                     let text = format_args!("handshake rejected");
@@ -116,7 +120,25 @@ impl Http {
             h2: address.listens_http2 || settings.http2.http2,
             keep_hello: generation.tls.keep_hello,
         };
-        let done = socket.accept_tls(received, hello, tls, options).await;
+        let done = if names_vary(generation, offered) {
+            let named = Box::pin(self.with_named(generation, offered, tls, &hello, who)).await;
+            match named {
+                Ok(tls) => socket.accept_tls(received, hello, &tls, options).await,
+                Err(text) => {
+                    tell(
+                        generation,
+                        offered,
+                        LogLevel::Error,
+                        format_args!("{text}"),
+                        who,
+                    );
+                    socket.refuse_tls(Alert::InternalError);
+                    return None;
+                }
+            }
+        } else {
+            socket.accept_tls(received, hello, tls, options).await
+        };
         disarm(socket);
         if let Err(trouble) = done {
             explain(generation, chosen.server, &trouble, who);
@@ -143,6 +165,13 @@ async fn begins(
         Err(error) => explain(generation, server, &error.into(), who),
     }
     false
+}
+
+/// Whether a certificate of a server is only known now.
+fn names_vary(generation: &Generation, server: ServerId) -> bool {
+    let tls = generation.plan.servers[server].tls.as_deref();
+    let mut pairs = tls.iter().flat_map(|tls| tls.pairs.iter());
+    pairs.any(|pair| matches!(pair, Pair::Named { .. }))
 }
 
 fn disarm(socket: &Socket) {

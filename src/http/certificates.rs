@@ -78,6 +78,10 @@ impl Kept {
             return Ok(pair);
         }
         let pair = read(wanted).await?;
+        if pair.sealed {
+            // As in nginx: what a password protects is not kept.
+            return Ok(pair);
+        }
         let mut caches = self.caches.borrow_mut();
         let entries = caches
             .entry(cache)

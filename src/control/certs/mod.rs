@@ -9,8 +9,9 @@ use std::sync::Arc;
 use agree::{Words, agree};
 
 use crate::config::diag::{Diag, Level, SourceFile, Span};
-use crate::config::model::VerifyClient;
+use crate::config::model::{Text, VerifyClient};
 use crate::net::clock;
+use crate::net::tls::certificate;
 use crate::net::tls::{
     Certified, ClientParts, ClientTls, Clients, Memory, Offer, PairFault, ServerParts,
     SessionParts, TicketKeys, TlsSet, Trust,
@@ -93,6 +94,9 @@ fn offer(tls: &TlsServerPlan, memory: &mut Memory, findings: &mut Findings<'_>) 
             certificates.extend(certified(certificate, key, &passwords, findings));
         }
     }
+    if settings.ssl_stapling {
+        certificates = stapled(certificates, tls, findings);
+    }
     let span = match settings.ssl_certificate.first() {
         Some(text) => text.span,
         None => Span::default(),
@@ -143,6 +147,40 @@ fn offer(tls: &TlsServerPlan, memory: &mut Memory, findings: &mut Findings<'_>) 
             None
         }
     }
+}
+
+/// Puts OCSP answers to certificates. Never an error, as in nginx: a certificate without an answer is as good as before.
+fn stapled(
+    certificates: Vec<Certified>,
+    tls: &TlsServerPlan,
+    findings: &mut Findings<'_>,
+) -> Vec<Certified> {
+    let names = tls.settings.ssl_certificate.iter();
+    let one = |(certificate, name): (Certified, &Text)| {
+        if let Some(file) = &tls.stapling_file {
+            return certificate.stapled(file.bytes.to_vec());
+        }
+        let shown = name.lossy();
+        let mut chain = certificate.chain();
+        let own = chain.next().unwrap_or_default();
+        let asks = tls.settings.ssl_stapling_responder.is_some();
+        if !asks && certificate::responder(own).is_none() {
+            findings.warn(
+                format!("\"ssl_stapling\" ignored, no OCSP responder URL in the certificate \"{shown}\""),
+                "its authority has no responder any more, as Let's Encrypt since 2025; remove ssl_stapling",
+                name.span,
+            );
+        } else {
+            findings.warn(
+                format!("\"ssl_stapling\" ignored for \"{shown}\", responders are not asked yet"),
+                "name a file with the answer in ssl_stapling_file, or leave ssl_stapling out",
+                name.span,
+            );
+        }
+        drop(chain);
+        certificate
+    };
+    certificates.into_iter().zip(names).map(one).collect()
 }
 
 /// None where something is wrong, which was told.

@@ -21,6 +21,8 @@ pub struct Certified {
     pub ends: i64,
     /// When it begins.
     pub begins: i64,
+    /// Its key was encrypted.
+    pub sealed: bool,
 }
 
 /// What is wrong with a certificate or its key.
@@ -43,6 +45,20 @@ const ENCRYPTED: &str =
     "SSL: error:0480006D:PEM routines::problems getting password or error:bad decrypt";
 
 impl Certified {
+    /// The same with an OCSP answer that goes along with it.
+    #[must_use]
+    pub fn stapled(mut self, answer: Vec<u8>) -> Self {
+        let mut key = CertifiedKey::clone(&self.key);
+        key.ocsp = Some(answer);
+        self.key = Arc::new(key);
+        self
+    }
+
+    /// The certificates in DER, its own first.
+    pub fn chain(&self) -> impl Iterator<Item = &[u8]> {
+        self.key.cert.iter().map(|one| &one[..])
+    }
+
     /// Reads a chain and its key. `passwords` are tried in turn where the key is encrypted.
     pub fn read(chain: &[u8], key: &[u8], passwords: &[&[u8]]) -> Result<Self, PairFault> {
         let ders = pem::certificates(chain).ok_or(PairFault::Certificate(BAD_PEM))?;
@@ -58,7 +74,7 @@ impl Certified {
                 spki = parsed.public_key().raw.to_vec();
             }
         }
-        let key = read_key(key, passwords)?;
+        let (key, sealed) = read_key(key, passwords)?;
         if key.public_key().is_some_and(|own| *own != *spki) {
             return Err(PairFault::Mismatch);
         }
@@ -67,11 +83,13 @@ impl Certified {
             key: Arc::new(CertifiedKey::new(chain, key)),
             begins: validity.0,
             ends: validity.1,
+            sealed,
         })
     }
 }
 
-fn read_key(text: &[u8], passwords: &[&[u8]]) -> Result<Arc<dyn SigningKey>, PairFault> {
+/// The key of a text, and whether it was encrypted.
+fn read_key(text: &[u8], passwords: &[&[u8]]) -> Result<(Arc<dyn SigningKey>, bool), PairFault> {
     let sections = pem::sections(text).ok_or(PairFault::Key(BAD_PEM))?;
     let section = sections
         .into_iter()
@@ -93,7 +111,8 @@ fn read_key(text: &[u8], passwords: &[&[u8]]) -> Result<Arc<dyn SigningKey>, Pai
         "EC PRIVATE KEY" => PrivateKeyDer::Sec1(der.into()),
         _ => return Err(PairFault::Key(BAD_KEY)),
     };
-    any_supported_type(&der).map_err(|_| PairFault::Key(BAD_KEY))
+    let key = any_supported_type(&der).map_err(|_| PairFault::Key(BAD_KEY))?;
+    Ok((key, encrypted))
 }
 
 /// The certificates of a server.

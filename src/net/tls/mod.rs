@@ -57,6 +57,8 @@ pub struct ServerTls {
     record_bytes: u16,
     /// Who judges the certificates of clients; none when they are not asked for one.
     trust: Option<Arc<Trust>>,
+    /// How sessions are taken up again.
+    rules: Option<Arc<server::SessionRules>>,
 }
 
 /// What a client asks of its servers. Cheap to clone.
@@ -85,6 +87,7 @@ impl ServerTls {
             h2: Arc::new(h2),
             record_bytes: record_bytes.clamp(1, RECORD_BYTES_MAX) as u16,
             trust: None,
+            rules: None,
         }
     }
 

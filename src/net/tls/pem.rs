@@ -1,6 +1,7 @@
 //! PEM: the sections of a text between their BEGIN and END lines. Text in, bytes out; what a section holds is for
 //! others to know. Start at [`sections`].
 
+use super::der::element;
 use crate::base::base64;
 
 /// One section.
@@ -63,7 +64,16 @@ pub fn certificates(text: &[u8]) -> Option<Vec<Vec<u8>>> {
             "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE"
         )
     });
-    Some(certificates.map(|section| section.der).collect())
+    let whole = |mut section: Section| {
+        if section.label == "TRUSTED CERTIFICATE" {
+            // Behind the certificate stands what OpenSSL would trust it for.
+            if let Some((_, _, certificate, _)) = element(&section.der) {
+                section.der.truncate(certificate.len());
+            }
+        }
+        section.der
+    };
+    Some(certificates.map(whole).collect())
 }
 
 #[cfg(test)]

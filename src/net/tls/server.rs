@@ -103,10 +103,16 @@ impl ServerParts {
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(certificates));
         config.ignore_client_order = self.own_order;
-        self.sessions
-            .put_into(&mut config, context, self.early_data);
+        let rules = SessionRules {
+            parts: self.sessions,
+            context,
+            early_data: self.early_data,
+        };
+        rules.put_into(&mut config, context);
         let trust = self.clients.map(|clients| clients.trust);
-        Ok(ServerTls::new(config, self.record_bytes).judging(trust))
+        let mut tls = ServerTls::new(config, self.record_bytes).judging(trust);
+        tls.rules = Some(Arc::new(rules));
+        Ok(tls)
     }
 
     /// What must be the same for a session to be taken up again: certificates, and the rules for clients.
@@ -124,16 +130,29 @@ impl ServerParts {
     }
 }
 
-impl SessionParts {
-    fn put_into(self, config: &mut ServerConfig, context: [u8; 32], early_data: bool) {
-        let lifetime = self.lifetime;
+/// How a server takes up sessions again, kept for those of its kind with other certificates.
+#[derive(Debug)]
+pub(super) struct SessionRules {
+    parts: SessionParts,
+    context: [u8; 32],
+    early_data: bool,
+}
+
+impl SessionRules {
+    fn put_into(&self, config: &mut ServerConfig, context: [u8; 32]) {
+        let SessionParts {
+            tickets,
+            store,
+            lifetime,
+        } = self.parts.clone();
+        let early_data = self.early_data;
         // Early data needs sessions that are used once, which tickets cannot promise.
-        let tickets = self.tickets.filter(|_| !early_data);
-        config.send_tls13_tickets = match tickets.is_some() || self.store.is_some() {
+        let tickets = tickets.filter(|_| !early_data);
+        config.send_tls13_tickets = match tickets.is_some() || store.is_some() {
             true => TICKETS,
             false => 0,
         };
-        config.session_storage = match self.store {
+        config.session_storage = match store {
             Some(store) => Arc::new(Sessions {
                 store,
                 context,
@@ -159,6 +178,10 @@ impl ServerTls {
     /// The same with these certificates before its own.
     #[must_use]
     pub fn with_certificates(&self, certificates: Vec<Certified>) -> Self {
+        let mut parts: Vec<&[u8]> = Vec::new();
+        parts.extend(self.rules.iter().map(|rules| &rules.context[..]));
+        parts.extend(certificates.iter().filter_map(|one| one.chain().next()));
+        let context = digest_of(&parts);
         let with = |config: &Arc<ServerConfig>| {
             let mut config = ServerConfig::clone(config);
             let tls13 = config
@@ -170,6 +193,9 @@ impl ServerTls {
                 all: certificates.iter().map(|one| one.key.clone()).collect(),
                 tls13,
             });
+            if let Some(rules) = &self.rules {
+                rules.put_into(&mut config, context);
+            }
             Arc::new(config)
         };
         Self {

@@ -19,8 +19,11 @@ use crate::net::clock;
 
 /// Bytes of a key's name.
 const NAME_BYTES: usize = 16;
-/// Bytes of a time.
-const TIME_BYTES: usize = 8;
+/// Bytes of a time, and of a length behind it.
+const HEAD_BYTES: usize = 8 + 4;
+
+/// Tickets are filled up to a multiple of this, so that their length does not tell the name of the server.
+const STEP: usize = 64;
 
 /// One key.
 #[derive(Clone)]
@@ -144,7 +147,9 @@ impl Tickets {
         let key = self.keys.sealing(now, i64::from(self.lifetime))?;
         let sealer = RandomizedNonceKey::new(&AES_256_GCM_SIV, &key.secret).ok()?;
         let mut inside = now.to_be_bytes().to_vec();
+        inside.extend_from_slice(&u32::try_from(plain.len()).ok()?.to_be_bytes());
         inside.extend_from_slice(plain);
+        inside.resize(inside.len().next_multiple_of(STEP), 0);
         let nonce = sealer
             .seal_in_place_append_tag(Aad::from(self.context), &mut inside)
             .ok()?;
@@ -164,7 +169,10 @@ impl Tickets {
         let inside = opener
             .open_in_place(nonce, Aad::from(self.context), &mut sealed)
             .ok()?;
-        let (made, plain) = inside.split_first_chunk::<TIME_BYTES>()?;
+        let (head, rest) = inside.split_first_chunk::<HEAD_BYTES>()?;
+        let (made, len) = head.split_first_chunk::<8>()?;
+        let len = u32::from_be_bytes(len.try_into().ok()?) as usize;
+        let plain = rest.get(..len)?;
         let age = now.saturating_sub(i64::from_be_bytes(*made));
         (age <= i64::from(self.lifetime)).then(|| plain.to_vec())
     }

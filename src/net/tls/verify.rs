@@ -216,7 +216,13 @@ impl Trust {
             let (_, contents, ..) = der::element(cert.tbs_certificate.subject.as_raw())?;
             Some(DistinguishedName::in_sequence(contents))
         };
-        ders.iter().filter_map(subject).collect()
+        let mut all: Vec<DistinguishedName> = Vec::new();
+        for name in ders.iter().filter_map(subject) {
+            if !all.iter().any(|known| known.as_ref() == name.as_ref()) {
+                all.push(name);
+            }
+        }
+        all
     }
 
     /// Whether a chain in DER, the peer's own certificate first, is good at a second of Unix time.

@@ -1,0 +1,176 @@
+//! Sessions that are taken up again: on whatever shard, by tickets and by ids, over a reload, and not where they must not.
+
+use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
+
+use rustls::ClientConfig;
+use rustls::client::{Resumption, Tls12Resumption};
+
+use crate::support::proxy::Config;
+use crate::support::tls::{SelfSigned, TLS12, TLS13, client};
+use crate::support::{Proxy, skipped};
+
+/// Handshakes in a row.
+const MANY: usize = 200;
+const SHARDS: usize = 4;
+
+/// A server that also says which configuration it serves.
+fn text(settings: &str, generation: usize) -> String {
+    format!(
+        "ssl_certificate %%DIR%%/a.crt; ssl_certificate_key %%DIR%%/a.key;
+         server {{ listen %%ADDR_0%% ssl; server_name a.test; {settings}
+             return 200 \"$ssl_session_reused $connection {generation}\"; }}"
+    )
+}
+
+fn server(settings: &str) -> (Config, SelfSigned) {
+    let pair = SelfSigned::new(&["a.test"]);
+    let config = Config::http(&text(settings, 1));
+    let config = config
+        .workers(SHARDS)
+        .file("a.crt", &pair.cert)
+        .file("a.key", &pair.key);
+    (config, pair)
+}
+
+/// One connection: whether its session was taken up again, and the shard that it came to.
+#[track_caller]
+fn visit(proxy: &Proxy, config: &ClientConfig) -> (bool, usize) {
+    let mut client = client(proxy.addr(), config.clone(), "a.test");
+    let response = client.get("/").response();
+    let mut words = response.text().split(' ');
+    let (reused, number) = (words.next().unwrap(), words.next().unwrap());
+    // Each shard numbers its connections in steps of their number.
+    let shard = number.parse::<usize>().unwrap() % SHARDS;
+    (reused == "r", shard)
+}
+
+/// The first connection begins a session, all others take it up again, and they come to more than one shard.
+#[track_caller]
+fn all_resume(proxy: &Proxy, config: &ClientConfig, fresh: bool) {
+    assert_eq!(visit(proxy, config).0, !fresh);
+    let mut shards = BTreeSet::new();
+    for n in 0..MANY {
+        let (reused, shard) = visit(proxy, config);
+        assert!(reused, "handshake {n}");
+        shards.insert(shard);
+    }
+    assert!(shards.len() > 1, "{shards:?}");
+}
+
+fn by_ids(mut config: ClientConfig) -> ClientConfig {
+    config.resumption =
+        Resumption::in_memory_sessions(256).tls12_resumption(Tls12Resumption::SessionIdOnly);
+    config
+}
+
+#[test]
+fn tickets_are_good_on_every_shard_and_after_a_reload() {
+    let (config, pair) = server("");
+    let mut proxy = config.start();
+    for (generation, versions) in [(2, TLS12), (3, TLS13)] {
+        let config = pair.trusted(versions);
+        all_resume(&proxy, &config, true);
+        reload(&mut proxy, &pair, "", generation);
+        all_resume(&proxy, &config, false);
+    }
+}
+
+#[test]
+fn ids_are_good_on_every_shard_and_after_a_reload() {
+    let settings = "ssl_session_cache shared:S:1m; ssl_session_tickets off;";
+    let (config, pair) = server(settings);
+    let mut proxy = config.start();
+    for (generation, versions) in [(2, TLS12), (3, TLS13)] {
+        let config = by_ids(pair.trusted(versions));
+        all_resume(&proxy, &config, true);
+        reload(&mut proxy, &pair, settings, generation);
+        all_resume(&proxy, &config, false);
+    }
+}
+
+/// Reloads, and waits until the new configuration answers.
+fn reload(proxy: &mut Proxy, pair: &SelfSigned, settings: &str, generation: usize) {
+    proxy.rewrite_http(&text(settings, generation));
+    proxy.reload_until(|| {
+        let mut client = client(proxy.addr(), pair.trusted(TLS13), "a.test");
+        client
+            .get("/")
+            .response()
+            .text()
+            .ends_with(&format!(" {generation}"))
+    });
+}
+
+#[test]
+fn nothing_is_taken_up_where_nothing_is_kept() {
+    let (config, pair) = server("ssl_session_tickets off;");
+    let proxy = config.start();
+    for versions in [TLS12, TLS13] {
+        let config = pair.trusted(versions);
+        for _ in 0..5 {
+            assert!(!visit(&proxy, &config).0);
+        }
+    }
+}
+
+#[test]
+fn keys_of_files_open_tickets_of_other_servers() {
+    let pair = SelfSigned::new(&["a.test"]);
+    let key: Vec<u8> = (0..80).collect();
+    let start = || {
+        Config::http(
+            "server { listen %%ADDR_0%% ssl; server_name a.test; ssl_session_ticket_key %%DIR%%/ticket;
+               ssl_certificate %%DIR%%/a.crt; ssl_certificate_key %%DIR%%/a.key;
+               return 200 \"$ssl_session_reused $connection\"; }",
+        )
+        .file("a.crt", &pair.cert)
+        .file("a.key", &pair.key)
+        .file("ticket", &key)
+        .start()
+    };
+    let (one, other) = (start(), start());
+    for versions in [TLS12, TLS13] {
+        let config = pair.trusted(versions);
+        assert!(!visit(&one, &config).0);
+        assert!(visit(&other, &config).0);
+    }
+}
+
+#[test]
+fn a_key_file_of_another_length_is_refused() {
+    let (config, _) = server("ssl_session_ticket_key %%DIR%%/ticket;");
+    let ran = config.file("ticket", "short").test();
+    assert_eq!(ran.code(), Some(1));
+    assert!(ran.stderr().contains("must be 48 or 80 bytes"));
+}
+
+#[test]
+fn openssl_takes_its_sessions_up_again() {
+    let (config, _) = server("ssl_session_cache shared:S:1m;");
+    let proxy = config.start();
+    let file = proxy.path("session").display().to_string();
+    let address = proxy.addr().to_string();
+    for more in [&["-tls1_2", "-no_ticket"][..], &["-tls1_2"], &["-tls1_3"]] {
+        for (option, word) in [("-sess_out", "New, "), ("-sess_in", "Reused, ")] {
+            let mut child = match Command::new("openssl")
+                .args(["s_client", "-connect", &address, "-servername", "a.test"])
+                .args(["-ign_eof", option, &file])
+                .args(more)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+            {
+                Ok(child) => child,
+                Err(_) => return skipped("no openssl on this machine"),
+            };
+            use std::io::Write;
+            let request = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+            child.stdin.take().unwrap().write_all(request).unwrap();
+            let output = child.wait_with_output().unwrap();
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(text.contains(word), "{more:?} {option}: {text}");
+        }
+    }
+}

@@ -47,13 +47,18 @@ def ringx_binary(given=None):
     return path
 
 
+def example(name):
+    """A program of bench's own, built when it is not there."""
+    target = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
+    path = os.path.join(target, "release", "examples", name)
+    if not os.path.exists(path):
+        subprocess.run(["cargo", "build", "--release", "--example", name], cwd=ROOT, check=True)
+    return path
+
+
 def load_binary():
     """The load generator for tunnels, built when it is not there."""
-    target = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
-    path = os.path.join(target, "release", "examples", "load")
-    if not os.path.exists(path):
-        subprocess.run(["cargo", "build", "--release", "--example", "load"], cwd=ROOT, check=True)
-    return path
+    return example("load")
 
 
 def free_port():

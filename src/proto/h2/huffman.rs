@@ -95,38 +95,60 @@ pub fn decode_patiently(coded: &[u8], out: &mut Vec<u8>) -> bool {
 }
 
 fn decode_padded(coded: &[u8], padding_max: u32, out: &mut Vec<u8>) -> bool {
+    let start = out.len();
     // The shortest code has five bits.
-    out.reserve(coded.len() * 8 / 5);
+    out.resize(start + coded.len() * 8 / 5, 0);
+    let decoded = decode_into(coded, padding_max, &mut out[start..]);
+    out.truncate(start + decoded.unwrap_or(0));
+    decoded.is_some()
+}
+
+/// Decodes into `out`, which is long enough, and says how long the text is.
+fn decode_into(coded: &[u8], padding_max: u32, out: &mut [u8]) -> Option<usize> {
     let (mut bits, mut have) = (0u64, 0u32);
     let mut rest = coded;
+    let mut n = 0;
     loop {
-        while have <= 56 {
-            let Some((&byte, after)) = rest.split_first() else {
-                break;
-            };
-            bits |= u64::from(byte) << (56 - have);
-            have += 8;
-            rest = after;
+        match rest.split_first_chunk() {
+            Some((four, after)) if have <= 32 => {
+                bits |= u64::from(u32::from_be_bytes(*four)) << (32 - have);
+                have += 32;
+                rest = after;
+            }
+            _ => {
+                while let Some((&byte, after)) = rest.split_first()
+                    && have <= 56
+                {
+                    bits |= u64::from(byte) << (56 - have);
+                    have += 8;
+                    rest = after;
+                }
+            }
         }
-        let (symbol, length) = TABLES.direct[(bits >> (64 - DIRECT_BITS)) as usize];
-        let length = u32::from(length);
-        if length != 0 && length <= have {
-            out.push(symbol);
+        // Most symbols: several for each refill, with nothing to check but their table.
+        while have >= DIRECT_BITS {
+            let (symbol, length) = TABLES.direct[(bits >> (64 - DIRECT_BITS)) as usize];
+            if length == 0 {
+                break;
+            }
+            out[n] = symbol;
+            n += 1;
             bits <<= length;
-            have -= length;
+            have -= u32::from(length);
+        }
+        if have < LONGEST as u32 && !rest.is_empty() {
             continue;
         }
-        if have <= padding_max && bits == padding(have) {
-            return true;
-        }
-        match long(bits, have) {
-            Some((symbol, length)) => {
-                out.push(symbol);
-                bits <<= length;
-                have -= length;
-            }
-            None => return false,
-        }
+        let (symbol, length) = TABLES.direct[(bits >> (64 - DIRECT_BITS)) as usize];
+        let (symbol, length) = match u32::from(length) {
+            length if length != 0 && length <= have => (symbol, length),
+            _ if have <= padding_max && bits == padding(have) => return Some(n),
+            _ => long(bits, have)?,
+        };
+        out[n] = symbol;
+        n += 1;
+        bits <<= length;
+        have -= length;
     }
 }
 
@@ -168,10 +190,15 @@ pub fn encode(text: &[u8], out: &mut Vec<u8>) {
         let length = u32::from(LENGTHS[usize::from(byte)]);
         bits = bits << length | u64::from(TABLES.codes[usize::from(byte)]);
         have += length;
-        while have >= 8 {
-            have -= 8;
-            out.push((bits >> have) as u8);
+        // At most 31 bits stay, and the longest code has 30.
+        if have >= 32 {
+            have -= 32;
+            out.extend_from_slice(&((bits >> have) as u32).to_be_bytes());
         }
+    }
+    while have >= 8 {
+        have -= 8;
+        out.push((bits >> have) as u8);
     }
     if have > 0 {
         out.push((bits << (8 - have)) as u8 | 0xff >> have);

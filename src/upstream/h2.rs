@@ -525,6 +525,7 @@ impl Task {
         for key in self.moved.drain(..) {
             if let Some(mailbox) = self.shared.boxes.borrow_mut().get_mut(key.0 as usize) {
                 mailbox.wake_writer();
+                mailbox.wake_reader();
             }
         }
         Ok(())

@@ -108,26 +108,32 @@ fn calls_of_every_kind_pass() {
 #[test]
 fn an_absent_service_is_unavailable_and_the_recipe_says_why() {
     let Some(python) = python() else { return };
-    let proxy = Config::server(
-        "http2 on;
-         location / { grpc_pass 127.0.0.1:%%PORT_1%%; }
-         location /t.T/Fail {
-             grpc_pass 127.0.0.1:%%PORT_1%%;
-             error_page 502 = /down;
-         }
-         location = /down {
-             internal;
-             default_type application/grpc;
-             add_header grpc-status 14 always;
-             add_header grpc-message \"come again\" always;
-             return 204;
+    let service = Service::start(&python);
+    let proxy = Config::http(
+        "server { listen %%ADDR_0%%; http2 on; location / { grpc_pass 127.0.0.1:%%PORT_2%%; } }
+         server {
+             listen %%ADDR_1%%;
+             http2 on;
+             include snippets/grpc-errors.conf;
+             location / { grpc_pass 127.0.0.1:%%PORT_2%%; }
+             location /t.T/Slow { grpc_pass 127.0.0.1:%%port%%; grpc_read_timeout 200ms; }
          }",
     )
+    .file(
+        "snippets/grpc-errors.conf",
+        include_str!("../../config/snippets/grpc-errors.conf"),
+    )
+    .set("port", service.port)
+    .logs("upstream timed out (110: Connection timed out) while reading response header")
     .logs("connect() failed (111: Connection refused) while connecting to upstream")
     .start();
     assert_eq!(
-        call(&python, &proxy, 0, &["unavailable", "fail"]),
-        "unavailable UNAVAILABLE\nfail UNAVAILABLE come again\n"
+        call(&python, &proxy, 0, &["unavailable"]),
+        "unavailable UNAVAILABLE\n"
+    );
+    assert_eq!(
+        call(&python, &proxy, 1, &["fail", "slow"]),
+        "fail UNAVAILABLE unavailable\nslow DEADLINE_EXCEEDED deadline exceeded\n"
     );
 }
 

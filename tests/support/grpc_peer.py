@@ -114,6 +114,13 @@ def deadline(channel):
         return (error.code().name,)
 
 
+def slow(channel):
+    try:
+        channel.unary_unary("/t.T/Slow")(b"", timeout=10)
+    except grpc.RpcError as error:
+        return error.code().name, error.details()
+
+
 def unavailable(channel):
     try:
         channel.unary_unary("/t.T/Echo")(b"", timeout=10)

@@ -182,15 +182,18 @@ impl Handle {
                     return Some(Ok(ended));
                 }
                 if let Some(end) = mailbox.end {
-                    return Some(Err(end));
+                    return Some(Err(Some(end)));
                 }
                 mailbox.register(cx);
-                None
+                drop(mailbox);
+                // The request has gone out: from now on it is the answer that is waited for.
+                (sending && !self.is_sending()).then_some(Err(None))
             })
             .await;
             match came {
                 Ok(Ok(ended)) => return Ok(ended),
-                Ok(Err(end)) => return Err(end.fault()),
+                Ok(Err(Some(end))) => return Err(end.fault()),
+                Ok(Err(None)) => {}
                 Err(PortEvent::Cut) => return Err(Fault::Cut),
                 // A client that is slow with its body has a deadline of its own.
                 Err(PortEvent::Expired)
@@ -405,6 +408,7 @@ impl Sink {
         }
         self.shared.machine.borrow_mut().finish(self.key, trailers);
         self.used.done.set(true);
+        self.shared.mailbox(self.key).wake_reader();
         self.shared.news.notify();
     }
 

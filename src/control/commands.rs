@@ -13,7 +13,7 @@ use super::cli::Options;
 use super::identity::Identity;
 use super::journal::{Journal, cause};
 use super::setup::Setup;
-use super::{cli, convert, quick, reading, say, start};
+use super::{cli, convert, explain, quick, reading, say, start};
 
 /// Wrong use of a subcommand.
 const CODE_USAGE: u8 = 2;
@@ -49,6 +49,8 @@ enum Command {
         /// nginx.conf or TOML; the default configuration when left out.
         file: Option<PathBuf>,
     },
+    /// Tell what a configuration would do with a request, and why: nothing is served and nobody is asked.
+    Explain(explain::Ask),
     /// Put a proxy in front of one or more servers, without a configuration.
     Proxy(quick::Proxy),
     /// Run a proxy with sample origins on 127.0.0.1:8080 and print what to try.
@@ -105,6 +107,13 @@ pub fn run(command: Vec<OsString>) -> ExitCode {
             }
         },
         Command::Check { file } => check(file),
+        Command::Explain(ask) => match explain::explain(&ask) {
+            Ok(text) => print(text.as_bytes()),
+            Err(text) => {
+                say(&text);
+                ExitCode::from(CODE_INVALID)
+            }
+        },
         Command::Proxy(proxy) => quick::proxy(&proxy, command),
         Command::Demo { port } => quick::demo(port, command),
         Command::Convert { file, to } => match convert::convert(&file, to) {

@@ -19,6 +19,7 @@ pub mod convert;
 pub mod cores;
 pub mod crew;
 pub mod engine;
+pub mod explain;
 pub mod files;
 pub mod identity;
 pub mod journal;

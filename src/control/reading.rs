@@ -193,6 +193,20 @@ pub fn compile_bundle(bundle: &Bundle, memory: &mut Memory) -> Result<(Plan, Tls
     })
 }
 
+/// Reads and compiles for somebody who wants to look at the plan; the error is a whole text for a person.
+pub fn compile_for_looking(setup: &Setup) -> Result<(Plan, TlsSet), String> {
+    let names = Names::default();
+    let resolve = |host: &str, port| names.resolve(host, port);
+    let (loaded, good) = study(setup, &disk(setup), &resolve, &mut Memory::default());
+    good.ok_or_else(|| {
+        let errors = loaded
+            .diags
+            .iter()
+            .filter(|diag| diag.level == diag::Level::Emerg);
+        errors.map(|diag| diag.rich(&loaded.tree.files)).collect()
+    })
+}
+
 /// Reads a configuration without compiling it, with its findings as a text.
 pub fn load_only(setup: &Setup) -> (Loaded, String) {
     let globals = setup.globals.as_deref().map(String::from_utf8_lossy);

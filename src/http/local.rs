@@ -56,6 +56,25 @@ pub struct Generation {
     pub epoch: u64,
 }
 
+impl Generation {
+    /// A plan in force on one shard, with nothing in its pools yet.
+    pub fn new(plan: Arc<Plan>, tls: Arc<TlsSet>, logs: Logs, local: &Local, epoch: u64) -> Self {
+        Self {
+            groups: Groups::new(&plan.groups),
+            pool: Pool::new(&plan.groups),
+            resolvers: Resolvers::new(&plan.resolvers, &local.deadlines),
+            logs,
+            open_files: OpenFiles::default(),
+            certificates: Kept::default(),
+            tls,
+            small_files: SmallFiles::default(),
+            sheet: local.counters.sheet(&plan),
+            epoch,
+            plan,
+        }
+    }
+}
+
 /// Everything of its shard that an exchange may use.
 pub struct Local {
     /// Pooled buffers.

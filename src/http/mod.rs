@@ -9,6 +9,7 @@ pub mod certificates;
 pub mod content;
 pub mod error;
 pub mod exchange;
+pub mod explain;
 pub mod filter;
 pub mod flow;
 pub mod local;

@@ -231,6 +231,9 @@ fn process(w: &mut Writer, facts: &Facts) {
     }
 }
 
+/// A family of one number for each row: its name, what it means, and the number.
+type Column<Row, Number> = (&'static str, &'static str, fn(&Row) -> Number);
+
 /// How a class of answers is labelled.
 const CODES: [&str; CLASSES] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -251,7 +254,7 @@ fn requests(w: &mut Writer, report: &Report) {
             }
         }
     }
-    let bytes: [(&str, &str, fn(&LocationSums) -> u64); 2] = [
+    let bytes: [Column<LocationSums, u64>; 2] = [
         (
             "ringx_http_request_bytes_total",
             "Bytes that came from clients.",
@@ -326,33 +329,41 @@ fn peers(w: &mut Writer, facts: &Facts, report: &Report) {
         }
     }
     let seconds = |ms: u64| ms as f64 / 1000.0;
-    let sums: [(&str, &str, fn(&PeerSums) -> u64, bool); 4] = [
+    let sums: [(Column<PeerSums, u64>, bool); 4] = [
         (
-            "ringx_upstream_received_bytes_total",
-            "Bytes that came from peers.",
-            PeerSums::received,
+            (
+                "ringx_upstream_received_bytes_total",
+                "Bytes that came from peers.",
+                PeerSums::received,
+            ),
             false,
         ),
         (
-            "ringx_upstream_sent_bytes_total",
-            "Bytes that went to peers.",
-            PeerSums::sent,
+            (
+                "ringx_upstream_sent_bytes_total",
+                "Bytes that went to peers.",
+                PeerSums::sent,
+            ),
             false,
         ),
         (
-            "ringx_upstream_connect_seconds_total",
-            "Time until peers were connected to.",
-            PeerSums::connect_ms,
+            (
+                "ringx_upstream_connect_seconds_total",
+                "Time until peers were connected to.",
+                PeerSums::connect_ms,
+            ),
             true,
         ),
         (
-            "ringx_upstream_response_seconds_total",
-            "Time until answers of peers ended.",
-            PeerSums::took_ms,
+            (
+                "ringx_upstream_response_seconds_total",
+                "Time until answers of peers ended.",
+                PeerSums::took_ms,
+            ),
             true,
         ),
     ];
-    for (name, help, value, timed) in sums {
+    for ((name, help, value), timed) in sums {
         w.family(name, "counter", help);
         for ((group, peer), sums) in &report.peers {
             let labels = [("upstream", &group[..]), ("peer", &peer[..])];
@@ -364,7 +375,7 @@ fn peers(w: &mut Writer, facts: &Facts, report: &Report) {
             }
         }
     }
-    let views: [(&str, &str, fn(&PeerView) -> u32); 2] = [
+    let views: [Column<PeerView, u32>; 2] = [
         (
             "ringx_upstream_up",
             "Whether a peer is asked, as the answering shard sees it.",

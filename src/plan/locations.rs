@@ -46,6 +46,40 @@ pub struct LocationMatch<'a> {
     pub regex: Option<(&'a Regex, usize)>,
 }
 
+/// What became of one location text in a search, for who wants to know why another was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// `= text` that is the URI: nothing else was looked at.
+    Equal,
+    /// It is the URI with a final slash: a redirect leads there.
+    Slash,
+    /// `= text` that is not the URI.
+    Unequal,
+    /// The longest text that the URI begins with.
+    Longest,
+    /// The URI begins with it, and with a longer one.
+    Shorter,
+    /// The URI does not begin with it.
+    Elsewhere,
+    /// The first pattern that matched.
+    Matched,
+    /// A pattern that did not match.
+    Unmatched,
+    /// A pattern that was not tried: an exact text, a `^~` or an earlier pattern had decided.
+    Untried,
+}
+
+impl Fate {
+    /// Whether the search went on from here.
+    #[must_use]
+    pub const fn wins(self) -> bool {
+        matches!(
+            self,
+            Self::Equal | Self::Slash | Self::Longest | Self::Matched
+        )
+    }
+}
+
 /// What the sorted list alone tells.
 enum Static {
     None,
@@ -123,6 +157,53 @@ impl LocationTree {
             }
         }
         false
+    }
+
+    /// What becomes of each location when `uri` is searched for, in the order of [`find`](Self::find). The last one that
+    /// [`Fate::wins`] is the location.
+    pub fn account<'a>(
+        &'a self,
+        uri: &[u8],
+        nested: &impl Fn(LocationId) -> &'a Self,
+        captures: &mut Captures,
+        fates: &mut Vec<(LocationId, Fate)>,
+    ) -> bool {
+        let found = self.find_static(uri);
+        for entry in &self.entries {
+            let locations = [
+                entry.exact.map(|id| (id, true)),
+                entry.prefix.map(|id| (id, false)),
+            ];
+            for (id, exact) in locations.into_iter().flatten() {
+                let fate = match found {
+                    Static::Exact(of) if of == id => Fate::Equal,
+                    Static::Redirect(of) if of == id => Fate::Slash,
+                    Static::Prefix(of, _) if of == id => Fate::Longest,
+                    _ if exact => Fate::Unequal,
+                    _ if uri.starts_with(&entry.name) => Fate::Shorter,
+                    _ => Fate::Elsewhere,
+                };
+                fates.push((id, fate));
+            }
+        }
+        let (mut over, no_regex) = match found {
+            Static::None => (false, false),
+            Static::Exact(_) | Static::Redirect(_) => (true, true),
+            Static::Prefix(id, stop) => (nested(id).account(uri, nested, captures, fates), stop),
+        };
+        let mut untried = over || no_regex;
+        for (regex, id) in &self.regexes {
+            if untried {
+                fates.push((*id, Fate::Untried));
+            } else if regex.captures(uri, captures) > 0 {
+                fates.push((*id, Fate::Matched));
+                nested(*id).account(uri, nested, captures, fates);
+                (over, untried) = (true, true);
+            } else {
+                fates.push((*id, Fate::Unmatched));
+            }
+        }
+        over
     }
 
     fn find_static(&self, uri: &[u8]) -> Static {
@@ -276,12 +357,27 @@ mod tests {
     }
 
     impl Case {
+        /// The account leads to where the search does.
+        fn check_account(&self, uri: &str, location: u32) {
+            let nested = |id: LocationId| &self.trees[id.0 as usize];
+            let mut fates = Vec::new();
+            let captures = &mut Captures::default();
+            self.trees[0].account(uri.as_bytes(), &nested, captures, &mut fates);
+            let winner = fates.iter().rfind(|(_, fate)| fate.wins());
+            assert_eq!(
+                winner.map_or(0, |(id, _)| id.0),
+                location,
+                "{uri}: {fates:?}"
+            );
+        }
+
         fn check(&self, expected: &[(&str, u32, bool)]) {
             for &(uri, location, redirect) in expected {
                 let nested = |id: LocationId| &self.trees[id.0 as usize];
                 let found = self.trees[0].find(uri.as_bytes(), &nested, &mut Captures::default());
                 assert_eq!(found.location.map_or(0, |id| id.0), location, "{uri}");
                 assert_eq!(found.redirect, redirect, "{uri}");
+                self.check_account(uri, location);
             }
         }
     }

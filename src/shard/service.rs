@@ -24,9 +24,6 @@ use crate::front::h1::{Conn, Decoded, Ending, Waited};
 use crate::front::h2::Alarm;
 use crate::front::{ConnInfo, Refusal, Stream};
 use crate::http::access::Limits;
-use crate::http::certificates::Kept;
-use crate::http::content::files::kept::OpenFiles;
-use crate::http::content::files::small::SmallFiles;
 use crate::http::exchange::Exchange;
 use crate::http::local::{Generation, Local};
 use crate::http::log::Errno;
@@ -45,7 +42,6 @@ use crate::plan::model::{Core, LingeringClose, LogLevel};
 use crate::plan::{AddressPlan, ListenAddr, ListenerId, Plan};
 use crate::proto::h1::parse::HeadLimits;
 use crate::upstream::health::HealthNote;
-use crate::upstream::{Groups, Pool, Resolvers};
 
 /// Exchanges that wait, at most.
 const EXCHANGES_MAX: usize = 1024;
@@ -495,19 +491,10 @@ impl Http {
         let service = &shard.service;
         let number = shard.deadlines.next_epoch();
         let table = service.scribe.table(&new.plan, &Files::default());
-        let generation = Rc::new(Generation {
-            groups: Groups::new(&new.plan.groups),
-            pool: Pool::new(&new.plan.groups),
-            resolvers: Resolvers::new(&new.plan.resolvers, &shard.deadlines),
-            logs: Logs::new(service.desk.clone(), table),
-            open_files: OpenFiles::default(),
-            certificates: Kept::default(),
-            tls: service.shelf.get(new.epoch),
-            small_files: SmallFiles::default(),
-            sheet: service.local.counters.sheet(&new.plan),
-            epoch: new.epoch,
-            plan: new.plan,
-        });
+        let logs = Logs::new(service.desk.clone(), table);
+        let tls = service.shelf.get(new.epoch);
+        let generation = Generation::new(new.plan, tls, logs, &service.local, new.epoch);
+        let generation = Rc::new(generation);
         let old = service.generation.borrow_mut().replace(generation.clone());
         service.ring_alarms();
         let declared = [Some(&generation), old.as_ref()];

@@ -15,6 +15,7 @@ mod compression;
 mod connection;
 mod control;
 mod errors;
+mod explain;
 mod fastcgi;
 mod files;
 mod framing;

@@ -27,8 +27,6 @@ use ringx::base::time::Mono;
 use ringx::config::{self, Identity, source::Source};
 use ringx::front::h1::{Conn, Decoded};
 use ringx::front::{ConnInfo, Stream};
-use ringx::http::content::files::kept::OpenFiles;
-use ringx::http::content::files::small::SmallFiles;
 use ringx::http::exchange::{Body, Exchange};
 use ringx::http::flow;
 use ringx::http::local::{Cx, Generation, Local};
@@ -39,7 +37,6 @@ use ringx::plan::compile::{Env, compile};
 use ringx::plan::{ListenerId, LogId, LogTarget, ServerToken};
 use ringx::proto::h1::parse::HeadLimits;
 use ringx::proto::head::RequestHead;
-use ringx::upstream::{Groups, Pool, Resolvers};
 
 /// Configuration files in memory.
 struct Texts(BTreeMap<PathBuf, Arc<[u8]>>);
@@ -150,20 +147,10 @@ impl Site {
         let table = scribe.table(&plan, &open_logs(&plan.logs));
         let deadlines = Deadlines::new();
         let counters = Counters::shards(1).remove(0);
-        let generation = Rc::new(Generation {
-            groups: Groups::new(&plan.groups),
-            pool: Pool::new(&plan.groups),
-            resolvers: Resolvers::new(&plan.resolvers, &deadlines),
-            logs: Logs::new(desk, table),
-            open_files: OpenFiles::default(),
-            certificates: Default::default(),
-            tls: Arc::default(),
-            small_files: SmallFiles::default(),
-            sheet: counters.sheet(&plan),
-            epoch: 1,
-            plan,
-        });
         let local = Rc::new(Local::new(Clock::new(), deadlines, counters, 1));
+        let logs = Logs::new(desk, table);
+        let generation = Generation::new(plan, Arc::default(), logs, &local, 1);
+        let generation = Rc::new(generation);
         Self {
             runtime,
             generation,

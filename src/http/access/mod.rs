@@ -94,6 +94,22 @@ async fn permits(ex: &mut Exchange, cx: Cx<'_>, plan: &AccessPlan) -> Flow {
     joined.end(ex, cx)
 }
 
+/// What the client's address alone decides: none where no rule names it, [`Flow::Next`] where it may pass as far as this
+/// goes.
+pub fn by_address(ex: &mut Exchange, cx: Cx<'_>, plan: &AccessPlan) -> Option<Flow> {
+    if let Some(realip) = &plan.realip {
+        realip::apply(ex, realip);
+    }
+    match rules::check(ex, cx, &plan.rules) {
+        Verdict::Silent => None,
+        Verdict::Denied(_) if cx.location(ex.location).settings.core.satisfy == Satisfy::Any => {
+            None
+        }
+        Verdict::Denied(status) => Some(Flow::Error(status)),
+        Verdict::Granted | Verdict::Close => Some(Flow::Next),
+    }
+}
+
 /// Takes a trusted peer's word for the client's address, by the settings of the server, before anything else is done.
 pub fn identify(ex: &mut Exchange, cx: Cx<'_>) {
     if let Some(plan) = &cx.location(ex.location).access

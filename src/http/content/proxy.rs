@@ -7,12 +7,15 @@ mod fastcgi;
 mod http2;
 pub mod notes;
 mod redirect;
+mod rehearsal;
 pub(super) mod request;
 pub(super) mod response;
 mod send;
 pub(super) mod target;
 mod tls;
 pub mod upload;
+
+pub use rehearsal::rehearse;
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
@@ -110,24 +113,10 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Flow {
             other => return other,
         }
     }
-    let dynamic = match &plan.target {
-        ProxyTarget::Group(_) => None,
-        ProxyTarget::Dynamic { url } => match target::evaluate(ex, cx, plan, url) {
-            Ok(dynamic) => Some(dynamic),
-            Err(status) => return Flow::Error(status),
-        },
+    let dynamic = match name_target(ex, cx, plan) {
+        Ok(dynamic) => dynamic,
+        Err(status) => return Flow::Error(status),
     };
-    ex.proxy_host.clear();
-    ex.proxy_port.clear();
-    if let Some(dynamic) = &dynamic
-        && plan.wire.is_http()
-    {
-        ex.proxy_host.extend_from_slice(if dynamic.is_unix() {
-            b"localhost"
-        } else {
-            dynamic.authority()
-        });
-    }
     if let Some(cache) = &plan.cache {
         match cache::before(ex, cx, plan, cache, dynamic.as_ref()).await {
             Before::Ask => {}
@@ -160,6 +149,30 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Flow {
     };
     cx.local.buffers.give(request.bytes);
     flow
+}
+
+/// Evaluates a target with variables, and sets `$proxy_host` by it.
+fn name_target(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    plan: &ProxyPlan,
+) -> Result<Option<target::Dynamic>, u16> {
+    let dynamic = match &plan.target {
+        ProxyTarget::Group(_) => None,
+        ProxyTarget::Dynamic { url } => Some(target::evaluate(ex, cx, plan, url)?),
+    };
+    ex.proxy_host.clear();
+    ex.proxy_port.clear();
+    if let Some(dynamic) = &dynamic
+        && plan.wire.is_http()
+    {
+        ex.proxy_host.extend_from_slice(if dynamic.is_unix() {
+            b"localhost"
+        } else {
+            dynamic.authority()
+        });
+    }
+    Ok(dynamic)
 }
 
 /// Whether the body is handed on as it arrives.

@@ -196,4 +196,24 @@ impl Facts {
             hello: Some(Box::new(hello.clone())),
         }
     }
+
+    /// What a client of today would agree on for a server of this name, where there is no handshake.
+    #[must_use]
+    pub fn supposed(name: &[u8]) -> Self {
+        const TLS_AES_128_GCM_SHA256: u16 = 0x1301;
+        Self {
+            version: Version::Tls13,
+            cipher: TLS_AES_128_GCM_SHA256,
+            group: None,
+            alpn: None,
+            name: Some(name.into()),
+            resumed: false,
+            early: Cell::new(false),
+            chain: Box::default(),
+            flaw: Cell::new(None),
+            hello: None,
+            judge: Cell::new(0),
+            session_id: Default::default(),
+        }
+    }
 }

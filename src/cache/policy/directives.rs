@@ -134,13 +134,12 @@ impl Response {
         let mut said = Self::default();
         for value in fields.get_name_all(b"cdn-cache-control") {
             for (name, argument) in dictionary(value)? {
-                let fits = match argument {
+                match argument {
                     Member::Yes => said.take(name, None, false),
                     Member::Number(digits) => said.take(name, Some(digits), false),
                     // Of another type than the directive has: it is as if it were not there (RFC 9213 2.1).
-                    Member::Other => continue,
-                };
-                let _ = fits;
+                    Member::Other => {}
+                }
             }
         }
         said.present.then_some(said)

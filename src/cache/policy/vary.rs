@@ -79,7 +79,8 @@ mod tests {
     #[test]
     fn names_are_joined_in_lower_case() {
         let long = "x".repeat(129);
-        let cases: &[(&[(&str, &str)], Option<&str>)] = &[
+        type Case<'a> = (&'a [(&'a str, &'a str)], Option<&'a str>);
+        let cases: &[Case<'_>] = &[
             (&[], Some("")),
             (&[("Vary", "Accept-Encoding")], Some("accept-encoding")),
             (&[("Vary", "A,  B"), ("vary", "c")], Some("a,b,c")),

@@ -569,9 +569,8 @@ fn decide(
         }
         Found::Fill(fill) => {
             cached.fill = Some(fill);
-            if let Some(object) = &cached.object {
-                // A fresh one, which has to be validated for this request.
-                let _ = object;
+            if cached.object.is_some() {
+                // It is fresh, and has to be validated for this request.
                 cached.status = Status::Expired;
             }
             ask(ex, cache)

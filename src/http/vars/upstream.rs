@@ -30,9 +30,8 @@ pub(super) fn cache(builtin: Builtin, ex: &Exchange, cx: Cx<'_>, out: &mut Vec<u
         let Content::Proxy(plan) = &cx.location(ex.location).content else {
             return None;
         };
-        let cache = plan.cache.as_deref().filter(|cache| revalidates(cache))?;
-        let _ = cache;
-        cached.validated()
+        let asks = plan.cache.as_deref().is_some_and(revalidates);
+        cached.validated().filter(|_| asks)
     };
     match builtin {
         Builtin::UpstreamCacheStatus => match cached.status.word() {

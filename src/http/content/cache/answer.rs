@@ -361,7 +361,6 @@ fn meta(ex: &Exchange, cx: Cx<'_>, cache: &CachePlan, answered: u16) -> Option<M
     let cached = ex.cached.as_deref().filter(|cached| cached.cacheable)?;
     let fields = &ex.upstream_fields;
     let ignored = cx.location(ex.location).pass.ignore_headers;
-    let now = cx.local.clock.unix().secs;
     let mut facts = facts(ex, cx, cached, cache, answered)?;
     if ex.method == Method::Head && !cached.as_get {
         facts.flags |= HEAD_ONLY;
@@ -383,7 +382,6 @@ fn meta(ex: &Exchange, cx: Cx<'_>, cache: &CachePlan, answered: u16) -> Option<M
     if !vary.is_empty() {
         vary::variant(&vary, &ex.head.fields, &mut variant);
     }
-    let _ = now;
     Some(Meta {
         facts,
         etag: etag.unwrap_or_default().to_vec(),

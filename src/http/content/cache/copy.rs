@@ -75,7 +75,7 @@ impl Copying {
     }
 
     /// Puts the file in its place; one that could not be written is thrown away.
-    pub fn finish(mut self: Box<Self>) {
+    pub fn finish(mut self) {
         if self.failed {
             return;
         }

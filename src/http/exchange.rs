@@ -538,6 +538,31 @@ impl Exchange {
         }
     }
 
+    /// Gives room up that is not in use, of an exchange that will last.
+    pub fn shrink(&mut self) {
+        for text in [
+            &mut self.uri,
+            &mut self.args,
+            &mut self.host,
+            &mut self.upstream_url,
+            &mut self.proxy_host,
+            &mut self.proxy_port,
+            &mut self.response.content_type,
+            &mut self.response.reason,
+            &mut self.vars.arena,
+        ] {
+            text.shrink_to_fit();
+        }
+        for fields in [
+            &mut self.response.fields,
+            &mut self.upstream_fields,
+            &mut self.head.fields,
+        ] {
+            fields.shrink();
+        }
+        self.attempts.shrink_to_fit();
+    }
+
     /// Lets go of a request that is over and of everything that belongs to it; keeps the allocations that are small.
     /// Hands back what the connection goes on with, and the head's storage, empty.
     pub fn end(&mut self, buffers: &BufPool) -> (Stream, RequestHead) {

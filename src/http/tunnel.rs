@@ -43,6 +43,8 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>) {
         Transfer::Splice => manner(core.splice),
         Transfer::Stream | Transfer::Buffer => Manner::Off,
     };
+    // Many are silent for long: what the next requests would grow into again is given up.
+    ex.shrink();
     let client = ex.stream.h1_mut();
     let ahead = (
         spoken(client.take_unread(), cx),

@@ -477,3 +477,195 @@ impl Breath {
         self.bytes = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::rng::Rng;
+    use crate::net::deadline::Deadlines;
+    use crate::net::join::join2;
+    use crate::net::stream::Stream;
+
+    #[test]
+    fn the_gait_follows_what_comes() {
+        let mut gait = Gait::new(Manner::Auto);
+        gait.note(PAYS_FROM - 1);
+        assert!(!gait.splices(), "little is copied");
+        gait.note(PAYS_FROM);
+        assert!(gait.splices(), "much is spliced");
+        for _ in 1..SMALL_TURNS_MAX {
+            gait.note(1);
+        }
+        assert!(gait.splices(), "a few small turns are borne");
+        gait.note(PAYS_FROM);
+        for _ in 1..SMALL_TURNS_MAX {
+            gait.note(1);
+        }
+        assert!(gait.splices(), "a large one begins the count anew");
+        gait.note(1);
+        assert!(!gait.splices(), "and then it is copied again");
+        for (manner, splices) in [(Manner::Off, false), (Manner::On, true)] {
+            let mut gait = Gait::new(manner);
+            for bytes in [1, PAYS_FROM, 1, 1, 1, 1, 1, 1, 1, 1, 1] {
+                gait.note(bytes);
+                assert_eq!(gait.splices(), splices, "{manner:?}");
+            }
+            gait.refuse();
+            assert!(!gait.splices());
+        }
+    }
+
+    #[test]
+    fn only_empty_pipes_come_back() {
+        let pipes = Pipes::sized(PIPE_BYTES_MIN);
+        let (a, b) = std::os::unix::net::UnixStream::pair().unwrap();
+        rustix::io::write(&a, b"left").unwrap();
+        let mut lent = pipes.take().unwrap();
+        assert_eq!((pipes.lent(), pipes.free()), (1, 0));
+        assert_eq!(lent.fill(b.as_fd(), 100).unwrap(), Some(4));
+        drop(lent);
+        assert_eq!((pipes.lent(), pipes.free()), (0, 0), "it held bytes");
+        drop(pipes.take());
+        assert_eq!((pipes.lent(), pipes.free()), (0, 1));
+        let all: Vec<_> = std::iter::from_fn(|| pipes.take()).take(40).collect();
+        assert_eq!(pipes.lent(), 40);
+        drop(all);
+        assert_eq!(pipes.free(), FREE_MAX);
+        pipes.tend(2);
+        assert_eq!(pipes.free(), FREE_MAX, "one look is too few");
+        pipes.tend(2);
+        assert_eq!(pipes.free(), 0);
+    }
+
+    /// Sends the numbers of their places, in pieces of random size and at random moments.
+    async fn pour(tx: &mut SendHalf, total: usize, rng: &mut Rng) {
+        let mut at = 0;
+        while at < total {
+            let n = (rng.word() as usize % 150_000 + 1).min(total - at);
+            let piece = (at..at + n).map(|place| (place % 251) as u8).collect();
+            tx.send_all(piece).await.0.unwrap();
+            at += n;
+            stall(rng).await;
+        }
+        tx.finish().unwrap();
+    }
+
+    async fn stall(rng: &mut Rng) {
+        if rng.word().is_multiple_of(16) {
+            runtime::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    async fn check(rx: &mut RecvHalf, rng: &mut Rng) -> usize {
+        let mut at = 0;
+        loop {
+            let mut buf = Vec::with_capacity(rng.word() as usize % 100_000 + 1);
+            if rx.recv_ready(&mut buf).await.unwrap() == 0 {
+                return at;
+            }
+            for byte in buf {
+                assert_eq!(byte, (at % 251) as u8, "at {at}");
+                at += 1;
+            }
+            stall(rng).await;
+        }
+    }
+
+    /// Between two pairs of sockets; the counts, how it ended, and what was received.
+    async fn run(total: usize, limit: u64, manner: Manner) -> (u64, u64, Ran, usize) {
+        let deadlines = Deadlines::new();
+        let (mut from, a) = Stream::pair(&deadlines).unwrap();
+        let (b, mut to) = Stream::pair(&deadlines).unwrap();
+        let (pipes, moved) = (Pipes::default(), Moved::default());
+        let splice = Splice {
+            pipes: &pipes,
+            way: Way::Down,
+            send_within: Duration::from_secs(10),
+            moved: &moved,
+        };
+        let (mut here, mut there) = (Rng::new(3), Rng::new(4));
+        let mut gait = Gait::new(manner);
+        let bounds = (limit, Duration::from_secs(10));
+        let moving = async {
+            let ran = splice.run(&a.rx, &b.tx, bounds, &mut gait).await;
+            b.tx.finish().unwrap();
+            // What is not wanted is read, so that its sender ends.
+            let mut a = a;
+            let mut sink = Vec::new();
+            while a.rx.recv_ready(&mut sink).await.unwrap() > 0 {
+                sink.clear();
+            }
+            ran
+        };
+        let (ran, ((), got)) = join2(
+            moving,
+            join2(
+                pour(&mut from.tx, total, &mut here),
+                check(&mut to.rx, &mut there),
+            ),
+        )
+        .await;
+        assert_eq!(pipes.lent(), 0);
+        (moved.received.get(), moved.sent.get(), ran, got)
+    }
+
+    #[test]
+    fn every_byte_arrives_once_and_in_order_up_to_the_limit() {
+        runtime::on_each_driver(|| async {
+            for total in [0, 1, 70_000, 3_000_000] {
+                let (received, sent, ran, got) = run(total, u64::MAX, Manner::On).await;
+                assert!(matches!(ran, Ran::Ended), "{ran:?}");
+                assert_eq!((received, sent, got), (total as u64, total as u64, total));
+            }
+            let (received, sent, ran, got) = run(1_000_000, 600_001, Manner::On).await;
+            assert!(matches!(ran, Ran::Whole), "{ran:?}");
+            assert_eq!((received, sent, got), (600_001, 600_001, 600_001));
+            let (received, .., ran, _) = run(1_000, u64::MAX, Manner::Off).await;
+            assert!(matches!(ran, Ran::Thin), "{ran:?}");
+            assert_eq!(received, 0);
+        });
+    }
+
+    #[test]
+    fn silence_and_a_receiver_that_takes_nothing_time_out() {
+        runtime::on_each_driver(|| async {
+            let deadlines = Deadlines::new();
+            runtime::spawn(deadlines.clone().run());
+            let (mut from, a) = Stream::pair(&deadlines).unwrap();
+            let (b, _to) = Stream::pair(&deadlines).unwrap();
+            let (pipes, moved) = (Pipes::default(), Moved::default());
+            let short = Duration::from_millis(300);
+            let splice = Splice {
+                pipes: &pipes,
+                way: Way::Up,
+                send_within: short,
+                moved: &moved,
+            };
+            let mut gait = Gait::new(Manner::On);
+            let more = runtime::spawn(async move {
+                let _ = from.tx.send_all(vec![1; 8 << 20]).await;
+                from
+            });
+            let ran = splice.run(&a.rx, &b.tx, (u64::MAX, short), &mut gait).await;
+            let Ran::Broken(Broken::Send(e)) = ran else {
+                panic!("{ran:?}, {moved:?}")
+            };
+            assert_eq!(e.kind(), io::ErrorKind::TimedOut);
+            assert!(
+                moved.received.get() > moved.sent.get(),
+                "some was under way"
+            );
+            assert_eq!((pipes.lent(), pipes.free()), (0, 0));
+            drop(a);
+            drop(more.await);
+            let (_silent, a) = Stream::pair(&deadlines).unwrap();
+            let (b, _to) = Stream::pair(&deadlines).unwrap();
+            let ran = splice.run(&a.rx, &b.tx, (u64::MAX, short), &mut gait).await;
+            assert!(
+                matches!(&ran, Ran::Broken(Broken::Recv(e)) if e.kind() == io::ErrorKind::TimedOut),
+                "{ran:?}"
+            );
+            deadlines.stop();
+        });
+    }
+}

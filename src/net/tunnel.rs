@@ -80,6 +80,9 @@ impl From<splice::Broken> for Broken {
     }
 }
 
+/// A buffer and how much of it has been sent.
+type Rest = Option<(Vec<u8>, usize)>;
+
 struct Tunnel<'a> {
     means: Means<'a>,
     options: Options,
@@ -150,7 +153,7 @@ impl Tunnel<'_> {
         ahead: Vec<u8>,
     ) -> Result<(), Broken> {
         if !ahead.is_empty() {
-            self.forward(way, tx, ahead).await?;
+            Box::pin(self.forward(way, tx, (ahead, 0))).await?;
         }
         let mut gait = Gait::new(self.options.splice);
         let mut room = CHUNK_BYTES;
@@ -171,7 +174,11 @@ impl Tunnel<'_> {
                     if gait.splices() {
                         gait.refuse();
                     }
-                    self.copy(way, rx, tx, &mut room).await?
+                    let (turn, rest) = self.copy(way, (rx, tx), &mut room)?;
+                    if let Some(rest) = rest {
+                        Box::pin(self.forward(way, tx, rest)).await?;
+                    }
+                    turn
                 }
                 turn => turn,
             };
@@ -180,7 +187,7 @@ impl Tunnel<'_> {
                     gait.note(n);
                     if !runtime::on_ring() {
                         // There a wait for what is ready lets nobody else run.
-                        breath.take(n).await;
+                        Box::pin(breath.take(n)).await;
                     }
                 }
                 Turn::Nothing | Turn::Refused => breath.waited(),
@@ -199,17 +206,18 @@ impl Tunnel<'_> {
             moved: self.moved(way),
         };
         let progress = |rx: &RecvHalf, tx: &SendHalf| self.progress(rx, tx);
-        Ok(splice.turn(rx, tx, u64::MAX, progress).await?)
+        // Boxed, as is a send that has to wait: a silent tunnel need not have room for either.
+        Ok(Box::pin(splice.turn(rx, tx, u64::MAX, progress)).await?)
     }
 
-    /// Moves what is there through a buffer.
-    async fn copy(
+    /// Moves what is there through a buffer, and hands out what the receiver did not take at once. Plain, so that a
+    /// silent tunnel has no room for it.
+    fn copy(
         &self,
         way: Way,
-        rx: &mut RecvHalf,
-        tx: &mut SendHalf,
+        (rx, tx): (&mut RecvHalf, &mut SendHalf),
         room: &mut usize,
-    ) -> Result<Turn, Broken> {
+    ) -> Result<(Turn, Rest), Broken> {
         let mut buf = self.means.buffers.take(*room);
         match rx.try_recv(&mut buf).map_err(receiving) {
             Ok(Some(n)) if n > 0 => {
@@ -220,15 +228,23 @@ impl Tunnel<'_> {
                 };
                 self.moved(way).receive(n);
                 self.progress(rx, tx);
-                self.forward(way, tx, buf).await?;
-                Ok(Turn::Moved(n))
+                // A message is sent where it was received: a turn through the ring for it would cost more.
+                let at = tx.try_send(&buf).map_err(|e| Broken::Send(e.kind()))?;
+                let at = at.unwrap_or(0);
+                self.moved(way).send(at);
+                if at < n {
+                    return Ok((Turn::Moved(n), Some((buf, at))));
+                }
+                self.means.buffers.give(buf);
+                Ok((Turn::Moved(n), None))
             }
             other => {
                 self.means.buffers.give(buf);
-                Ok(match other? {
+                let turn = match other? {
                     None => Turn::Nothing,
                     Some(_) => Turn::Ended,
-                })
+                };
+                Ok((turn, None))
             }
         }
     }
@@ -239,21 +255,19 @@ impl Tunnel<'_> {
         tx.arm_recv(self.options.idle);
     }
 
-    async fn forward(&self, way: Way, tx: &mut SendHalf, buf: Vec<u8>) -> Result<(), Broken> {
-        let bytes = buf.len();
-        // A message is sent where it was received: a turn through the ring for it would cost more.
-        let at = match tx.try_send(&buf) {
-            Ok(sent) => sent.unwrap_or(0),
-            Err(e) => return Err(Broken::Send(e.kind())),
-        };
-        let (result, buf) = match at {
-            all if all == bytes => (Ok(()), buf),
-            at => tx.send_from_within(self.send_within(way), buf, at).await,
-        };
+    /// Sends what is left of a buffer.
+    async fn forward(
+        &self,
+        way: Way,
+        tx: &mut SendHalf,
+        (buf, at): (Vec<u8>, usize),
+    ) -> Result<(), Broken> {
+        let left = buf.len() - at;
+        let (result, buf) = tx.send_from_within(self.send_within(way), buf, at).await;
         self.means.buffers.give(buf);
         match result {
             Ok(()) => {
-                self.moved(way).send(bytes);
+                self.moved(way).send(left);
                 Ok(())
             }
             Err(e) => Err(Broken::Send(e.kind())),

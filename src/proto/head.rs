@@ -108,6 +108,12 @@ impl Fields {
         std::mem::take(&mut self.buf)
     }
 
+    /// Gives room up that is not in use.
+    pub fn shrink(&mut self) {
+        self.buf.shrink_to_fit();
+        self.list.shrink_to_fit();
+    }
+
     /// Forgets the fields and uses `buf` from now on; returns the old buffer.
     pub fn set_buf(&mut self, mut buf: Vec<u8>) -> Vec<u8> {
         buf.clear();

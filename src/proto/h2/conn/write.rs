@@ -160,13 +160,14 @@ impl Machine {
     /// The user needs the stream no more. One that is not over on the wire is ended: NO_ERROR where the answer is
     /// complete and only the request's body is not (§8.1), else `code`.
     pub fn release(&mut self, key: Key, code: ErrorCode) {
-        let client = self.role == Role::Client;
         let stream = self.streams.get_mut(key);
         stream.released = true;
-        // Nobody waits for what is left of a request whose answer is over or not wanted.
-        if stream.sending && (client || stream.ending.is_none()) {
-            self.reset(key, code);
-        } else if client && stream.receiving {
+        let unfinished = match self.role {
+            // Nobody waits for what is left of a request whose answer is over or not wanted.
+            Role::Client => !stream.is_closed(),
+            Role::Server => stream.sending && stream.ending.is_none(),
+        };
+        if unfinished {
             self.reset(key, code);
         } else if stream.receiving && !stream.sending {
             self.reset(key, ErrorCode::No);

@@ -99,6 +99,20 @@ enum Speaks {
     Either,
 }
 
+impl Client {
+    /// Whether it speaks HTTP/2; none when it says nothing in time.
+    async fn speaks_h2(&mut self, service: &Http) -> Option<bool> {
+        match self.speaks {
+            Speaks::H1 => Some(false),
+            Speaks::H2 => Some(true),
+            Speaks::Either => {
+                let buffers = &service.local.buffers;
+                self.conn.speaks_h2(self.within, buffers).await
+            }
+        }
+    }
+}
+
 /// An HTTP proxy on one shard.
 pub struct Http {
     local: Rc<Local>,
@@ -201,15 +215,10 @@ impl Http {
         mut waited: Option<Waited>,
     ) -> After<Client> {
         let service = &shard.service;
-        let speaks = std::mem::replace(&mut client.speaks, Speaks::H1);
-        if speaks == Speaks::H2 {
-            return Box::pin(h2::serve(shard, client)).await;
-        }
-        if speaks == Speaks::Either {
-            let speaks = client.conn.speaks_h2(client.within, &service.local.buffers);
-            match Box::pin(speaks).await {
+        if client.speaks != Speaks::H1 {
+            match Box::pin(client.speaks_h2(service)).await {
                 Some(true) => return Box::pin(h2::serve(shard, client)).await,
-                Some(false) => {}
+                Some(false) => client.speaks = Speaks::H1,
                 None => return After::Closed,
             }
         }

@@ -161,7 +161,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A stretch behind its length of so many bytes.
-    fn stretch(&mut self, bytes: usize) -> Result<Reader<'a>, Fault> {
+    fn stretch(&mut self, bytes: usize) -> Result<Self, Fault> {
         let len = self.number(bytes)?;
         self.take(len).map(Reader)
     }

@@ -375,7 +375,7 @@ fn carry_out<S>(
 ) -> Turn {
     loop {
         let result = match order {
-            Order::Seal { plain, .. } if plain.is_empty() => return Turn::Done,
+            Order::Seal { plain: [], .. } => return Turn::Done,
             Order::Seal { plain, record } => {
                 let (now, later) = plain.split_at((*record).min(plain.len()));
                 let sealed = traffic.encrypt(now, &mut to[*end..]);

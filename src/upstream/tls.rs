@@ -18,8 +18,11 @@ pub struct Identity {
     /// The name that the server must have, without a port.
     pub name: Box<[u8]>,
     /// The names of our certificate and its key, where the request decided about them.
-    pub pair: Option<(Box<[u8]>, Box<[u8]>)>,
+    pub pair: Option<PairNames>,
 }
+
+/// The names of a certificate and its key.
+pub type PairNames = (Box<[u8]>, Box<[u8]>);
 
 /// How connections of a request speak TLS.
 #[derive(Clone, Debug)]

@@ -390,19 +390,10 @@ async fn attempts(
 ) -> Flow {
     loop {
         let now = cx.local.clock.mono();
-        let pool = &cx.generation.pool;
         let acquired = if let Wire::Http2 { .. } = request.asked.wire {
             http2::obtain(ex, cx, plan, request, &mut selection).await
         } else {
-            let whose = request.whose(ex.location);
-            match acquire(&mut selection, pool, whose, now, cx.local.random()) {
-                Ok(Some(conn)) => Ok(Link::Own(conn)),
-                Ok(None) => {
-                    let opened = open(ex, cx, plan, request, &selection, now);
-                    opened.await.map(Link::Own)
-                }
-                Err(unreached) => Err(unreached),
-            }
+            obtain(ex, cx, plan, request, &mut selection, now).await
         };
         begin_attempt(ex, plan, &selection, request, now);
         let conn = match acquired {
@@ -501,6 +492,24 @@ impl Request {
             identity: self.tls.as_ref().map(|dial| &*dial.identity),
         }
     }
+}
+
+/// A connection that idles, or a new one.
+async fn obtain(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    plan: &ProxyPlan,
+    request: &Request,
+    selection: &mut Selection,
+    now: Mono,
+) -> Result<Link, Unreached> {
+    let whose = request.whose(ex.location);
+    let pool = &cx.generation.pool;
+    let conn = match acquire(selection, pool, whose, now, cx.local.random())? {
+        Some(conn) => conn,
+        None => open(ex, cx, plan, request, selection, now).await?,
+    };
+    Ok(Link::Own(conn))
 }
 
 /// Opens a connection to the peer that was picked, up to the end of its handshake.

@@ -132,7 +132,7 @@ impl ResolvesServerCert for Certificates {
             several => self.choose(several, &hello, schemes),
         };
         // With nothing in common the handshake fails for its own reason.
-        chosen.or(self.all.first()).cloned()
+        chosen.or_else(|| self.all.first()).cloned()
     }
 }
 

@@ -17,8 +17,11 @@ pub(super) struct Signed<'a> {
     pub(super) signature: &'a [u8],
 }
 
-/// The next element: its tag, its contents, all of it, and what follows.
-pub(super) fn element(input: &[u8]) -> Option<(u8, &[u8], &[u8], &[u8])> {
+/// An element: its tag, its contents, all of it, and what follows.
+type Element<'a> = (u8, &'a [u8], &'a [u8], &'a [u8]);
+
+/// The next element.
+pub(super) fn element(input: &[u8]) -> Option<Element<'_>> {
     let (&tag, rest) = input.split_first()?;
     let (&first, mut rest) = rest.split_first()?;
     let len = match first {

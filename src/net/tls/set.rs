@@ -46,7 +46,10 @@ impl TlsSet {
 
 /// Where control leaves each configuration's TLS for the shards.
 #[derive(Clone, Debug, Default)]
-pub struct Shelf(Arc<Mutex<Vec<(u64, Arc<TlsSet>)>>>);
+pub struct Shelf(Arc<Mutex<Sets>>);
+
+/// By the number of their epoch.
+type Sets = Vec<(u64, Arc<TlsSet>)>;
 
 impl Shelf {
     /// Leaves the TLS of an epoch.

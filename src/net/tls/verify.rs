@@ -227,8 +227,8 @@ impl Trust {
 
     /// Whether a chain in DER, the peer's own certificate first, is good at a second of Unix time.
     pub fn verify(&self, chain: &[Box<[u8]>], purpose: Purpose, now: i64) -> Result<(), Flaw> {
-        let parsed = |der: &'_ Box<[u8]>| Link::new(der, false).is_some();
-        if chain.is_empty() || !chain.iter().take(CHAIN_MAX).all(parsed) {
+        let mut looked_at = chain.iter().take(CHAIN_MAX);
+        if chain.is_empty() || !looked_at.all(|der| Link::new(der, false).is_some()) {
             return Err(Flaw::UNREADABLE);
         }
         let (links, mut flaw) = self.path(chain).ok_or(Flaw::UNREADABLE)?;

@@ -40,6 +40,9 @@ use crate::proto::head::{Fields, RequestHead};
 /// Room for one receive: a whole frame of the usual size, and its header.
 const RECV_BYTES: usize = 17 << 10;
 
+/// A connection that is idle for so long gives back what it keeps for its next request.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// What is taken from the machine for one send.
 const SEND_BYTES: usize = 64 << 10;
 
@@ -478,7 +481,21 @@ impl Conn {
 
     /// Waits without a buffer for the next request's first byte.
     async fn wait_idle(&mut self, within: Duration) -> Result<Woken, Closed> {
-        match self.socket.rx.wait_idle(Some(within)).await {
+        let patience = Some(PATIENCE);
+        let mut idle = self
+            .socket
+            .rx
+            .wait_idle_patiently(Some(within), patience)
+            .await;
+        if matches!(idle, Ok(Idle::Long)) {
+            // A client that asks one thing after the other does not pay for this.
+            self.shared.machine.borrow_mut().rest();
+            *self.shared.boxes.borrow_mut() = Vec::new();
+            self.moved = Vec::new();
+            let left = within.saturating_sub(PATIENCE);
+            idle = self.socket.rx.wait_idle(Some(left)).await;
+        }
+        match idle {
             Ok(Idle::Ready | Idle::Long) => {
                 self.socket.rx.begin();
                 Ok(Woken::Readable)

@@ -192,6 +192,12 @@ impl Decoder {
         }
     }
 
+    /// Gives back the memory of the field that was read last.
+    pub fn rest(&mut self) {
+        self.name = Vec::new();
+        self.value = Vec::new();
+    }
+
     /// Reads a whole block and hands out its fields in order. After an error the connection cannot go on, for the
     /// tables of both sides differ.
     pub fn decode(

@@ -159,6 +159,12 @@ impl Streams {
         self.recent.contains(&id)
     }
 
+    /// Gives back the memory of records that are gone.
+    pub fn rest(&mut self) {
+        self.slots.shrink_to_fit();
+        self.by_id.shrink_to_fit();
+    }
+
     /// A record, if it is still there.
     #[must_use]
     pub fn peek(&self, key: Key) -> Option<&Stream> {

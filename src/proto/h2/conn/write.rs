@@ -194,6 +194,24 @@ impl Machine {
         }
     }
 
+    /// Nothing is expected for a while: gives back the memory of buffers that are empty. The tables of header compression
+    /// have to stay.
+    pub fn rest(&mut self) {
+        if self.control.is_empty() {
+            self.control = Vec::new();
+        }
+        if self.block.id == 0 {
+            self.block.bytes = Vec::new();
+        }
+        self.writing = Vec::new();
+        self.decoder.rest();
+        if self.streams.is_empty() {
+            self.streams.rest();
+            self.schedule = Schedule::default();
+            self.moved = Vec::new();
+        }
+    }
+
     /// Takes no more streams; those that are open go on.
     pub fn leave(&mut self, code: ErrorCode) {
         if self.leaving.is_none() {

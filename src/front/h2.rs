@@ -522,7 +522,7 @@ impl Conn {
             return None;
         };
         let now = self.socket.deadlines().now();
-        let due = *self.head_due.get_or_insert(now.after(within));
+        let due = *self.head_due.get_or_insert_with(|| now.after(within));
         if now < due {
             return Some(due.since(now));
         }

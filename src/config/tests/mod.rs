@@ -44,3 +44,26 @@ pub(super) fn classic(loaded: &Loaded) -> Vec<String> {
         .map(super::diag::Diag::classic)
         .collect()
 }
+
+#[test]
+fn all_errors_at_once() {
+    let said = classic(&load_text(
+        "events {}\nfoo 1;\nhttp {\n bar 2;\n server {\n listen x y;\n }\n}\n}\n",
+    ));
+    assert_eq!(said.len(), 4, "{said:?}");
+    assert!(said[3].contains("unexpected \"}\""));
+}
+
+#[test]
+fn hints() {
+    let loaded = load_text("events {}\nhttp { proxy_bufering on; }");
+    assert_eq!(
+        loaded.diags[0].hint.as_deref(),
+        Some("did you mean \"proxy_buffering\"?")
+    );
+    let rich = loaded.diags[0].rich(&loaded.tree.files);
+    assert!(rich.contains("2 | http { proxy_bufering on; }"), "{rich}");
+    assert!(rich.contains("  |        ^^^^^^^^^^^^^^\n"), "{rich}");
+    let far = load_text("events {}\nhttp { qwertyuiop on; }");
+    assert_eq!(far.diags[0].hint, None);
+}

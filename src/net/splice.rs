@@ -399,12 +399,9 @@ impl Splice<'_> {
         (limit, recv_within): (u64, Duration),
         gait: &mut Gait,
     ) -> Ran {
-        let _unblocked = match rx.unblock().and_then(|rx| Ok((rx, tx.unblock()?))) {
-            Ok(both) => both,
-            Err(_) => {
-                gait.refuse();
-                return Ran::Thin;
-            }
+        let Ok(_unblocked) = rx.unblock().and_then(|rx| Ok((rx, tx.unblock()?))) else {
+            gait.refuse();
+            return Ran::Thin;
         };
         let mut left = limit;
         let mut breath = Breath::default();

@@ -398,11 +398,9 @@ async fn attempts(
         begin_attempt(ex, plan, &selection, request, now);
         let conn = match acquired {
             Ok(conn) => conn,
+            // As in nginx: no other peer would change that.
+            Err(Unreached::Unarmed) => return Flow::Error(500),
             Err(unreached) => {
-                if let Unreached::Unarmed = unreached {
-                    // As in nginx: no other peer would change that.
-                    return Flow::Error(500);
-                }
                 let facts = facts(request, unreached.cause(), false, false);
                 let (trouble, action) = unreached.into_trouble();
                 tell(ex, cx, &trouble, action);

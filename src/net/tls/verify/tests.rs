@@ -1,3 +1,5 @@
+//! Which hosts a name of a certificate is for.
+
 use super::*;
 
 #[test]

@@ -14,16 +14,21 @@ use super::file::{self, Stat};
 pub fn create(path: &[u8], depth: usize) -> io::Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let open = || rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR);
-    let fd = match open() {
-        Err(Errno::NOENT) if depth > 0 => {
-            file::make_folders(path, depth)?;
-            open()?
+    loop {
+        let fd = match open() {
+            Err(Errno::NOENT) if depth > 0 => {
+                file::make_folders(path, depth)?;
+                open()?
+            }
+            other => other?,
+        };
+        // Where there are no locks, nothing is told apart either. Who holds it now takes the file for abandoned, and will
+        // have removed it when the lock is ours.
+        let _ = rustix::fs::flock(&fd, FlockOperation::LockExclusive);
+        if rustix::fs::fstat(&fd)?.st_nlink > 0 {
+            return Ok(fd);
         }
-        other => other?,
-    };
-    // Where there are no locks, nothing is told apart either.
-    let _ = rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive);
-    Ok(fd)
+    }
 }
 
 /// Removes an unfinished file unless somebody is at work on it; whether it did.

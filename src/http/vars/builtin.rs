@@ -46,22 +46,11 @@ pub(super) fn value(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut V
         | B::RequestLength
         | B::ProxyInternalBodyLength
         | B::ProxyInternalChunked => request(builtin, ex, out),
-        B::BinaryRemoteAddr
-        | B::Connection
-        | B::ConnectionRequests
-        | B::ConnectionTime
-        | B::Pipe
-        | B::ProxyAddXForwardedFor
-        | B::ProxyProtocolAddr
-        | B::ProxyProtocolPort
-        | B::ProxyProtocolServerAddr
-        | B::ProxyProtocolServerPort
-        | B::RealipRemoteAddr
-        | B::RealipRemotePort
-        | B::RemoteAddr
-        | B::RemotePort
-        | B::ServerAddr
-        | B::ServerPort => connection(builtin, ex, cx, out),
+        #[rustfmt::skip]
+        B::BinaryRemoteAddr | B::Connection | B::ConnectionRequests | B::ConnectionTime | B::Pipe
+        | B::ProxyAddXForwardedFor | B::ProxyProtocolAddr | B::ProxyProtocolPort | B::ProxyProtocolServerAddr
+        | B::ProxyProtocolServerPort | B::RealipRemoteAddr | B::RealipRemotePort | B::RemoteAddr
+        | B::RemotePort | B::ServerAddr | B::ServerPort => connection(builtin, ex, cx, out),
         B::BodyBytesSent | B::BytesSent | B::RequestCompletion | B::Status => {
             response(builtin, ex, out)
         }
@@ -108,30 +97,12 @@ pub(super) fn value(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut V
         B::TcpinfoRcvSpace | B::TcpinfoRtt | B::TcpinfoRttvar | B::TcpinfoSndCwnd => {
             tcp(builtin, ex, out)
         }
-        B::SslAlpnProtocol
-        | B::SslCipher
-        | B::SslCiphers
-        | B::SslClientCert
-        | B::SslClientEscapedCert
-        | B::SslClientFingerprint
-        | B::SslClientIDn
-        | B::SslClientIDnLegacy
-        | B::SslClientRawCert
-        | B::SslClientSDn
-        | B::SslClientSDnLegacy
-        | B::SslClientSerial
-        | B::SslClientVEnd
-        | B::SslClientVRemain
-        | B::SslClientVStart
-        | B::SslClientVerify
-        | B::SslCurve
-        | B::SslCurves
-        | B::SslEarlyData
-        | B::SslProtocol
-        | B::SslServerName
-        | B::SslSessionId
-        | B::SslSessionReused
-        | B::SslSigalgs => tls::value(builtin, ex, cx, out),
+        #[rustfmt::skip]
+        B::SslAlpnProtocol | B::SslCipher | B::SslCiphers | B::SslClientCert | B::SslClientEscapedCert
+        | B::SslClientFingerprint | B::SslClientIDn | B::SslClientIDnLegacy | B::SslClientRawCert
+        | B::SslClientSDn | B::SslClientSDnLegacy | B::SslClientSerial | B::SslClientVEnd | B::SslClientVRemain
+        | B::SslClientVStart | B::SslClientVerify | B::SslCurve | B::SslCurves | B::SslEarlyData
+        | B::SslProtocol | B::SslServerName | B::SslSessionId | B::SslSessionReused | B::SslSigalgs => tls::value(builtin, ex, cx, out),
         B::Absent => false,
         B::UpstreamCacheAge
         | B::UpstreamCacheEtag

@@ -175,7 +175,7 @@ fn run(
     let scribe = Scribe::start()?;
     // No log of the configuration is opened: what would be logged stays untold.
     let table = scribe.table(&plan, &Files::default());
-    let logs = Logs::new(Desk::new(scribe.clone(), Clock::new()), table);
+    let logs = Logs::new(Desk::new(scribe, Clock::new()), table);
     let counters = Counters::shards(1).remove(0);
     let local = Rc::new(Local::new(Clock::new(), Deadlines::new(), counters, 1));
     let generation = Generation::new(plan, Arc::new(tls), logs, &local, 1);

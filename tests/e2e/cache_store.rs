@@ -346,7 +346,7 @@ fn a_directory_that_is_gone_or_closed_costs_nothing_but_hits() {
     let mut proxy = config(&origin, "use_temp_path=off", "").start();
     expect(&proxy, "/a", "MISS");
     wait_stored(&proxy, 1);
-    let closed = std::fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0));
+    let closed = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o000);
     std::fs::set_permissions(proxy.path("cache"), closed).unwrap();
     if std::fs::read_dir(proxy.path("cache")).is_ok() && !rustix::process::geteuid().is_root() {
         return skipped("permissions do not bind this user");

@@ -4,7 +4,7 @@ use crate::support::frames::{
     DATA, END_STREAM_AND_HEADERS, GOAWAY, HEADERS, RST_STREAM, SETTINGS, frame, get, hello,
     hello_with, until,
 };
-use crate::support::origin::{ok, ok_bytes, response};
+use crate::support::origin::{ok_bytes, response};
 use crate::support::{Config, Origin, Proxy, skipped, wait};
 use std::process::Command;
 

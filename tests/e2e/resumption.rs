@@ -153,7 +153,7 @@ fn openssl_takes_its_sessions_up_again() {
     let address = proxy.addr().to_string();
     for more in [&["-tls1_2", "-no_ticket"][..], &["-tls1_2"], &["-tls1_3"]] {
         for (option, word) in [("-sess_out", "New, "), ("-sess_in", "Reused, ")] {
-            let mut child = match Command::new("openssl")
+            let Ok(mut child) = Command::new("openssl")
                 .args(["s_client", "-connect", &address, "-servername", "a.test"])
                 .args(["-ign_eof", option, &file])
                 .args(more)
@@ -161,9 +161,8 @@ fn openssl_takes_its_sessions_up_again() {
                 .stdout(Stdio::piped())
                 .stderr(Stdio::null())
                 .spawn()
-            {
-                Ok(child) => child,
-                Err(_) => return skipped("no openssl on this machine"),
+            else {
+                return skipped("no openssl on this machine");
             };
             use std::io::Write;
             let request = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";

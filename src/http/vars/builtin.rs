@@ -21,10 +21,6 @@ use crate::proto::head::{Method, Version};
 use crate::proto::tokens::Token;
 
 /// Appends the value; false when there is none.
-#[expect(
-    clippy::too_many_lines,
-    reason = "a table in the shape of a match: each name with who knows its value"
-)]
 pub(super) fn value(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool {
     use Builtin as B;
     match builtin {

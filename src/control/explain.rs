@@ -41,7 +41,7 @@ const RING_ENTRIES: u32 = 8;
 /// What is asked.
 #[derive(Args, Debug)]
 pub struct Ask {
-    /// The request's URL: http://host[:port]/path or https://…
+    /// The request's URL: `http://host:port/path` or `https://…`
     url: String,
     /// The method.
     #[arg(short = 'X', long, default_value = "GET")]

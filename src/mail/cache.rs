@@ -235,7 +235,7 @@ pub enum Said {
     Scarce,
     /// Ask the origin and store nothing.
     Pass,
-    /// Another word will come. Milliseconds until it is worth asking [`Letter::Again`].
+    /// Another word will come. Milliseconds until it is worth asking with `Again`.
     Wait(u64),
 }
 

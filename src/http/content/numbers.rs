@@ -1,7 +1,7 @@
 //! `metrics` and `status`: the numbers of the whole process, for scrapers, for programs and for people.
 //!
 //! What a shard knows at once is gathered here; sums over all shards and the text are made beside the shard. Start at
-//! [`metrics`] and [`status`].
+//! [`metrics()`] and [`status()`].
 
 use super::super::exchange::{Body, Exchange};
 use super::super::flow::Flow;

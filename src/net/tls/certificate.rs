@@ -1,5 +1,5 @@
 //! What a certificate says, in the words that variables have for it: nginx's, which are OpenSSL's. DER in, text out.
-//! Start at [`subject`].
+//! Start at [`name`].
 
 use std::io::Write as _;
 

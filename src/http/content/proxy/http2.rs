@@ -2,7 +2,7 @@
 //! `proxy_http_version 2` and of gRPC.
 //!
 //! Unlike with HTTP/1 the request's body goes on while the answer is passed on: what is in memory stands in the
-//! machine, within its flow control, and the rest is sent by an [`upload`](super::upload). Start at [`exchange`].
+//! machine, within its flow control, and the rest is sent by an [`super::upload`]. Start at [`exchange`].
 
 use super::super::super::body;
 use super::super::super::exchange::{Exchange, RequestBody};

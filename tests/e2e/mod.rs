@@ -17,6 +17,7 @@ mod control;
 mod errors;
 mod explain;
 mod fastcgi;
+mod fastcgi_cache;
 mod files;
 mod framing;
 mod grpc;

@@ -355,12 +355,16 @@ fn folders(plan: &Plan) -> Vec<PathBuf> {
 
 /// Makes the folders for temporary files, and gives them to whom the worker becomes.
 fn make_folders(folders: &[PathBuf], owner: Option<&Credentials>, journal: &Journal) -> Option<()> {
-    for folder in folders {
-        let made = std::fs::DirBuilder::new()
-            .mode(0o700)
+    let make = |folder: &Path, mode| {
+        std::fs::DirBuilder::new()
+            .mode(mode)
             .recursive(true)
-            .create(folder);
-        if let Err(error) = made {
+            .create(folder)
+    };
+    for folder in folders {
+        // What is missing above it remains the parent's, and the worker has to get through.
+        let above = folder.parent().map_or(Ok(()), |above| make(above, 0o755));
+        if let Err(error) = above.and_then(|()| make(folder, 0o700)) {
             journal.emerg(&format!(
                 "mkdir() \"{}\" failed {}",
                 folder.display(),

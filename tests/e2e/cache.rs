@@ -162,6 +162,60 @@ fn bypass_and_no_cache_are_two_things() {
 }
 
 #[test]
+fn which_requests_are_stored_and_when() {
+    let origin = Origin::answer(|request| {
+        let fields = format!(
+            "Cache-Control: max-age=60\r\nAccept-Ranges: bytes\r\nX-Asked: {} {}\r\n",
+            request.method(),
+            request.field("range").unwrap_or("whole")
+        );
+        let body: &[u8] = if request.method() == "HEAD" {
+            b""
+        } else {
+            b"0123456789"
+        };
+        response("200 OK", &fields, body)
+    });
+    let proxy = site(
+        &origin,
+        "location / { proxy_pass http://%%origin%%; }
+         location /post { proxy_pass http://%%origin%%; proxy_cache_methods POST; }
+         location /often { proxy_pass http://%%origin%%; proxy_cache_min_uses 3; }
+         location /range { proxy_pass http://%%origin%%; proxy_cache_max_range_offset 4; }
+         location /head { proxy_pass http://%%origin%%; proxy_cache_convert_head off;
+                          proxy_cache_key $request_method$uri; }",
+    );
+    let far = "Range: bytes=6-7\r\n";
+    let near = "Range: bytes=2-3\r\n";
+    let empty = "Content-Length: 0\r\n";
+    for (method, target, fields, expected) in [
+        ("POST", "/", empty, "- POST whole"),
+        ("POST", "/", empty, "- POST whole"),
+        ("POST", "/post", empty, "MISS POST whole"),
+        ("POST", "/post", empty, "HIT POST whole"),
+        ("GET", "/often", "", "MISS GET whole"),
+        ("GET", "/often", "", "MISS GET whole"),
+        ("GET", "/often", "", "MISS GET whole"),
+        ("GET", "/often", "", "HIT GET whole"),
+        // What is asked for from far behind is not stored, and the backend is told.
+        ("GET", "/range", far, "MISS GET bytes=6-7"),
+        ("GET", "/range", far, "MISS GET bytes=6-7"),
+        ("GET", "/range", near, "MISS GET whole"),
+        ("GET", "/range", far, "HIT GET whole"),
+        ("HEAD", "/", "", "MISS GET whole"),
+        ("HEAD", "/head", "", "MISS HEAD whole"),
+        ("HEAD", "/head", "", "HIT HEAD whole"),
+        ("GET", "/head", "", "MISS GET whole"),
+    ] {
+        let mut client = proxy.client();
+        let got = client.request(method, target, fields).response();
+        let asked = got.field("x-asked").unwrap_or("-");
+        let told = format!("{} {asked}", said(&got).0);
+        assert_eq!(told, expected, "{method} {target} {fields}");
+    }
+}
+
+#[test]
 fn what_has_expired_is_fetched_asked_about_or_served_in_need() {
     let mode = Arc::new(AtomicUsize::new(0));
     let now = Arc::clone(&mode);

@@ -6,6 +6,7 @@ use crate::support::{Client, Config, Origin, Proxy, wait};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
 
 fn config(origin: &Origin, text: &str) -> Config {
     Config::http(&format!(
@@ -141,8 +142,9 @@ fn a_fill_goes_on_when_its_client_leaves_and_over_a_reload() {
     assert_eq!((origin.requests().len(), proxy.workers()), (1, worker));
 }
 
-#[test]
-fn who_waits_too_long_asks_by_itself() {
+/// The first request hangs, and two come after it; what these got, long before the time that is the default, and
+/// what is stored in the end.
+fn behind_one_that_hangs(text: &str) -> [String; 3] {
     let (go, word) = channel::<()>();
     let word = Mutex::new(word);
     let count = AtomicUsize::new(0);
@@ -151,21 +153,35 @@ fn who_waits_too_long_asks_by_itself() {
         if number == 0 {
             word.lock().unwrap().recv().unwrap();
         }
-        response(
-            "200 OK",
-            "Cache-Control: max-age=60\r\n",
-            number.to_string().as_bytes(),
-        )
+        let fields = "Cache-Control: max-age=60\r\n";
+        response("200 OK", fields, number.to_string().as_bytes())
     });
-    let proxy = config(&origin, "proxy_cache_lock_timeout 50ms;").start();
+    let proxy = config(&origin, text).start();
     let mut first = proxy.client();
     first.get("/");
     wait::until("the first to ask", || origin.requests().len() == 1);
-    // It is answered, and what it got is not stored.
-    assert_eq!(proxy.get("/").text(), "1");
+    let began = Instant::now();
+    let ask = || {
+        let message = proxy.get("/");
+        format!("{} {}", message.field("x-cache").unwrap(), message.text())
+    };
+    let (second, third) = (ask(), ask());
+    assert!(began.elapsed() < Duration::from_secs(4), "{text}");
     go.send(()).unwrap();
     assert_eq!(first.response().text(), "0");
-    assert_eq!(proxy.get("/").text(), "0");
+    [second, third, ask()]
+}
+
+#[test]
+fn who_waits_too_long_asks_by_itself_and_stores_nothing() {
+    let got = behind_one_that_hangs("proxy_cache_lock_timeout 50ms;");
+    assert_eq!(got, ["MISS 1", "MISS 2", "HIT 0"]);
+}
+
+#[test]
+fn one_that_fetches_for_too_long_is_joined_by_another() {
+    let got = behind_one_that_hangs("proxy_cache_lock_age 50ms;");
+    assert_eq!(got[..2], ["MISS 1", "HIT 1"]);
 }
 
 #[test]

@@ -21,6 +21,8 @@ mod fastcgi_cache;
 mod files;
 mod framing;
 mod grpc;
+mod grpc_directives;
+mod grpc_tls;
 mod guides;
 mod headers;
 mod http2;

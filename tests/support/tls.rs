@@ -45,6 +45,21 @@ impl Authority {
         }
     }
 
+    /// An authority of this name below this one.
+    pub fn authority(&self, name: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, name);
+        let cert = params.signed_by(&key, &self.issuer).unwrap().pem();
+        Self {
+            cert,
+            issuer: Issuer::new(params, key),
+        }
+    }
+
     /// A certificate for these names.
     pub fn sign(&self, names: &[&str]) -> Pair {
         let key = KeyPair::generate().unwrap();

@@ -4,7 +4,10 @@
 use rcgen::{CertificateParams, KeyPair};
 
 use crate::support::proxy::{Config, Ran};
-use crate::support::tls::{Authority, SelfSigned, TLS12, TLS13, client};
+use crate::support::skipped;
+use crate::support::tls::{
+    Authority, SelfSigned, TLS12, TLS13, client, encrypted, openssl, try_client,
+};
 
 const PAIR: &str = "ssl_certificate %%DIR%%/a.crt; ssl_certificate_key %%DIR%%/a.key;";
 
@@ -151,7 +154,7 @@ fn clients_are_judged_by_each_rule() {
 fn each_client_gets_the_certificate_that_it_can_verify() {
     let (ecdsa, pair) = (SelfSigned::new(&["a.test"]), "rsa");
     let Some(rsa) = openssl_rsa() else {
-        return crate::support::skipped("no openssl on this machine");
+        return skipped("no openssl on this machine");
     };
     let proxy = Config::http(&format!(
         "server {{ listen %%ADDR_0%% ssl; server_name a.test;
@@ -173,37 +176,82 @@ fn each_client_gets_the_certificate_that_it_can_verify() {
     ] {
         let address = proxy.addr().to_string();
         let args = ["s_client", "-connect", &address, "-servername", "a.test"];
-        let shown = run_openssl(&[&args[..], more].concat(), b"");
-        let text = run_openssl(&["x509", "-noout", "-text"], shown.as_bytes());
+        let shown = openssl(&[&args[..], more].concat(), b"");
+        let text = openssl(&["x509", "-noout", "-text"], shown.as_bytes());
         assert!(text.contains(kind), "{more:?}: {shown}");
     }
 }
 
-fn run_openssl(args: &[&str], input: &[u8]) -> String {
-    use std::io::Write;
-    use std::process::{Command, Stdio};
-    let child = Command::new("openssl")
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn();
-    let Ok(mut child) = child else {
-        return String::new();
-    };
-    child.stdin.take().unwrap().write_all(input).unwrap();
-    let output = child.wait_with_output().unwrap();
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
 /// An RSA certificate and its key in PEM.
 fn openssl_rsa() -> Option<(String, String)> {
-    let key = run_openssl(&["genrsa", "2048"], b"");
+    let key = openssl(&["genrsa", "2048"], b"");
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("key");
     std::fs::write(&path, &key).unwrap();
     let path = path.display().to_string();
     let args = ["req", "-x509", "-new", "-subj", "/CN=a.test", "-key", &path];
-    let cert = run_openssl(&args, b"");
+    let cert = openssl(&args, b"");
     (!cert.is_empty()).then_some((cert, key))
+}
+
+#[test]
+fn a_key_opens_with_one_of_the_passwords() {
+    let pair = SelfSigned::new(&["a.test"]);
+    let Some(key) = encrypted(&pair.key, "second") else {
+        return skipped("no openssl on this machine");
+    };
+    let with = |passwords: &str| {
+        config("ssl_password_file %%DIR%%/words; return 200 opened;", &pair)
+            .file("a.key", &key)
+            .file("words", passwords)
+    };
+    let proxy = with("first\nsecond\n").start();
+    let mut client = client(proxy.addr(), pair.trusted(TLS13), "a.test");
+    assert_eq!(client.get("/").response().text(), "opened");
+    let words = &["cannot load certificate key \"", "a.key"];
+    refused(&with("first\nthird\n").test(), words);
+    refused(&config("", &pair).file("a.key", &key).test(), words);
+}
+
+#[test]
+fn who_prefers_decides_about_the_cipher() {
+    let pair = SelfSigned::new(&["a.test"]);
+    let ours = "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256";
+    for (prefers, cipher) in [
+        ("on", "ECDHE-ECDSA-AES256-GCM-SHA384"),
+        ("off", "ECDHE-ECDSA-AES128-GCM-SHA256"),
+    ] {
+        let proxy = config(
+            &format!(
+                "ssl_ciphers {ours}; ssl_prefer_server_ciphers {prefers}; return 200 $ssl_cipher;"
+            ),
+            &pair,
+        )
+        .start();
+        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+        provider
+            .cipher_suites
+            .sort_by_key(|suite| !format!("{:?}", suite.suite()).contains("AES_128"));
+        let wishes = pair.trusted_by(provider, TLS12);
+        let mut client = client(proxy.addr(), wishes, "a.test");
+        assert_eq!(client.get("/").response().text(), cipher, "{prefers}");
+    }
+}
+
+#[test]
+fn commands_of_openssls_configuration_are_followed() {
+    let pair = SelfSigned::new(&["a.test"]);
+    let proxy = config(
+        "ssl_conf_command MinProtocol TLSv1.3; ssl_conf_command Ciphersuites TLS_CHACHA20_POLY1305_SHA256;
+         return 200 $ssl_cipher;",
+        &pair,
+    )
+    .may_log("SSL_do_handshake() failed")
+    .start();
+    let mut newest = client(proxy.addr(), pair.trusted(TLS13), "a.test");
+    let cipher = newest.get("/").response();
+    assert_eq!(cipher.text(), "TLS_CHACHA20_POLY1305_SHA256");
+    assert!(try_client(proxy.addr(), pair.trusted(TLS12), "a.test").is_err());
+    let ran = config("ssl_conf_command Unheard of;", &pair).test();
+    refused(&ran, &["SSL_CONF_cmd(\"Unheard\", \"of\") failed"]);
 }

@@ -3,7 +3,8 @@
 
 use crate::support::Proxy;
 use crate::support::proxy::Config;
-use crate::support::tls::{Authority, SelfSigned};
+use crate::support::skipped;
+use crate::support::tls::{Authority, SelfSigned, encrypted};
 
 /// A front server with `text` in its location, and a backend over TLS that tells what it sees.
 fn chain(text: &str, backend: &str) -> (Config, Authority) {
@@ -183,4 +184,111 @@ fn a_silent_backend_times_out_in_its_handshake() {
     .logs("upstream timed out (110: Connection timed out) while SSL handshaking to upstream")
     .start();
     assert_eq!(proxy.get("/").status(), 504);
+}
+
+#[test]
+fn the_ciphers_that_are_offered_are_those_of_the_location() {
+    for cipher in [
+        "ECDHE-ECDSA-AES128-GCM-SHA256",
+        "ECDHE-ECDSA-CHACHA20-POLY1305",
+    ] {
+        let (config, _) = chain(
+            &format!("proxy_ssl_ciphers {cipher}; proxy_ssl_protocols TLSv1.2;"),
+            "add_header X-Cipher $ssl_cipher;",
+        );
+        let proxy = config.start();
+        assert_eq!(proxy.get("/").field("x-cipher"), Some(cipher));
+    }
+    let (config, _) = chain("proxy_ssl_ciphers nonsense;", "");
+    let ran = config.test();
+    assert_eq!(ran.code(), Some(1));
+    assert!(ran.stderr().contains("no cipher match"), "{}", ran.stderr());
+}
+
+#[test]
+fn our_key_may_be_under_a_password() {
+    let asks = "ssl_verify_client on; ssl_client_certificate %%DIR%%/ca.crt;";
+    // Read at load, and read for a request.
+    for name in ["one", "$arg_who"] {
+        let text = format!(
+            "proxy_ssl_certificate %%DIR%%/{name}.crt; proxy_ssl_certificate_key %%DIR%%/{name}.key;
+             proxy_ssl_password_file %%DIR%%/words;"
+        );
+        let (config, authority) = chain(&text, asks);
+        let one = authority.client("one", 1);
+        let Some(key) = encrypted(&one.key, "second") else {
+            return skipped("no openssl on this machine");
+        };
+        let proxy = config
+            .file("one.crt", &one.cert)
+            .file("one.key", &key)
+            .file("words", "first\nsecond\n")
+            .start();
+        assert!(proxy.get("/?who=one").text().contains("CN=one"), "{name}");
+        drop(proxy);
+        let (config, _) = chain(&text, asks);
+        let config = config
+            .file("one.crt", &one.cert)
+            .file("one.key", &key)
+            .file("words", "first\n");
+        if name == "one" {
+            assert_eq!(config.test().code(), Some(1));
+        } else {
+            let proxy = config.logs("cannot load certificate key \"").start();
+            assert_eq!(proxy.get("/?who=one").status(), 500);
+        }
+    }
+}
+
+#[test]
+fn a_backends_chain_may_be_so_long_and_no_longer() {
+    for (depth, status) in [(0, 502), (1, 200)] {
+        let (config, authority) = chain(
+            &format!(
+                "proxy_ssl_verify on; proxy_ssl_trusted_certificate %%DIR%%/ca.crt; proxy_ssl_name backend.test;
+                 proxy_ssl_verify_depth {depth};"
+            ),
+            "",
+        );
+        let between = authority.authority("between");
+        let pair = between.sign(&["backend.test"]);
+        let proxy = config
+            .file("b.crt", format!("{}{}", pair.cert, between.cert))
+            .file("b.key", pair.key)
+            .may_log("upstream SSL certificate verify error: (")
+            .start();
+        assert_eq!(proxy.get("/").status(), status, "{depth}");
+    }
+}
+
+#[test]
+fn a_certificate_by_a_name_with_variables_is_kept_where_that_is_wanted() {
+    let asks =
+        "ssl_verify_client on; ssl_client_certificate %%DIR%%/ca.crt; ssl_session_tickets off;";
+    for (keeps, then) in [
+        (
+            "proxy_ssl_certificate_cache max=2 valid=1h inactive=1h;",
+            "CN=one",
+        ),
+        ("proxy_ssl_certificate_cache off;", "CN=two"),
+    ] {
+        let (config, authority) = chain(
+            &format!(
+                "proxy_ssl_certificate %%DIR%%/$arg_who.crt; proxy_ssl_certificate_key %%DIR%%/$arg_who.key;
+                 proxy_set_header Connection close; {keeps}"
+            ),
+            asks,
+        );
+        let (one, two) = (authority.client("one", 1), authority.client("two", 2));
+        let proxy = config
+            .workers(1)
+            .file("own.crt", &one.cert)
+            .file("own.key", &one.key)
+            .start();
+        assert!(proxy.get("/?who=own").text().contains("CN=one"));
+        std::fs::write(proxy.path("own.crt"), &two.cert).unwrap();
+        std::fs::write(proxy.path("own.key"), &two.key).unwrap();
+        let text = proxy.get("/?who=own").text().to_owned();
+        assert!(text.contains(then), "{keeps} {text}");
+    }
 }

@@ -1,14 +1,14 @@
 //! Sessions that are taken up again: on whatever shard, by tickets and by ids, over a reload, and not where they must not.
 
 use std::collections::BTreeSet;
-use std::process::{Command, Stdio};
 
 use rustls::ClientConfig;
 use rustls::client::{Resumption, Tls12Resumption};
 
+use crate::support::origin::ok;
 use crate::support::proxy::Config;
-use crate::support::tls::{SelfSigned, TLS12, TLS13, client};
-use crate::support::{Proxy, skipped};
+use crate::support::tls::{SelfSigned, TLS12, TLS13, client, openssl};
+use crate::support::{Origin, Proxy, skipped, wait};
 
 /// Handshakes in a row.
 const MANY: usize = 200;
@@ -145,31 +145,153 @@ fn a_key_file_of_another_length_is_refused() {
     assert!(ran.stderr().contains("must be 48 or 80 bytes"));
 }
 
+/// One connection of openssl's client, which asks once and says what it agreed on.
+fn s_client(proxy: &Proxy, address: std::net::SocketAddr, session: &str, more: &[&str]) -> String {
+    let (file, address) = (
+        proxy.path(session).display().to_string(),
+        address.to_string(),
+    );
+    let more: Vec<&str> = more
+        .iter()
+        .map(|&word| if word == "FILE" { &file[..] } else { word })
+        .collect();
+    let args = [
+        "s_client",
+        "-connect",
+        &address,
+        "-servername",
+        "a.test",
+        "-ign_eof",
+    ];
+    let request = b"GET /last HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+    openssl(&[&args[..], &more].concat(), request)
+}
+
 #[test]
 fn openssl_takes_its_sessions_up_again() {
     let (config, _) = server("ssl_session_cache shared:S:1m;");
     let proxy = config.start();
-    let file = proxy.path("session").display().to_string();
-    let address = proxy.addr().to_string();
     for more in [&["-tls1_2", "-no_ticket"][..], &["-tls1_2"], &["-tls1_3"]] {
         for (option, word) in [("-sess_out", "New, "), ("-sess_in", "Reused, ")] {
-            let Ok(mut child) = Command::new("openssl")
-                .args(["s_client", "-connect", &address, "-servername", "a.test"])
-                .args(["-ign_eof", option, &file])
-                .args(more)
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::null())
-                .spawn()
-            else {
+            let args = [&[option, "FILE"], more].concat();
+            let text = s_client(&proxy, proxy.addr(), "session", &args);
+            if text.is_empty() {
                 return skipped("no openssl on this machine");
-            };
-            use std::io::Write;
-            let request = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
-            child.stdin.take().unwrap().write_all(request).unwrap();
-            let output = child.wait_with_output().unwrap();
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            }
             assert!(text.contains(word), "{more:?} {option}: {text}");
         }
     }
+}
+
+#[test]
+fn a_session_is_good_for_as_long_as_it_says() {
+    let pair = SelfSigned::new(&["a.test"]);
+    let proxy = Config::http(
+        "ssl_certificate %%DIR%%/a.crt; ssl_certificate_key %%DIR%%/a.key;
+         server { listen %%ADDR_0%% ssl; ssl_session_timeout 1s; return 200 short; }
+         server { listen %%ADDR_1%% ssl; ssl_session_timeout 77m; return 200 long; }",
+    )
+    .file("a.crt", &pair.cert)
+    .file("a.key", &pair.key)
+    .start();
+    let both = [
+        (proxy.addr(), "short", "hint: 1 "),
+        (proxy.addr_of(1), "long", "hint: 4620 "),
+    ];
+    for (address, file, hint) in both {
+        let text = s_client(&proxy, address, file, &["-tls1_2", "-sess_out", "FILE"]);
+        if text.is_empty() {
+            return skipped("no openssl on this machine");
+        }
+        assert!(text.contains(hint), "{text}");
+    }
+    let again = ["-tls1_2", "-sess_in", "FILE"];
+    wait::until("the end of the short session", || {
+        s_client(&proxy, proxy.addr(), "short", &again).contains("New, ")
+    });
+    let text = s_client(&proxy, proxy.addr_of(1), "long", &again);
+    assert!(text.contains("Reused, "), "{text}");
+}
+
+#[test]
+fn early_data_is_answered_and_its_session_is_used_up() {
+    let pair = SelfSigned::new(&["a.test"]);
+    let proxy = Config::http(
+        "ssl_certificate %%DIR%%/a.crt; ssl_certificate_key %%DIR%%/a.key;
+         server { listen %%ADDR_0%% ssl; server_name a.test; ssl_early_data on;
+             return 200 \"<$uri early=$ssl_early_data>\"; }",
+    )
+    .workers(SHARDS)
+    .file("a.crt", &pair.cert)
+    .file("a.key", &pair.key)
+    .file("early", "GET /first HTTP/1.1\r\nHost: a.test\r\n\r\n")
+    .start();
+    let early = proxy.path("early").display().to_string();
+    let text = s_client(
+        &proxy,
+        proxy.addr(),
+        "session",
+        &["-tls1_3", "-sess_out", "FILE"],
+    );
+    if text.is_empty() {
+        return skipped("no openssl on this machine");
+    }
+    assert!(text.contains("</last early=>"), "{text}");
+    let again = ["-tls1_3", "-sess_in", "FILE", "-early_data", &early];
+    let text = s_client(&proxy, proxy.addr(), "session", &again);
+    for word in [
+        "Early data was accepted",
+        "Reused, ",
+        "</first early=1>",
+        "</last early=>",
+    ] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    let text = s_client(&proxy, proxy.addr(), "session", &again);
+    for word in ["Early data was rejected", "New, ", "</last early=>"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    assert!(!text.contains("/first"), "{text}");
+}
+
+#[test]
+fn early_data_that_is_sent_twice_is_heard_once() {
+    use std::io::Write;
+    let origin = Origin::fixed(ok("x"));
+    let pair = SelfSigned::new(&["a.test"]);
+    let proxy = Config::http(
+        "ssl_certificate %%DIR%%/a.crt; ssl_certificate_key %%DIR%%/a.key;
+         server { listen %%ADDR_0%% ssl; server_name a.test; ssl_early_data on;
+             location / { return 200 ok; } location /up { proxy_pass http://%%origin%%; } }",
+    )
+    .set("origin", origin.addr())
+    .workers(SHARDS)
+    .file("a.crt", &pair.cert)
+    .file("a.key", &pair.key)
+    .start();
+    let mut config = pair.trusted(TLS13);
+    config.enable_early_data = true;
+    client(proxy.addr(), config.clone(), "a.test")
+        .get("/")
+        .response();
+    // The first flight, as somebody on the way may keep it.
+    let name = "a.test".try_into().unwrap();
+    let mut machine = rustls::ClientConnection::new(config.into(), name).unwrap();
+    let mut data = machine.early_data().expect("a session with early data");
+    data.write_all(b"GET /up HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        .unwrap();
+    let mut flight = Vec::new();
+    while machine.wants_write() {
+        machine.write_tls(&mut flight).unwrap();
+    }
+    for _ in 0..5 {
+        let mut raw = proxy.client();
+        raw.send(&flight);
+        // A ServerHello either way.
+        assert_eq!(raw.bytes(1), [22]);
+        wait::until("the first one", || !origin.requests().is_empty());
+        raw.half_close();
+        let _ = raw.rest();
+    }
+    assert_eq!(origin.requests().len(), 1);
 }

@@ -132,6 +132,33 @@ impl SelfSigned {
     }
 }
 
+/// A program of openssl with this input: what it prints, or nothing where there is no openssl.
+pub fn openssl(args: &[&str], input: &[u8]) -> String {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    let child = Command::new("openssl")
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(mut child) = child else {
+        return String::new();
+    };
+    // It may have ended before it read all of it.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    let output = child.wait_with_output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A key under a password; none where there is no openssl.
+pub fn encrypted(key: &str, password: &str) -> Option<String> {
+    let password = format!("pass:{password}");
+    let args = ["pkcs8", "-topk8", "-v2", "aes-256-cbc", "-passout"];
+    let text = openssl(&[&args[..], &[&password]].concat(), key.as_bytes());
+    text.contains("ENCRYPTED").then_some(text)
+}
+
 /// A certificate for `localhost` and 127.0.0.1 that signs itself.
 pub fn localhost() -> Pair {
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
@@ -180,10 +207,18 @@ impl SelfSigned {
 
     /// What a client that trusts it starts from.
     pub fn trusted(&self, versions: &[&'static rustls::SupportedProtocolVersion]) -> ClientConfig {
+        self.trusted_by(rustls::crypto::aws_lc_rs::default_provider(), versions)
+    }
+
+    /// The same with these ciphers.
+    pub fn trusted_by(
+        &self,
+        provider: rustls::crypto::CryptoProvider,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(self.der.clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        ClientConfig::builder_with_provider(provider)
+        ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(roots)

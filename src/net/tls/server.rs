@@ -170,6 +170,8 @@ impl SessionRules {
         }
         if early_data {
             config.max_early_data_size = EARLY_BYTES_MAX;
+            // Its answers do not wait for the client's last word of the handshake.
+            config.send_half_rtt_data = true;
         }
     }
 }

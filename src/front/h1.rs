@@ -921,7 +921,9 @@ impl Conn {
             && (!self.body_done
                 || self.broken
                 || self.at < self.input.len()
-                || self.info.pipelined.get())
+                || self.info.pipelined.get()
+                // The client's last word of the handshake is on its way.
+                || self.socket.tls().is_some_and(|facts| facts.early.get()))
     }
 
     /// Reads the rest of an unwanted request body, within the time for lingering.

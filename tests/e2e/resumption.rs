@@ -1,6 +1,7 @@
 //! Sessions that are taken up again: on whatever shard, by tickets and by ids, over a reload, and not where they must not.
 
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
 
 use rustls::ClientConfig;
 use rustls::client::{Resumption, Tls12Resumption};
@@ -256,7 +257,6 @@ fn early_data_is_answered_and_its_session_is_used_up() {
 
 #[test]
 fn early_data_that_is_sent_twice_is_heard_once() {
-    use std::io::Write;
     let origin = Origin::fixed(ok("x"));
     let pair = SelfSigned::new(&["a.test"]);
     let proxy = Config::http(
@@ -294,4 +294,42 @@ fn early_data_that_is_sent_twice_is_heard_once() {
         let _ = raw.rest();
     }
     assert_eq!(origin.requests().len(), 1);
+}
+
+#[test]
+fn an_early_request_may_be_the_last_and_its_answer_long() {
+    let big: Vec<u8> = (0..1_000_000u32).map(|n| b'a' + (n % 23) as u8).collect();
+    let pair = SelfSigned::new(&["a.test"]);
+    let proxy = Config::http(
+        "ssl_certificate %%DIR%%/a.crt; ssl_certificate_key %%DIR%%/a.key;
+         server { listen %%ADDR_0%% ssl; server_name a.test; ssl_early_data on; root %%DIR%%;
+             add_header X-Early $ssl_early_data; location /last { return 200 last; } }",
+    )
+    .file("a.crt", &pair.cert)
+    .file("a.key", &pair.key)
+    .file("big", &big)
+    .start();
+    let mut config = pair.trusted(TLS13);
+    config.enable_early_data = true;
+    for _ in 0..10 {
+        client(proxy.addr(), config.clone(), "a.test")
+            .get("/last")
+            .response();
+        let name = "a.test".try_into().unwrap();
+        let mut machine = rustls::ClientConnection::new(config.clone().into(), name).unwrap();
+        machine
+            .early_data()
+            .expect("a session with early data")
+            .write_all(b"GET /big HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let tcp = std::net::TcpStream::connect(proxy.addr()).unwrap();
+        tcp.set_read_timeout(Some(crate::support::LIMIT)).unwrap();
+        let mut stream = rustls::StreamOwned::new(machine, tcp);
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        assert!(stream.conn.is_early_data_accepted());
+        assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
+        assert!(String::from_utf8_lossy(&answer).contains("X-Early: 1\r\n"));
+        assert!(answer.ends_with(&big));
+    }
 }

@@ -275,7 +275,9 @@ impl Session {
 
     /// Says that nothing more comes: an alert at the end of `out`.
     pub(super) fn close(&mut self) {
-        if std::mem::replace(&mut self.closed, true) || self.is_handshaking() {
+        // Behind early data there may be answers before the handshake is over, and so an end of them.
+        let silent = self.is_handshaking() && !self.early;
+        if std::mem::replace(&mut self.closed, true) || silent {
             return;
         }
         let mut out = std::mem::take(&mut self.out);

@@ -550,6 +550,8 @@ fn answers_are_copied_to_files() {
         b"copied"
     );
     let data = std::fs::metadata(proxy.path("copies/deep/a.txt")).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&data.permissions());
+    assert_eq!(mode & 0o777, 0o664);
     let since = data
         .modified()
         .unwrap()

@@ -148,10 +148,13 @@ impl Identity {
         text.push_str("built with Rust ");
         text.push_str(env!("CARGO_PKG_RUST_VERSION"));
         text.push_str(" or later, monoio 0.2 (io_uring, epoll)\n");
-        // Tools and test suites look for the version of OpenSSL whose behaviour is matched.
-        text.push_str(
-            "built with OpenSSL 1.1.1 (compatible; rustls 0.23)\nTLS SNI support enabled\nconfigure arguments:",
-        );
+        text.push_str(match self {
+            // Tools look for a version of OpenSSL and decide by it what they may ask for: the one whose behaviour is
+            // matched.
+            Self::Nginx => "built with OpenSSL 1.1.1 (compatible; rustls 0.23)\n",
+            Self::Ringx => "built with rustls 0.23 over aws-lc\n",
+        });
+        text.push_str("TLS SNI support enabled\nconfigure arguments:");
         let prefix = paths.prefix.trim_end_matches('/');
         let file = paths.files[0];
         text.push_str(&format!(

@@ -538,6 +538,10 @@ impl Drop for Proxy {
             return;
         }
         self.check_fds();
+        // What was given up a moment ago is removed beside the shards; what stays is found below.
+        wait::until_some(LIMIT, || {
+            temp_files(self.config.dir.path()).is_empty().then_some(())
+        });
         let code = self.end(QUIT);
         assert_eq!(code, Some(0), "exit code after QUIT:\n{}", self.said());
         self.check_conduct();

@@ -1,9 +1,17 @@
 //! The hashes whose values configurations depend on: CRC-32 for `hash`, MurmurHash2 for `split_clients`; and the one
 //! that the kernel computes too, for addresses. Not for tables that clients fill. Start at [`crc32`] and [`murmur2`].
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
 use super::cidr::canonical;
+
+/// A word that the shards of one process share and nobody else knows: the seed of tables that clients fill.
+pub fn process_seed() -> u64 {
+    static SEED: OnceLock<u64> = OnceLock::new();
+    *SEED.get_or_init(|| RandomState::new().build_hasher().finish())
+}
 
 /// CRC-32 (IEEE) of `bytes`. nginx's "short" and "long" variants differ in table size only.
 pub fn crc32(bytes: &[u8]) -> u32 {

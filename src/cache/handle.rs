@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use super::flight::{Act, Owner, holders};
 use super::live::{Live, Watch};
 use super::manage::Sizes;
 use super::{Ask, Found, Hot, Object, Purge, Purged, hot, key};
+use crate::base::hash;
 use crate::base::rng::Rng;
 use crate::mail::cache::{
     self as word, Digest, Filed, Grant, Home, Letter, Matcher, Name, Said, Wants, Why, Word,
@@ -112,12 +113,6 @@ pub struct Cache {
     rng: RefCell<Rng>,
 }
 
-/// A word that the shards of one process share, and nobody else knows.
-fn seed() -> u64 {
-    static SEED: OnceLock<u64> = OnceLock::new();
-    *SEED.get_or_init(|| RandomState::new().build_hasher().finish())
-}
-
 impl Cache {
     /// The cache of a shard that has no other beside it.
     #[must_use]
@@ -199,12 +194,12 @@ impl Cache {
         if let Some(store) = self.known(plan.id) {
             return store;
         }
-        let owner = Owner::new(self.shards, self.entries_max(plan), seed());
+        let owner = Owner::new(self.shards, self.entries_max(plan), hash::process_seed());
         let store = Rc::new(Store {
             plan: RefCell::new(plan.clone()),
             id: plan.id,
             owner: RefCell::new(owner),
-            hot: RefCell::new(hot::Table::new(seed())),
+            hot: RefCell::new(hot::Table::new(hash::process_seed())),
             reading: RefCell::new(Slab::new()),
             removals: RefCell::default(),
             removing: Cell::new(false),

@@ -219,10 +219,8 @@ impl Sheet {
     /// Counts an attempt on a peer.
     pub fn attempt(&self, group: GroupId, peer: PeerId, attempt: &Attempt) {
         let place = self.first_peers[group.index()] as usize + peer.index();
-        let Some(cells) = self.numbers.peers[place * PEER_CELLS..].first_chunk::<PEER_CELLS>()
-        else {
-            return;
-        };
+        let first = place * PEER_CELLS;
+        let cells = &self.numbers.peers[first..first + PEER_CELLS];
         add(&cells[class(attempt.status)], 1);
         add(&cells[CLASSES], attempt.received);
         add(&cells[CLASSES + 1], attempt.sent);

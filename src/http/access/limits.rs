@@ -7,15 +7,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
-use std::sync::OnceLock;
 use std::task::{Poll, Waker};
 
 use foldhash::quality::FixedState;
 use slab::Slab;
 
 use super::zones::{Answer, Zones};
+use crate::base::hash;
 use crate::base::time::Mono;
 use crate::mail::limit::{Ask, Fate, Key, Letter, Place, Question, Verdict};
 use crate::mail::{Mail, Outbox, Target};
@@ -69,12 +69,6 @@ pub struct Asked {
     pub hold: Option<Hold>,
 }
 
-/// A word that the shards of one process share, and nobody else knows.
-fn seed() -> u64 {
-    static SEED: OnceLock<u64> = OnceLock::new();
-    *SEED.get_or_init(|| RandomState::new().build_hasher().finish())
-}
-
 impl Limits {
     /// Limits of a shard that has no other beside it.
     #[must_use]
@@ -100,7 +94,7 @@ impl Limits {
             waited: Cell::new(0),
             absent: RefCell::new(vec![false; usize::from(shards)]),
             answers: RefCell::new(Vec::new()),
-            state: FixedState::with_seed(seed()),
+            state: FixedState::with_seed(hash::process_seed()),
         })
     }
 

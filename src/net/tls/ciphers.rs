@@ -1,9 +1,10 @@
 //! Cipher suites and key exchange groups: what the lists of a configuration mean, in OpenSSL's grammar, and what each is
 //! called there. Knows every suite by name that a list may hold, and which of them can be offered. Start at [`list`].
 
-use rustls::crypto::SupportedKxGroup;
 use rustls::crypto::aws_lc_rs::{ALL_CIPHER_SUITES, kx_group};
-use rustls::{SignatureAlgorithm, SupportedCipherSuite};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
+use rustls::version::{TLS12, TLS13};
+use rustls::{SignatureAlgorithm, SupportedCipherSuite, SupportedProtocolVersion};
 
 /// A suite of TLS 1.2 or older, by its properties in OpenSSL's words.
 #[derive(Debug)]
@@ -396,6 +397,27 @@ pub(super) fn signed_by(suite: u16) -> Option<SignatureAlgorithm> {
         0xc02f | 0xc030 | 0xcca8 => Some(SignatureAlgorithm::RSA),
         _ => None,
     }
+}
+
+/// What rustls is to offer: the groups, and of each version that is switched on the suites; a version without suites is off.
+pub(super) fn provider(
+    groups: &Chosen<Group>,
+    tls13: Option<&Chosen<Cipher>>,
+    tls12: Option<&Chosen<Cipher>>,
+) -> (CryptoProvider, Vec<&'static SupportedProtocolVersion>) {
+    let mut provider = CryptoProvider {
+        kx_groups: groups.offered.clone(),
+        cipher_suites: Vec::new(),
+        ..rustls::crypto::aws_lc_rs::default_provider()
+    };
+    let mut versions = Vec::new();
+    for (version, suites) in [(&TLS13, tls13), (&TLS12, tls12)] {
+        if let Some(suites) = suites.filter(|suites| !suites.is_empty()) {
+            versions.push(version);
+            provider.cipher_suites.extend(&suites.offered);
+        }
+    }
+    (provider, versions)
 }
 
 #[cfg(test)]

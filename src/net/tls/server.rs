@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use rustls::crypto::CryptoProvider;
 use rustls::server::{NoClientAuth, NoServerSessionStorage, ServerConfig};
-use rustls::version::{TLS12, TLS13};
 
 use super::ServerTls;
 use super::certified::{Certificates, Certified};
-use super::ciphers::{Chosen, Cipher, Group};
+use super::ciphers::{self, Chosen, Cipher, Group};
 use super::sessions::{Sessions, Store};
 use super::tickets::{TicketKeys, Tickets, digest_of};
 use super::verify::{AnyClient, Trust};
@@ -71,20 +69,9 @@ pub struct SessionParts {
 impl ServerParts {
     /// Puts them together; says why they cannot be.
     pub fn build(self) -> Result<ServerTls, String> {
-        let mut provider = CryptoProvider {
-            kx_groups: self.groups.offered.clone(),
-            cipher_suites: Vec::new(),
-            ..rustls::crypto::aws_lc_rs::default_provider()
-        };
-        let mut versions = Vec::new();
-        if self.tls13 && !self.ciphers_13.is_empty() {
-            versions.push(&TLS13);
-            provider.cipher_suites.extend(&self.ciphers_13.offered);
-        }
-        if self.tls12 && !self.ciphers.is_empty() {
-            versions.push(&TLS12);
-            provider.cipher_suites.extend(&self.ciphers.offered);
-        }
+        let tls13 = self.tls13.then_some(&self.ciphers_13);
+        let tls12 = self.tls12.then_some(&self.ciphers);
+        let (provider, versions) = ciphers::provider(&self.groups, tls13, tls12);
         let builder = ServerConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(&versions)
             .map_err(|error| error.to_string())?;

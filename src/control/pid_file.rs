@@ -62,9 +62,14 @@ impl PidFile {
         Ok(())
     }
 
-    /// Removes the file when the process ends.
+    /// Removes the file when the process ends. What is no regular file stays: with `pid /dev/null` and root's rights the
+    /// machine would lose its device.
     pub fn remove(self) -> io::Result<()> {
-        std::fs::remove_file(self.path())
+        let path = self.path();
+        if std::fs::metadata(&path)?.is_file() {
+            std::fs::remove_file(path)?;
+        }
+        Ok(())
     }
 }
 
@@ -119,6 +124,18 @@ mod tests {
         assert!(path.exists());
         file.remove().expect("remove");
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_is_no_file_stays() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("nginx.pid");
+        std::os::unix::fs::symlink("/dev/null", &path).expect("link");
+        PidFile::write(&path)
+            .expect("write")
+            .remove()
+            .expect("remove");
+        assert!(path.symlink_metadata().is_ok());
     }
 
     #[test]

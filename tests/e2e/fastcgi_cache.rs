@@ -347,7 +347,13 @@ fn purges_by_key_prefix_and_tag() {
         )],
     );
     let all = ["/a1", "/a2", "/b1"];
-    let state = || all.map(|target| said(&proxy.get(target)).0 == "HIT");
+    let hit = |target| said(&proxy.get(target)).0 == "HIT";
+    // An answer is in its place a moment after its client has it.
+    let state = || {
+        let found = all.map(hit);
+        wait::until("all are stored", || all.into_iter().all(hit));
+        found
+    };
     let purge = |target: &str, fields: &str| {
         let mut client = proxy.client();
         let answer = client.request("PURGE", target, fields).response();

@@ -226,13 +226,13 @@ def tunnel_origin(core):
     return Server("tunnel-origin", core, make)
 
 
-def nginx_conf(folder, port, target, extra="", inside=""):
-    """The configuration that nginx and ringx run, word for word. `extra` stands in `http`, `inside` in the location."""
+def nginx_conf(folder, port, target, extra="", inside="", events=""):
+    """What nginx and ringx run, word for word. `extra` stands in `http`, `inside` in the location, `events` in that block."""
     upgrade = "Upgrade" in inside
     connection = "" if upgrade else 'proxy_set_header Connection "";'
     return f"""daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
 worker_rlimit_nofile {DESCRIPTORS};
-events {{ worker_connections 32768; }}
+events {{ worker_connections 32768; {events} }}
 http {{
     access_log off; keepalive_requests 1000000000; keepalive_timeout 1h; client_max_body_size 64m;
     client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;

@@ -257,8 +257,8 @@ fn over_tcp(proxy: &Proxy, name: &str, target: &Target) {
     assert_eq!(told, expected, "{name} {host} {uri}");
 }
 
-#[test]
-fn the_guides_own_configurations_work() {
+/// Starts each of the guides' configurations, as `how` wants it, and works its locations.
+fn work_the_guides(how: impl Fn(Config) -> Config) {
     let Some(folder) = folder() else {
         crate::support::skipped("the guides' configurations are not here");
         return;
@@ -274,7 +274,7 @@ fn the_guides_own_configurations_work() {
     let mut cached = 0;
     for file in &files {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        let proxy = adapted(file, &origin)
+        let proxy = how(adapted(file, &origin))
             .may_log("access forbidden by rule")
             .may_log("No such file or directory")
             // There is no php-fpm here.
@@ -290,6 +290,16 @@ fn the_guides_own_configurations_work() {
         }
     }
     assert_eq!(cached, 3, "locations that tell of their cache");
+}
+
+#[test]
+fn the_guides_own_configurations_work() {
+    work_the_guides(|config| config);
+}
+
+#[test]
+fn the_guides_own_configurations_work_as_toml() {
+    work_the_guides(Config::as_toml);
 }
 
 #[test]

@@ -29,6 +29,8 @@ const PRELUDE: &str = "daemon off;\nworker_processes %%WORKERS%%;\npid %%DIR%%/r
 pub struct Config {
     text: String,
     file: &'static str,
+    /// The text is nginx.conf, and what is served from is what `convert` makes of it.
+    converted: bool,
     values: BTreeMap<String, String>,
     ports: Vec<Port>,
     dir: TempDir,
@@ -63,6 +65,7 @@ impl Config {
         let config = Self {
             text: text.to_owned(),
             file: "ringx.conf",
+            converted: false,
             values: BTreeMap::new(),
             ports: Vec::new(),
             dir,
@@ -78,6 +81,13 @@ impl Config {
         let mut config = Self::main(text);
         config.file = "ringx.toml";
         config
+    }
+
+    /// The same configuration in the second language, as `ringx convert` writes it.
+    pub fn as_toml(mut self) -> Self {
+        self.file = "ringx.toml";
+        self.converted = true;
+        self
     }
 
     /// Says what `%%name%%` stands for.
@@ -181,7 +191,15 @@ impl Config {
 
     fn write(&mut self) {
         let text = self.text.clone();
-        let text = self.fill(&text);
+        let mut text = self.fill(&text).into_bytes();
+        if self.converted {
+            let original = self.dir.path().join("original.conf");
+            std::fs::write(&original, &text).unwrap();
+            let ran = run_bare(&["convert", &original.display().to_string()]);
+            let said = String::from_utf8_lossy(&ran.stderr);
+            assert!(ran.status.success(), "not converted: {said}");
+            text = ran.stdout;
+        }
         // In one step: a reload under way must never see half a file.
         let beside = self.dir.path().join("beside");
         std::fs::write(&beside, text).unwrap();

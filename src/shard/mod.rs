@@ -73,7 +73,7 @@ pub enum After<P> {
     Closed,
     /// It waits for its next request.
     Park(P),
-    /// It goes on in a small future of its own until it is closed: a tunnel.
+    /// It goes on in a small future of its own until it is closed: a tunnel, or a connection of HTTP/2.
     Apart(Pin<Box<dyn Future<Output = ()>>>),
 }
 

@@ -217,7 +217,8 @@ impl Http {
         let service = &shard.service;
         if client.speaks != Speaks::H1 {
             match Box::pin(client.speaks_h2(service)).await {
-                Some(true) => return Box::pin(h2::serve(shard, client)).await,
+                // In a task of its own: this one would keep the memory of its HTTP/1 side as long as the connection lives.
+                Some(true) => return After::Apart(Box::pin(h2::serve(shard, client))),
                 Some(false) => client.speaks = Speaks::H1,
                 None => return After::Closed,
             }

@@ -19,7 +19,7 @@ use crate::proto::h2::header::Received;
 use crate::proto::h2::streams::Key;
 use crate::proto::head::RequestHead;
 use crate::proto::tokens::Token;
-use crate::shard::{After, Event, Serve, Shard};
+use crate::shard::{Event, Serve, Shard};
 
 /// What a connection goes by: the settings of its address's default server.
 fn settings<'a>(
@@ -50,7 +50,7 @@ fn config(settings: &Settings, limits: &HeadLimits) -> Config {
 }
 
 /// Serves a connection whose client has sent HTTP/2's preface, until it ends.
-pub(super) async fn serve(shard: Rc<Shard<Http>>, client: Client) -> After<Client> {
+pub(super) async fn serve(shard: Rc<Shard<Http>>, client: Client) {
     let service = &shard.service;
     let Client {
         conn,
@@ -59,10 +59,10 @@ pub(super) async fn serve(shard: Rc<Shard<Http>>, client: Client) -> After<Clien
         ..
     } = client;
     let Some(generation) = service.generation() else {
-        return After::Closed;
+        return;
     };
     let Some(of_connection) = settings(&generation, &home, &conn.info) else {
-        return After::Closed;
+        return;
     };
     let config = config(of_connection, &limits(&of_connection.core));
     let info = conn.info.clone();
@@ -94,7 +94,7 @@ pub(super) async fn serve(shard: Rc<Shard<Http>>, client: Client) -> After<Clien
                 if matches!(closed, Closed::Fatal(_) | Closed::Left) {
                     conn.linger(&service.local.buffers).await;
                 }
-                return After::Closed;
+                return;
             }
         }
     }

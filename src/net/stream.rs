@@ -624,13 +624,10 @@ impl RecvHalf {
         let patient = patience.is_none();
         async move {
             let socket = waiting.0;
-            if let Some(tls) = socket.tls.get() {
-                if tls.has_news() {
-                    return Ok(socket.after_idle());
-                }
-                if patient {
-                    tls.flush_now(socket.io.as_fd());
-                }
+            if let Some(tls) = socket.tls.get()
+                && tls.has_news_or_flush(socket.io.as_fd())
+            {
+                return Ok(socket.after_idle());
             }
             let result = {
                 let mut readable = pin!(socket.io.readable());
@@ -647,12 +644,7 @@ impl RecvHalf {
             drop(waiting);
             match result {
                 Some(result) => result?,
-                None => {
-                    if let Some(tls) = socket.tls.get() {
-                        tls.flush_now(socket.io.as_fd());
-                    }
-                    return Ok(Idle::Long);
-                }
+                None => return Ok(Idle::Long),
             }
             Ok(socket.after_idle())
         }

@@ -296,9 +296,22 @@ impl Tls {
         }
     }
 
-    /// Session tickets and the like leave with the next answer; where none is near, now.
-    pub(in crate::net) fn flush_now(&self, fd: BorrowedFd<'_>) {
-        self.flush(fd, &mut self.session.borrow_mut());
+    /// Whether something can be received. Session tickets leave with the answer to it, and without it now: a client whose
+    /// kernel holds its request back until the handshake's last word is acknowledged waits for them (RFC 896).
+    pub(in crate::net) fn has_news_or_flush(&self, fd: BorrowedFd<'_>) -> bool {
+        if self.has_news() {
+            return true;
+        }
+        if self.session.borrow().out.is_empty() {
+            return false;
+        }
+        let fine = self.probe(fd);
+        let mut session = self.session.borrow_mut();
+        if !fine || session.has_news() {
+            return true;
+        }
+        self.flush(fd, &mut session);
+        false
     }
 
     /// Says that nothing more comes, where the socket takes it.

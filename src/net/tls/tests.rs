@@ -227,6 +227,37 @@ fn tickets_are_not_words() {
 }
 
 #[test]
+fn tickets_do_not_wait_for_a_request() {
+    runtime::on_each_driver(|| async {
+        let deadlines = Deadlines::new();
+        let (server, client) = settings(BOTH[0]);
+        let (mut a, mut b) = connected(&deadlines, &server, &client).await;
+        // Nothing ends this wait but the client, which says its word only when it has got something.
+        let long = Duration::from_secs(600);
+        let idle = a.rx.wait_idle_patiently(Some(long), Some(long));
+        join2(
+            async { assert_eq!(idle.await.unwrap(), Idle::Ready) },
+            async {
+                b.rx.readable().await.unwrap();
+                b.tx.try_send(b"question").unwrap();
+            },
+        )
+        .await;
+        // One whose request is here already gets them with its answer.
+        let (mut a, mut b) = connected(&deadlines, &server, &client).await;
+        b.tx.try_send(b"question").unwrap();
+        let idle = a.rx.wait_idle_patiently(Some(long), Some(long)).await;
+        assert_eq!(idle.unwrap(), Idle::Ready);
+        let mut got = Vec::new();
+        assert!(matches!(b.rx.try_recv(&mut got), Ok(None)) && b.rx.is_quiet());
+        assert_eq!(a.rx.try_recv(&mut got).unwrap(), Some(8));
+        a.tx.try_send(b"answer").unwrap();
+        drop(a);
+        assert_eq!(read_to_end(&mut b).await, b"answer");
+    });
+}
+
+#[test]
 fn what_is_no_tls_is_handed_back_and_garbage_gets_an_alert() {
     runtime::on_each_driver(|| async {
         let deadlines = Deadlines::new();

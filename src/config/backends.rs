@@ -57,6 +57,8 @@ pub struct Upstream {
     pub servers: Vec<UpstreamServer>,
     /// Who is picked.
     pub balance: Balance,
+    /// `sticky`: who stays with a peer.
+    pub sticky: Option<Box<Sticky>>,
     /// `zone`: name and size; the size is 0 when the zone is only named.
     pub zone: Option<(Arc<[u8]>, u64)>,
     /// Idle connections kept by each shard; 0 for none. 32 by default.
@@ -75,6 +77,65 @@ pub struct Upstream {
     pub resolver_timeout: Option<Duration>,
     /// Where the block stood.
     pub pos: Span,
+}
+
+/// `sticky`: what keeps a client on one peer.
+#[derive(Clone, Debug)]
+pub enum Sticky {
+    /// `sticky cookie`.
+    Cookie(StickyCookie),
+    /// `sticky route`: variables, without `$`, of which the first that is not empty names a peer.
+    Route(Vec<Text>),
+    /// `sticky learn`.
+    Learn(StickyLearn),
+}
+
+/// `sticky cookie NAME …`.
+#[derive(Clone, Debug)]
+pub struct StickyCookie {
+    /// Its name.
+    pub name: Text,
+    /// How long it lives; as long as the browser where it is not said.
+    pub expires: StickyExpires,
+    /// `domain=`.
+    pub domain: Option<Text>,
+    /// `path=`.
+    pub path: Option<Text>,
+    /// `httponly`.
+    pub httponly: bool,
+    /// `secure`.
+    pub secure: bool,
+    /// `samesite=`.
+    pub samesite: Option<Text>,
+}
+
+/// `expires=` of a cookie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StickyExpires {
+    /// Until the browser closes.
+    #[default]
+    Session,
+    /// `max`: until 2037.
+    Max,
+    /// From now on.
+    After(Duration),
+}
+
+/// `sticky learn …`.
+#[derive(Clone, Debug)]
+pub struct StickyLearn {
+    /// Variables, without `$`, that name a new session.
+    pub create: Vec<Text>,
+    /// Variables, without `$`, that name one that is there.
+    pub lookup: Vec<Text>,
+    /// Name of the zone.
+    pub zone: Arc<[u8]>,
+    /// Its bytes.
+    pub size: u64,
+    /// How long a session is kept without a request.
+    pub timeout: Duration,
+    /// Sessions begin with the head of an answer, not with its end.
+    pub header: bool,
 }
 
 /// How a peer is picked.
@@ -124,6 +185,10 @@ pub struct UpstreamServer {
     pub backup: bool,
     /// `down`.
     pub down: bool,
+    /// `drain`: only those that it is sticky for.
+    pub drain: bool,
+    /// `route=`; empty when none.
+    pub route: Arc<[u8]>,
 }
 
 /// `resolver`.

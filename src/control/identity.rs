@@ -47,7 +47,6 @@ const ABSENT: &[&str] = &[
     "browser",
     "tunnel",
     "upstream_least_time",
-    "upstream_sticky",
 ];
 
 /// Paths that hold when neither the command line nor the configuration names one. They are those of
@@ -243,10 +242,6 @@ mod tests {
         (
             "upstream_least_time",
             "} } upstream u { least_time header; server 127.0.0.1; } server { location /b {",
-        ),
-        (
-            "upstream_sticky",
-            "} } upstream u { sticky cookie x; server 127.0.0.1; } server { location /b {",
         ),
     ];
 

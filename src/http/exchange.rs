@@ -11,6 +11,7 @@ use super::access;
 use super::content::cache::Cached;
 use super::content::cache::body::Stored;
 use super::content::files::opening::Held;
+use super::content::proxy::sticky::Sticky;
 use super::content::proxy::upload::Upload;
 use super::filter::chain::Chain;
 use super::filter::compress::Coded;
@@ -129,6 +130,8 @@ pub struct Exchange {
     pub background: Option<Rc<Background>>,
     /// What limits of requests and connections said, and what they count.
     pub limits: access::Limited,
+    /// Which peer the request stays with; none where nothing is sticky.
+    pub sticky: Option<Box<Sticky>>,
     /// What the cache said; none where it was not asked.
     pub cached: Option<Box<Cached>>,
     /// Storage for that.
@@ -514,6 +517,7 @@ impl Exchange {
             main_method: Method::Other,
             background: None,
             limits: access::Limited::default(),
+            sticky: None,
             cached: None,
             cached_spare: None,
         }
@@ -621,6 +625,7 @@ impl Exchange {
         self.main_method = Method::Other;
         self.background = None;
         self.limits.clear();
+        self.sticky = None;
         if let Some(mut cached) = self.cached.take() {
             cached.clear();
             self.cached_spare =

@@ -27,7 +27,7 @@ use crate::observe::tally::Sheet;
 use crate::observe::{Counters, Logs};
 use crate::plan::location::LocationPlan;
 use crate::plan::{LocationId, Plan};
-use crate::upstream::{Groups, Pool, Resolvers};
+use crate::upstream::{Groups, Pool, Resolvers, Sessions};
 
 /// A shard's live reference to one plan, with the per-shard state that belongs to it. Dropped when
 /// its last exchange ends.
@@ -98,6 +98,8 @@ pub struct Local {
     pub subrequests: RefCell<Vec<Box<Exchange>>>,
     /// Limits of requests and connections.
     pub limits: Rc<Limits>,
+    /// Sessions that stay with a peer.
+    pub sessions: Rc<Sessions>,
     /// Stored answers.
     pub cache: Rc<Cache>,
     /// Idle encoders and decoders.
@@ -126,6 +128,7 @@ impl Local {
             rng: RefCell::new(rng),
             subrequests: RefCell::default(),
             limits: Limits::alone(),
+            sessions: Sessions::alone(),
             cache: Cache::alone(),
             codecs: Rc::default(),
             uids,
@@ -134,11 +137,12 @@ impl Local {
         }
     }
 
-    /// The same on a shard that shares limits and stored answers with others.
+    /// The same on a shard that shares limits, stored answers and sessions with others.
     #[must_use]
-    pub fn sharing(mut self, limits: Rc<Limits>, cache: Rc<Cache>) -> Self {
+    pub fn sharing(mut self, limits: Rc<Limits>, cache: Rc<Cache>, sessions: Rc<Sessions>) -> Self {
         self.limits = limits;
         self.cache = cache;
+        self.sessions = sessions;
         self
     }
 

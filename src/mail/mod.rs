@@ -7,6 +7,7 @@
 pub mod cache;
 pub mod limit;
 mod post;
+pub mod session;
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -137,6 +138,8 @@ pub enum Mail {
     },
     /// About limits of requests and connections.
     Limit(limit::Letter),
+    /// About sessions that stay with a peer.
+    Session(Box<session::Letter>),
     /// About stored answers.
     Cache(Box<cache::Letter>),
     /// The shard has ended.
@@ -164,6 +167,7 @@ impl Mail {
             Self::Collected { .. } => "collected",
             Self::Limit(_) => "limit",
             Self::Cache(_) => "cache",
+            Self::Session(_) => "session",
             Self::Ended { .. } => "ended",
             Self::Stop => "stop",
         }

@@ -21,6 +21,7 @@ pub mod referer;
 pub mod regex;
 pub mod rules;
 pub mod script;
+pub mod sticky;
 pub mod store;
 pub mod tls;
 pub mod vars;
@@ -252,12 +253,25 @@ pub struct GroupPlan {
     pub explicit: bool,
     /// How a peer is picked.
     pub method: Method,
+    /// What keeps clients on one peer.
+    pub sticky: Option<Box<sticky::StickyPlan>>,
     /// Primary peers then backups, one for each resolved address.
     pub peers: IdVec<PeerId, PeerPlan>,
     /// `zone NAME SIZE`: failures of its peers are shared by all shards.
     pub zone: Option<Zone>,
     /// `keepalive` and its companions. Capacity 0 means no pool.
     pub keepalive: KeepalivePlan,
+}
+
+impl GroupPlan {
+    /// The sessions that it learns.
+    #[must_use]
+    pub fn sessions(&self) -> Option<&sticky::LearnPlan> {
+        match &self.sticky.as_ref()?.kind {
+            sticky::StickyKind::Learn(learn) => Some(learn),
+            sticky::StickyKind::Cookie(_) | sticky::StickyKind::Route => None,
+        }
+    }
 }
 
 /// `zone NAME SIZE` of an upstream group: what its peers have in common on all shards.
@@ -334,6 +348,10 @@ pub struct PeerPlan {
     pub backup: bool,
     /// `down`.
     pub down: bool,
+    /// `drain`: only those that stay with it ask it.
+    pub drain: bool,
+    /// What it is called in cookies and sessions; empty where nothing is sticky.
+    pub sid: Bytes,
 }
 
 /// Where a peer listens.

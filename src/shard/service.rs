@@ -26,7 +26,7 @@ use crate::front::{ConnInfo, Refusal, Stream};
 use crate::http::access::Limits;
 use crate::http::exchange::Exchange;
 use crate::http::local::{Generation, Local};
-use crate::http::log::Errno;
+use crate::http::log::{Errno, Text};
 use crate::http::{flow, tunnel};
 use crate::mail::{Mail, NewPlan, PeerState};
 use crate::net::clock::Clock;
@@ -41,6 +41,7 @@ use crate::plan::location::LocationPlan;
 use crate::plan::model::{Core, LingeringClose, LogLevel};
 use crate::plan::{AddressPlan, ListenAddr, ListenerId, Plan};
 use crate::proto::h1::parse::HeadLimits;
+use crate::upstream::Sessions;
 use crate::upstream::health::HealthNote;
 
 /// Exchanges that wait, at most.
@@ -146,6 +147,7 @@ impl Http {
                 Local::new(clock, parts.deadlines.clone(), counters, seed).sharing(
                     Limits::among(parts.outbox.clone()),
                     Cache::among(parts.outbox.clone()),
+                    Sessions::among(parts.outbox.clone()),
                 ),
             ),
             scribe,
@@ -515,6 +517,10 @@ impl Http {
                 .flat_map(|g| g.plan.limit_zones.iter());
             zones.any(|zone| zone.table.id == table)
         });
+        service.local.sessions.keep_tables(|table| {
+            let mut groups = declared.iter().flatten().flat_map(|g| g.plan.groups.iter());
+            groups.any(|group| group.sessions().is_some_and(|s| s.table.id == table))
+        });
         let stores = declared.iter().flatten().flat_map(|g| &g.plan.stores);
         service.local.cache.declare(stores.cloned());
         if service.renumber(&generation.plan) {
@@ -580,6 +586,9 @@ async fn tick(shard: Rc<Shard<Http>>) {
         service.tend_pipes();
         if let Some(generation) = service.generation() {
             tell_health(&shard, &generation);
+            service.local.sessions.sweep(clock::mono(), |table| {
+                tell_full(&generation, table);
+            });
             if let Some(lines) = service.desk.take_dropped() {
                 let text = format_args!(
                     "{lines} log lines were lost, because they could not be written or not fast enough"
@@ -609,6 +618,19 @@ fn tell_health(shard: &Shard<Http>, generation: &Generation) {
         };
         shard.outbox.post_others(|| Mail::PeerState(state));
     });
+}
+
+/// Logs that a zone of sessions had no room for a new one.
+fn tell_full(generation: &Generation, table: u64) {
+    let mut zones = generation.plan.groups.iter().filter_map(|g| g.sessions());
+    if let Some(zone) = zones.find(|zone| zone.table.id == table) {
+        let text = format_args!(
+            "could not allocate node in sticky session zone \"{}\", expiring least recently used session",
+            Text(&zone.zone)
+        );
+        let main = &generation.plan.error_logs;
+        generation.logs.error_all(main, LogLevel::Warn, text);
+    }
 }
 
 /// A tunnel and what it holds of its connection.
@@ -710,6 +732,7 @@ impl Serve for Http {
             Mail::ReopenLogs => service.desk.flush_all(),
             Mail::Limit(letter) => service.local.limits.take(letter),
             Mail::Cache(letter) => service.local.cache.take(*letter),
+            Mail::Session(letter) => service.local.sessions.take(*letter),
             Mail::PeerState(state) => {
                 if let Some(generation) = service.generation()
                     && generation.epoch == state.epoch
@@ -769,6 +792,7 @@ impl Serve for Http {
 
     async fn end(shard: &Rc<Shard<Self>>) {
         shard.service.local.limits.leave();
+        shard.service.local.sessions.leave();
         shard.service.local.cache.leave().await;
         shard.service.desk.flush_all();
     }

@@ -20,6 +20,8 @@ pub struct PeerState {
     pub fail_timeout: i64,
     /// `down`.
     pub down: bool,
+    /// `drain`: only those that stay with it ask it.
+    pub drain: bool,
     /// Number of the `server` line among the group's distinct ones; the ring of the consistent hash names it.
     pub server: u32,
     /// Smooth round robin's running weight.
@@ -51,12 +53,17 @@ impl PeerState {
 
     /// May be given a request, leaving aside whether this request tried it before.
     pub fn usable(&self, now: i64) -> bool {
+        !self.drain && self.usable_again(now)
+    }
+
+    /// The same for a request that stays with it.
+    pub fn usable_again(&self, now: i64) -> bool {
         !self.down && !self.disabled(now) && !self.full()
     }
 
     /// May be given a request although it failed: the only peer of its group.
     pub fn usable_alone(&self) -> bool {
-        !self.down && !self.full()
+        !self.drain && !self.down && !self.full()
     }
 
     /// One step of smooth weighted round robin, and one of recovery.
@@ -240,7 +247,28 @@ pub fn pick(
     picked.or_else(|| round_robin(field, tried))
 }
 
+/// Books that a request stays with a peer, so that round robin gives the others their shares of those that do not.
+pub fn stay(balancer: &Balancer, field: &mut Field<'_>, tried: &Tried, peer: usize) {
+    if !matches!(balancer, Balancer::RoundRobin) {
+        return;
+    }
+    let kept = &field.peers[peer];
+    let others = i64::try_from(field.total_weight).unwrap_or(i64::MAX) - kept.weight;
+    // One such request in a row counts, as in nginx.
+    if kept.current_weight > -others {
+        let total = step_all(field, tried).1;
+        field.peers[peer].current_weight -= total;
+    }
+}
+
 fn round_robin(field: &mut Field<'_>, tried: &Tried) -> Option<usize> {
+    let (best, total) = step_all(field, tried);
+    field.peers[best?].current_weight -= total;
+    best
+}
+
+/// One step of all peers that may be picked; the one whose turn it is, and the sum of the steps.
+fn step_all(field: &mut Field<'_>, tried: &Tried) -> (Option<usize>, i64) {
     let mut best: Option<usize> = None;
     let mut total = 0;
     for i in 0..field.peers.len() {
@@ -252,8 +280,7 @@ fn round_robin(field: &mut Field<'_>, tried: &Tried) -> Option<usize> {
             best = Some(i);
         }
     }
-    field.peers[best?].current_weight -= total;
-    best
+    (best, total)
 }
 
 fn least_conn(field: &mut Field<'_>, tried: &Tried) -> Option<usize> {
@@ -482,6 +509,7 @@ mod tests {
                 max_fails: 1,
                 fail_timeout: 10,
                 down: false,
+                drain: false,
                 server: i as u32,
                 current_weight: 0,
                 effective_weight: weight,

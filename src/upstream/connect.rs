@@ -211,12 +211,15 @@ mod tests {
                 fail_timeout: Duration::from_secs(10),
                 backup: false,
                 down: false,
+                drain: false,
+                sid: bytes::Bytes::new(),
             })
             .collect();
         vec![GroupPlan {
             name: "app".into(),
             explicit: true,
             method: Method::RoundRobin,
+            sticky: None,
             peers: peers.into(),
             zone: None,
             keepalive: KeepalivePlan {
@@ -316,6 +319,7 @@ mod tests {
             addr: closed_port(),
             name: "peer".into(),
             twin: PeerId(0),
+            sid: bytes::Bytes::new(),
         };
         for (number, ours) in [
             (24, true),

@@ -75,6 +75,8 @@ pub struct Target {
     pub name: Bytes,
     /// First peer of the group with the same address: their idle connections are shared.
     pub twin: PeerId,
+    /// What it is called in cookies and sessions; empty where nothing is sticky.
+    pub sid: Bytes,
 }
 
 /// One group on one shard.
@@ -137,6 +139,7 @@ impl Group {
                 // Copied, so that a shard's clones count on the shard's own memory.
                 name: Bytes::copy_from_slice(&p.name),
                 twin: PeerId::from_index(twin as usize),
+                sid: Bytes::copy_from_slice(&p.sid),
             })
             .collect();
         let weigh = |peers: &[PeerState]| peers.iter().map(|p| p.weight.unsigned_abs()).sum();
@@ -147,7 +150,7 @@ impl Group {
             targets,
             primaries,
             total_weight: [weigh(&peers[..primaries]), weigh(&peers[primaries..])],
-            tries: count(peers.iter().filter(|p| !p.down).count()),
+            tries: count(peers.iter().filter(|p| !p.down && !p.drain).count()),
             peers: RefCell::new(peers),
             shared: plan.zone.as_ref().map(|zone| Shared {
                 outbox: Rc::clone(outbox),
@@ -169,6 +172,7 @@ impl Group {
                 name: address_text(&addr),
                 addr,
                 twin: PeerId::from_index(i),
+                sid: Bytes::new(),
             })
             .collect();
         let peer = PeerState {
@@ -177,6 +181,7 @@ impl Group {
             max_fails: 1,
             fail_timeout: 10,
             down: false,
+            drain: false,
             server: 0,
             current_weight: 0,
             effective_weight: 1,
@@ -305,6 +310,8 @@ pub struct Selection {
     current: Option<PeerId>,
     again: bool,
     started: Mono,
+    /// The peers that the request would stay with, among primaries and among backups.
+    kept: [Option<u32>; 2],
 }
 
 impl Selection {
@@ -323,6 +330,7 @@ impl Selection {
             current: None,
             again: false,
             started: now,
+            kept: [None; 2],
             group,
         }
     }
@@ -330,6 +338,16 @@ impl Selection {
     /// The group.
     pub fn group(&self) -> &Rc<Group> {
         &self.group
+    }
+
+    /// Lets the request stay with the peer that is called so, as long as that can be asked.
+    pub fn stay(&mut self, sid: &[u8]) {
+        let group = &self.group;
+        let (primaries, backups) = group.targets.split_at(group.primaries);
+        self.kept = [primaries, backups].map(|targets| {
+            let at = targets.iter().position(|target| *target.sid == *sid)?;
+            u32::try_from(at).ok()
+        });
     }
 
     /// The peer that was picked and not yet reported.
@@ -366,7 +384,8 @@ impl Selection {
         group.look_around(&mut peers);
         if group.single() {
             let peer = &mut peers[0];
-            if !peer.usable_alone() || !group.occupy(peer, 0) {
+            let kept = self.kept[0].is_some() && peer.usable_again(now);
+            if !(kept || peer.usable_alone()) || !group.occupy(peer, 0) {
                 return Pick::None;
             }
             return self.taken(0);
@@ -403,19 +422,22 @@ impl Selection {
     ) -> Option<usize> {
         let group = Rc::clone(&self.group);
         let total_weight = group.total_weight[usize::from(self.backup)];
+        let kept = self.kept[usize::from(self.backup)].map(|at| at as usize);
+        let mut kept = kept.filter(|&at| !self.tried.has(at) && peers[at].usable_again(now));
         let i = loop {
             let mut field = Field {
                 peers: &mut *peers,
                 total_weight,
                 now,
             };
-            let i = balance::pick(
-                &group.balancer,
-                &mut field,
-                &self.tried,
-                &mut self.walk,
-                random,
-            )?;
+            let (balancer, tried) = (&group.balancer, &self.tried);
+            let i = match kept.take() {
+                Some(at) => {
+                    balance::stay(balancer, &mut field, tried, at);
+                    at
+                }
+                None => balance::pick(balancer, &mut field, tried, &mut self.walk, random)?,
+            };
             // A peer that another shard has just filled counts as full from now on, so that this ends.
             if group.occupy(&mut peers[i], first + i) {
                 break i;
@@ -513,6 +535,7 @@ fn state(plan: &PeerPlan, server: u32) -> PeerState {
         max_fails: plan.max_fails,
         fail_timeout: i64::try_from(plan.fail_timeout.as_secs()).unwrap_or(i64::MAX / 2),
         down: plan.down,
+        drain: plan.drain,
         server,
         current_weight: 0,
         effective_weight: weight,
@@ -574,6 +597,8 @@ mod tests {
             fail_timeout: Duration::from_secs(10),
             backup: false,
             down: false,
+            drain: false,
+            sid: Bytes::new(),
         }
     }
 
@@ -586,6 +611,7 @@ mod tests {
             name: "app".into(),
             explicit: true,
             method: Method::RoundRobin,
+            sticky: None,
             zone: zone.then(|| Zone::new("z".into(), peers.len())),
             peers: peers.into(),
             keepalive: KeepalivePlan {

@@ -14,9 +14,11 @@ pub mod origin;
 pub mod pool;
 pub mod resolve;
 pub mod retry;
+pub mod sessions;
 pub mod tls;
 pub mod trouble;
 
 pub use group::Groups;
 pub use pool::Pool;
 pub use resolve::Resolvers;
+pub use sessions::Sessions;

@@ -258,6 +258,7 @@ mod tests {
             name: "app".into(),
             explicit: true,
             method: Method::RoundRobin,
+            sticky: None,
             peers: IdVec::new(),
             zone: None,
             keepalive: KeepalivePlan {

@@ -33,6 +33,7 @@ pub mod secure_link;
 mod server;
 pub mod ssi;
 pub mod ssl;
+pub(crate) mod sticky;
 pub mod sub;
 pub mod subrequest;
 pub(crate) mod syslog;
@@ -94,7 +95,7 @@ pub(crate) const FAMILIES: &[(&str, &[&[Row]])] = &[
         &[pass_ssl::PROXY_ROWS, pass_ssl::GRPC_ROWS],
     ),
     ("HTTP/2", &[http2::ROWS, http2::FIELD_ROWS]),
-    ("Upstream groups", &[upstream::ROWS]),
+    ("Upstream groups", &[upstream::ROWS, sticky::ROWS]),
     ("Rewriting", &[rewrite::ROWS, rewrite::FIELD_ROWS]),
     ("Variables", &[map::ROWS]),
     ("Headers", &[headers::FIELD_ROWS]),
@@ -169,6 +170,8 @@ pub(crate) struct Shared {
     pub(crate) groups: HashSet<Vec<u8>>,
     /// Memory zones by name.
     pub(crate) zones: HashMap<Arc<[u8]>, zones::Zone>,
+    /// Zones of `sticky learn`, with the group that each belongs to.
+    pub(crate) sticky: HashMap<Vec<u8>, Arc<[u8]>>,
     /// Zones that `…_cache` names, with the directive.
     pub(crate) caches: Vec<(String, Text, Span)>,
     /// Literal addresses of backends, to be compared with the groups.

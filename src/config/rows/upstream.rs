@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::parse_core::resolver;
+use super::sticky::ROUTE_MAX;
 use super::zones;
 use crate::config::lower::{Frame, Lowering};
 use crate::config::model::*;
@@ -47,7 +48,6 @@ pub(crate) const ROWS: &[Row] = &[
     group_row!("keepalive_time", args(1), msec => keepalive_time, "Longest life of a connection.").default("1h"),
     group_row!("resolver", args_min(1), resolver => resolver, "Name servers of the group."),
     group_row!("resolver_timeout", args(1), some_msec => resolver_timeout, "How long to wait for a name server."),
-    refused("sticky", U, args_min(2), "sticky sessions come with a later version; ip_hash or hash keep a client on one server"),
     refused("least_time", U, args_to(1, 2), "balancing by response time comes with a later version; least_conn is near"),
     refused("queue", U, args_to(1, 2), "waiting for a free server is not supported"),
     refused("ntlm", U, args(0), "NTLM needs a connection for each client"),
@@ -61,6 +61,7 @@ fn upstream(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
         name: Arc::from(name),
         servers: Vec::new(),
         balance: Balance::RoundRobin,
+        sticky: None,
         zone: None,
         keepalive: 32,
         keepalive_local: true,
@@ -125,6 +126,8 @@ fn parse_server(args: &mut Args<'_>) -> Parsed<UpstreamServer> {
         fail_timeout: Duration::from_secs(10),
         backup: false,
         down: false,
+        drain: false,
+        route: Arc::default(),
     };
     for word in &args.words[1..] {
         let invalid = || Fault {
@@ -159,7 +162,12 @@ fn parse_server(args: &mut Args<'_>) -> Parsed<UpstreamServer> {
                 );
             }
             b"service=" => return later("SRV records come with a later version"),
-            b"drain" | b"route=" => return later("sticky sessions come with a later version"),
+            b"drain" => out.drain = true,
+            b"route=" if value.is_empty() => return Err(Fault::new("route is empty")),
+            b"route=" if value.len() > ROUTE_MAX => {
+                return Err(Fault::new(format!("route is longer than {ROUTE_MAX}")));
+            }
+            b"route=" => out.route = Arc::from(value),
             b"slow_start=" => return later("a slow start comes with a later version"),
             _ => return Err(invalid()),
         }

@@ -18,6 +18,8 @@ pub(crate) enum Use {
     Requests,
     /// `limit_conn_zone`.
     Connections,
+    /// `sticky learn`.
+    Sticky,
     /// `ssl_session_cache`.
     Sessions,
     /// `proxy_cache_path` and its like, each family for itself.

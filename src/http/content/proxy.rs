@@ -11,6 +11,7 @@ mod rehearsal;
 pub(super) mod request;
 pub(super) mod response;
 mod send;
+pub mod sticky;
 pub(super) mod target;
 mod tls;
 pub mod upload;
@@ -143,7 +144,12 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Flow {
         (ProxyTarget::Dynamic { .. }, None) => Err(500),
     };
     let flow = match selection {
-        Ok(selection) => attempts(ex, cx, plan, &mut request, selection).await,
+        Ok(mut selection) => {
+            if sticky::is_due(ex, cx, &selection) {
+                Box::pin(sticky::begin(ex, cx, &mut selection)).await;
+            }
+            attempts(ex, cx, plan, &mut request, selection).await
+        }
         // As in nginx: no peer was asked, so that `$upstream_addr` stays empty.
         Err(status) => Flow::Error(status),
     };
@@ -396,6 +402,7 @@ async fn attempts(
             obtain(ex, cx, plan, request, &mut selection, now).await
         };
         begin_attempt(ex, plan, &selection, request, now);
+        sticky::picked(ex, cx, &selection);
         let conn = match acquired {
             Ok(conn) => conn,
             // As in nginx: no other peer would change that.
@@ -443,7 +450,12 @@ async fn attempts(
                     Box::pin(answer::invalidate(ex, cx, answered)).await;
                     return flow;
                 }
-                ControlFlow::Break(flow) => return flow,
+                ControlFlow::Break(flow) => {
+                    if ex.sticky.is_some() {
+                        Box::pin(sticky::answered(ex, cx)).await;
+                    }
+                    return flow;
+                }
                 ControlFlow::Continue(back) => selection = back,
             },
             Err(Failure::Client(flow)) => {
@@ -709,6 +721,7 @@ fn judge(
         finish_unread(ex, cx, origin);
         return ControlFlow::Break(Flow::Error(502));
     }
+    sticky::accept(ex);
     let head = std::mem::take(&mut origin.inbound.head);
     if ex.cached.is_some() {
         answer::weigh(ex, cx, &head);
@@ -820,6 +833,7 @@ fn give_back(ex: &mut Exchange, cx: Cx<'_>, origin: Lease, now: Mono) {
     let reusable = origin.is_reusable();
     let (conn, mut selection) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
     selection.report(Outcome::Ok, now);
+    sticky::over(ex, cx);
     // A stream is given back by letting go of it.
     if reusable && let Link::Own(conn) = conn {
         cx.generation.pool.put(conn, ex.location, now);
@@ -832,6 +846,7 @@ pub fn abandon(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) {
     let now = end_attempt(ex, cx, &mut origin, status);
     let (_, mut selection) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
     selection.report(Outcome::Ok, now);
+    sticky::over(ex, cx);
 }
 
 /// The origin failed in the middle of its body.
@@ -841,6 +856,7 @@ pub fn cut(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease, fault: &Fault) {
     let (_, mut selection) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
     // As in nginx: a peer that sent a good head is not to blame for the rest.
     selection.report(Outcome::Ok, now);
+    sticky::over(ex, cx);
     let text = match fault {
         Fault::Closed => Trouble::Closed,
         Fault::TimedOut => Trouble::TimedOut,
@@ -892,6 +908,7 @@ fn client_gone(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) -> Flow {
     end_attempt(ex, cx, &mut origin, 0);
     let (_, mut selection) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
     selection.report(Outcome::Ok, cx.local.clock.mono());
+    sticky::over(ex, cx);
     ex.close = true;
     Flow::Error(499)
 }

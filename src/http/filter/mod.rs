@@ -15,6 +15,7 @@ pub mod ssi;
 pub mod sub;
 pub mod userid;
 
+use super::content::proxy;
 use super::exchange::{Body, Exchange, Response};
 use super::flow::Flow;
 use super::local::Cx;
@@ -29,6 +30,7 @@ pub fn head(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
         ex.response.reason.clear();
     }
     if ex.response.status == 101 {
+        proxy::sticky::tell(ex);
         return Flow::Answer;
     }
     if !ex.response.chain.is_empty() {
@@ -46,6 +48,7 @@ pub fn head(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
         }
         headers::apply(ex, cx);
         userid::apply(ex, cx);
+        proxy::sticky::tell(ex);
     }
     // The whole passes the filters, not its slices.
     if !(ex.is_subrequest() && ex.slicing.is_some()) {

@@ -19,6 +19,7 @@ mod names;
 mod proxy;
 mod scripts;
 mod servers;
+mod sticky;
 mod tables;
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ use super::{Compiler, bytes_of};
 use crate::base::ids::IdVec;
 use crate::config::diag::Span;
 use crate::config::model::{Balance, Http, Target, Upstream, UpstreamServer};
+use crate::plan::sticky::sid;
 use crate::plan::{GroupId, GroupPlan, KeepalivePlan, Method, PeerAddr, PeerId, PeerPlan, Zone};
 
 /// nginx's defaults for a server without parameters.
@@ -20,6 +21,7 @@ const PLAIN_PEER: PeerOptions = PeerOptions {
     fail_timeout: Duration::from_secs(10),
     backup: false,
     down: false,
+    drain: false,
 };
 
 /// Parameters of a `server` line, shared by all its addresses.
@@ -30,6 +32,7 @@ struct PeerOptions {
     fail_timeout: Duration,
     backup: bool,
     down: bool,
+    drain: bool,
 }
 
 impl Compiler<'_> {
@@ -45,7 +48,13 @@ impl Compiler<'_> {
     fn upstream(&mut self, upstream: &Upstream) -> GroupPlan {
         let mut peers: Vec<PeerPlan> = Vec::new();
         for server in &upstream.servers {
-            peers.extend(self.server_peers(server));
+            let named = self.server_peers(server).into_iter().map(|mut peer| {
+                if upstream.sticky.is_some() {
+                    peer.sid = sid(&server.route, &peer.name);
+                }
+                peer
+            });
+            peers.extend(named);
         }
         // Primary peers first; the order within each kind is the file's.
         peers.sort_by_key(|peer| peer.backup);
@@ -55,6 +64,7 @@ impl Compiler<'_> {
             name: bytes_of(&upstream.name),
             explicit: true,
             method: self.method(&upstream.balance),
+            sticky: self.sticky(upstream),
             peers: peers.into(),
             zone,
             keepalive: KeepalivePlan {
@@ -92,6 +102,7 @@ impl Compiler<'_> {
             fail_timeout: server.fail_timeout,
             backup: server.backup,
             down: server.down,
+            drain: server.drain,
         };
         let text = bytes_of(&server.address.bytes);
         if server.unix {
@@ -146,6 +157,7 @@ impl Compiler<'_> {
             name: bytes_of(&target.host),
             explicit: false,
             method: Method::RoundRobin,
+            sticky: None,
             peers,
             zone: None,
             keepalive: KeepalivePlan {
@@ -198,6 +210,8 @@ impl PeerOptions {
             fail_timeout: self.fail_timeout,
             backup: self.backup,
             down: self.down,
+            drain: self.drain,
+            sid: Bytes::new(),
         }
     }
 }

@@ -178,7 +178,7 @@ fn run(
     let logs = Logs::new(Desk::new(scribe, Clock::new()), table);
     let counters = Counters::shards(1).remove(0);
     let local = Rc::new(Local::new(Clock::new(), Deadlines::new(), counters, 1));
-    let generation = Generation::new(plan, Arc::new(tls), logs, &local, 1);
+    let generation = Generation::new(plan, Arc::new(tls), logs, &local, (1, None));
     let generation = Rc::new(generation);
     let conn = Rc::new(ConnInfo {
         number: 1,

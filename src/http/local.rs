@@ -57,10 +57,16 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// A plan in force on one shard, with nothing in its pools yet.
-    pub fn new(plan: Arc<Plan>, tls: Arc<TlsSet>, logs: Logs, local: &Local, epoch: u64) -> Self {
+    /// A plan in force on one shard, with nothing in its pools yet. Peers go on from the groups of the epoch before.
+    pub fn new(
+        plan: Arc<Plan>,
+        tls: Arc<TlsSet>,
+        logs: Logs,
+        local: &Local,
+        (epoch, before): (u64, Option<&Groups>),
+    ) -> Self {
         Self {
-            groups: Groups::new(&plan.groups),
+            groups: Groups::new(&plan.groups, before),
             pool: Pool::new(&plan.groups),
             resolvers: Resolvers::new(&plan.resolvers, &local.deadlines),
             logs,

@@ -6,6 +6,7 @@
 
 pub mod cache;
 pub mod limit;
+pub mod peers;
 mod post;
 pub mod session;
 
@@ -50,8 +51,8 @@ pub struct PeerState {
     pub epoch: u64,
     /// The group.
     pub group: GroupId,
-    /// The peer within the group.
-    pub peer: u32,
+    /// The peer within the group: by the hash of its name, which is the same on all shards.
+    pub peer: u64,
     /// What happened to it.
     pub change: PeerChange,
 }
@@ -109,6 +110,8 @@ pub enum Mail {
     ReopenLogs,
     /// A peer's health changed.
     PeerState(PeerState),
+    /// Something is set on a peer.
+    PeerOrder(Arc<peers::PeerOrder>),
     /// A name was resolved.
     Resolved(Resolved),
     /// Ask a shard to resolve a name for everybody.
@@ -161,6 +164,7 @@ impl Mail {
             Self::Drain { .. } => "drain",
             Self::ReopenLogs => "reopen logs",
             Self::PeerState(_) => "peer state",
+            Self::PeerOrder(_) => "peer order",
             Self::Resolved(_) => "resolved",
             Self::Resolve { .. } => "resolve",
             Self::Collect { .. } => "collect",

@@ -26,10 +26,11 @@ pub mod store;
 pub mod tls;
 pub mod vars;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -276,20 +277,37 @@ impl GroupPlan {
 
 /// `zone NAME SIZE` of an upstream group: what its peers have in common on all shards.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::disallowed_types,
+    reason = "locked when a peer comes, never while requests are served"
+)]
 pub struct Zone {
     /// Its name.
     pub name: Bytes,
-    /// Requests in progress on each peer, of all shards. The one thing of a plan that changes: `max_conns` and
-    /// `least_conn` of such a group count over the whole process.
-    pub conns: Arc<[AtomicU32]>,
+    /// Requests in progress on each peer, of all shards, by the peers' tags. The one thing of a plan that changes:
+    /// `max_conns` and `least_conn` of such a group count over the whole process.
+    counters: Arc<Mutex<HashMap<u64, Arc<AtomicU32>>>>,
 }
 
 impl Zone {
-    /// A zone for so many peers, all idle.
+    /// A zone without peers.
     #[must_use]
-    pub fn new(name: Bytes, peers: usize) -> Self {
-        let conns = (0..peers).map(|_| AtomicU32::new(0)).collect();
-        Self { name, conns }
+    pub fn new(name: Bytes) -> Self {
+        Self {
+            name,
+            counters: Arc::default(),
+        }
+    }
+
+    /// The counter of a peer, which all shards share. Asked for when a peer comes, not when requests do.
+    #[must_use]
+    pub fn counter(&self, tag: u64) -> Arc<AtomicU32> {
+        // A table of counters is whole whoever panicked beside it.
+        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        if !counters.contains_key(&tag) {
+            counters.retain(|_, counter| Arc::strong_count(counter) > 1);
+        }
+        Arc::clone(counters.entry(tag).or_default())
     }
 }
 

@@ -505,7 +505,9 @@ impl Http {
         let table = service.scribe.table(&new.plan, &Files::default());
         let logs = Logs::new(service.desk.clone(), table);
         let tls = service.shelf.get(new.epoch);
-        let generation = Generation::new(new.plan, tls, logs, &service.local, new.epoch);
+        let before = service.generation();
+        let before = before.as_deref().map(|generation| &generation.groups);
+        let generation = Generation::new(new.plan, tls, logs, &service.local, (new.epoch, before));
         let generation = Rc::new(generation);
         let old = service.generation.borrow_mut().replace(generation.clone());
         service.ring_alarms();
@@ -613,7 +615,7 @@ fn tell_health(shard: &Shard<Http>, generation: &Generation) {
         let state = PeerState {
             epoch: generation.epoch,
             group: note.group,
-            peer: note.peer.0,
+            peer: note.peer,
             change: note.change,
         };
         shard.outbox.post_others(|| Mail::PeerState(state));
@@ -733,14 +735,18 @@ impl Serve for Http {
             Mail::Limit(letter) => service.local.limits.take(letter),
             Mail::Cache(letter) => service.local.cache.take(*letter),
             Mail::Session(letter) => service.local.sessions.take(*letter),
+            Mail::PeerOrder(order) => {
+                if let Some(generation) = service.generation() {
+                    generation.groups.order(&order);
+                }
+            }
             Mail::PeerState(state) => {
                 if let Some(generation) = service.generation()
                     && generation.epoch == state.epoch
                 {
-                    let peer = crate::plan::PeerId(state.peer);
                     let note = HealthNote {
                         group: state.group,
-                        peer,
+                        peer: state.peer,
                         change: state.change,
                     };
                     generation.groups.apply(note, clock::mono());

@@ -6,11 +6,21 @@ use std::net::IpAddr;
 use super::crc32;
 use crate::base::hash::{Crc32, crc32};
 use crate::base::rng::Rng;
+use crate::mail::peers::Administrative;
+
+/// What an administrator set on a peer; `None` leaves the configuration in force.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// In place of `down` and `drain`.
+    pub administrative: Option<Administrative>,
+    /// In place of `weight=`.
+    pub weight: Option<u32>,
+}
 
 /// What a balancer knows of one peer: facts of the configuration and its running state.
 #[derive(Clone, Debug)]
 pub struct PeerState {
-    /// `weight=`.
+    /// The weight in force.
     pub weight: i64,
     /// `max_conns=`; 0 is no limit.
     pub max_conns: u32,
@@ -18,10 +28,12 @@ pub struct PeerState {
     pub max_fails: u32,
     /// `fail_timeout=` in seconds.
     pub fail_timeout: i64,
-    /// `down`.
-    pub down: bool,
-    /// `drain`: only those that stay with it ask it.
-    pub drain: bool,
+    /// Whether it takes requests, as far as administrators are concerned.
+    pub administrative: Administrative,
+    /// What an administrator set.
+    pub ordered: Settings,
+    /// What the last health check found.
+    pub healthy: bool,
     /// Number of the `server` line among the group's distinct ones; the ring of the consistent hash names it.
     pub server: u32,
     /// Smooth round robin's running weight.
@@ -39,6 +51,54 @@ pub struct PeerState {
 }
 
 impl PeerState {
+    /// A peer of weight 1 with nginx's defaults, to which nothing happened yet.
+    pub fn plain() -> Self {
+        Self {
+            weight: 1,
+            max_conns: 0,
+            max_fails: 1,
+            fail_timeout: 10,
+            administrative: Administrative::Up,
+            ordered: Settings::default(),
+            healthy: true,
+            server: 0,
+            current_weight: 0,
+            effective_weight: 1,
+            conns: 0,
+            fails: 0,
+            accessed: 0,
+            checked: 0,
+        }
+    }
+
+    /// What outlives the set or the plan that the peer was in: what was set on it, and its failures when asked for.
+    pub(super) fn forgetful(&self, failures: bool) -> Self {
+        let mut left = Self::plain();
+        left.ordered = self.ordered;
+        if failures {
+            left.fails = self.fails;
+            left.accessed = self.accessed;
+            left.checked = self.checked;
+        }
+        left.healthy = self.healthy;
+        left
+    }
+
+    /// Puts in force what the configuration says and what was set since.
+    pub(super) fn obey(&mut self, weight: u32, configured: Administrative) {
+        let weight = i64::from(self.ordered.weight.unwrap_or(weight));
+        if self.weight != weight {
+            self.weight = weight;
+            self.effective_weight = weight;
+        }
+        self.administrative = self.ordered.administrative.unwrap_or(configured);
+    }
+
+    /// Is asked for more than sessions of its own, and nothing speaks against it but that it may be full.
+    pub(super) fn well(&self, now: i64) -> bool {
+        self.administrative == Administrative::Up && self.healthy && !self.disabled(now)
+    }
+
     /// Failed too often, too recently.
     pub(super) fn disabled(&self, now: i64) -> bool {
         self.max_fails > 0
@@ -53,17 +113,18 @@ impl PeerState {
 
     /// May be given a request, leaving aside whether this request tried it before.
     pub fn usable(&self, now: i64) -> bool {
-        !self.drain && self.usable_again(now)
+        self.well(now) && !self.full()
     }
 
     /// The same for a request that stays with it.
     pub fn usable_again(&self, now: i64) -> bool {
-        !self.down && !self.disabled(now) && !self.full()
+        let out = self.administrative == Administrative::Down || !self.healthy;
+        !out && !self.disabled(now) && !self.full()
     }
 
     /// May be given a request although it failed: the only peer of its group.
     pub fn usable_alone(&self) -> bool {
-        !self.drain && !self.down && !self.full()
+        self.administrative == Administrative::Up && !self.full()
     }
 
     /// One step of smooth weighted round robin, and one of recovery.
@@ -176,6 +237,9 @@ pub struct Walk {
 /// How often a hash is tried before round robin takes over.
 const WALK_MAX: u32 = 20;
 
+/// What the hash of a client's address begins with.
+const CLIENT_SEED: u32 = 89;
+
 impl Walk {
     /// The start of a request with this key.
     pub fn new(balancer: &Balancer, key: Key<'_>) -> Self {
@@ -183,7 +247,7 @@ impl Walk {
         match key {
             Key::None => {}
             Key::Client(ip) => {
-                walk.hash = 89;
+                walk.hash = CLIENT_SEED;
                 match ip {
                     Some(IpAddr::V6(ip)) => {
                         walk.address = ip.octets();
@@ -207,6 +271,16 @@ impl Walk {
         walk
     }
 
+    /// Begins again over other peers. The chances that were used stay used.
+    pub(super) fn restart(&mut self, balancer: &Balancer) {
+        self.rehash = 0;
+        self.hash = match balancer {
+            Balancer::Consistent(ring) => ring.position(self.key_crc),
+            Balancer::IpHash => CLIENT_SEED,
+            _ => 0,
+        };
+    }
+
     /// Counts a miss; true when the hash has had its chances.
     fn miss(&mut self) -> bool {
         self.misses += 1;
@@ -222,6 +296,16 @@ pub struct Field<'a> {
     pub total_weight: u64,
     /// The current second.
     pub now: i64,
+    /// Health checks are not believed.
+    pub anybody: bool,
+}
+
+impl Field<'_> {
+    /// Whether a peer may be picked, leaving aside whether this request tried it before.
+    fn usable(&self, peer: usize) -> bool {
+        let peer = &self.peers[peer];
+        peer.usable(self.now) || self.anybody && peer.usable_alone() && !peer.disabled(self.now)
+    }
 }
 
 /// Picks a peer that this request has not tried; none when no peer is usable.
@@ -272,7 +356,7 @@ fn step_all(field: &mut Field<'_>, tried: &Tried) -> (Option<usize>, i64) {
     let mut best: Option<usize> = None;
     let mut total = 0;
     for i in 0..field.peers.len() {
-        if tried.has(i) || !field.peers[i].usable(field.now) {
+        if tried.has(i) || !field.usable(i) {
             continue;
         }
         total += field.peers[i].step();
@@ -290,7 +374,7 @@ fn least_conn(field: &mut Field<'_>, tried: &Tried) -> Option<usize> {
     let mut least: Option<usize> = None;
     let mut many = false;
     for (i, peer) in field.peers.iter().enumerate() {
-        if tried.has(i) || !peer.usable(field.now) {
+        if tried.has(i) || !field.usable(i) {
             continue;
         }
         match least.map(|l| load(peer, &field.peers[l])) {
@@ -309,7 +393,7 @@ fn least_conn(field: &mut Field<'_>, tried: &Tried) -> Option<usize> {
         // The tie is broken by round robin among the peers that are as idle as the first one.
         for i in least..field.peers.len() {
             let tie = load(&field.peers[i], &field.peers[best]).is_eq();
-            if tried.has(i) || !tie || !field.peers[i].usable(field.now) {
+            if tried.has(i) || !tie || !field.usable(i) {
                 continue;
             }
             total += field.peers[i].step();
@@ -341,7 +425,7 @@ fn ip_hash(field: &Field<'_>, tried: &Tried, walk: &mut Walk) -> Option<usize> {
             hash = (hash * 113 + u32::from(octet)) % 6271;
         }
         let i = by_weight(field.peers, u64::from(hash) % field.total_weight);
-        if !tried.has(i) && field.peers[i].usable(field.now) {
+        if !tried.has(i) && field.usable(i) {
             walk.hash = hash;
             return Some(i);
         }
@@ -367,7 +451,7 @@ fn hash(field: &Field<'_>, tried: &Tried, walk: &mut Walk) -> Option<usize> {
         walk.hash = walk.hash.wrapping_add(crc >> 16 & 0x7fff);
         walk.rehash += 1;
         let i = by_weight(field.peers, u64::from(walk.hash) % field.total_weight);
-        if !tried.has(i) && field.peers[i].usable(field.now) {
+        if !tried.has(i) && field.usable(i) {
             return Some(i);
         }
         if walk.miss() {
@@ -382,8 +466,7 @@ fn consistent(ring: &Ring, field: &mut Field<'_>, tried: &Tried, walk: &mut Walk
         let mut best: Option<usize> = None;
         let mut total = 0;
         for i in 0..field.peers.len() {
-            if field.peers[i].server != server || tried.has(i) || !field.peers[i].usable(field.now)
-            {
+            if field.peers[i].server != server || tried.has(i) || !field.usable(i) {
                 continue;
             }
             total += field.peers[i].step();
@@ -405,7 +488,7 @@ fn consistent(ring: &Ring, field: &mut Field<'_>, tried: &Tried, walk: &mut Walk
 fn random_one(field: &Field<'_>, tried: &Tried, walk: &mut Walk, mut words: Rng) -> Option<usize> {
     loop {
         let i = by_weight(field.peers, words.below(field.total_weight));
-        if !tried.has(i) && field.peers[i].usable(field.now) {
+        if !tried.has(i) && field.usable(i) {
             return Some(i);
         }
         if walk.miss() {
@@ -418,7 +501,7 @@ fn random_two(field: &Field<'_>, tried: &Tried, walk: &mut Walk, mut words: Rng)
     let mut first: Option<usize> = None;
     loop {
         let i = by_weight(field.peers, words.below(field.total_weight));
-        if first != Some(i) && !tried.has(i) && field.peers[i].usable(field.now) {
+        if first != Some(i) && !tried.has(i) && field.usable(i) {
             let Some(j) = first else {
                 first = Some(i);
                 continue;
@@ -505,18 +588,9 @@ mod tests {
             .enumerate()
             .map(|(i, &weight)| PeerState {
                 weight,
-                max_conns: 0,
-                max_fails: 1,
-                fail_timeout: 10,
-                down: false,
-                drain: false,
                 server: i as u32,
-                current_weight: 0,
                 effective_weight: weight,
-                conns: 0,
-                fails: 0,
-                accessed: 0,
-                checked: 0,
+                ..PeerState::plain()
             })
             .collect()
     }
@@ -536,6 +610,7 @@ mod tests {
                 peers,
                 total_weight,
                 now: 1000,
+                anybody: false,
             },
             &tried,
             &mut walk,
@@ -568,7 +643,7 @@ mod tests {
     #[test]
     fn unusable_peers_are_passed_over() {
         let mut three = peers(&[1, 1, 1]);
-        three[0].down = true;
+        three[0].administrative = Administrative::Down;
         three[1].fails = 1;
         three[1].checked = 990;
         assert_eq!(sequence(&Balancer::RoundRobin, &mut three, 3), "CCC");
@@ -627,9 +702,9 @@ mod tests {
         let mut two = peers(&[1, 1]);
         let key = Key::Client(Some([10, 0, 0, 1].into()));
         let home = run(&Balancer::IpHash, &mut two, key, 0).unwrap();
-        two[home].down = true;
+        two[home].administrative = Administrative::Down;
         assert_eq!(run(&Balancer::IpHash, &mut two, key, 0), Some(1 - home));
-        two[1 - home].down = true;
+        two[1 - home].administrative = Administrative::Down;
         assert_eq!(run(&Balancer::IpHash, &mut two, key, 0), None);
     }
 
@@ -642,7 +717,7 @@ mod tests {
             let got = run(&Balancer::Hash, &mut four, Key::Text(text.as_bytes()), 0);
             assert_eq!(got, Some(want), "{text}");
             // With that peer down the second position adds the hash of "1" before the key.
-            four[want].down = true;
+            four[want].administrative = Administrative::Down;
             let mut sum = crc32(text.as_bytes()) >> 16 & 0x7fff;
             let mut expect = want;
             for attempt in 1.. {
@@ -654,7 +729,7 @@ mod tests {
             }
             let got = run(&Balancer::Hash, &mut four, Key::Text(text.as_bytes()), 0);
             assert_eq!(got, Some(expect), "{text}");
-            four[want].down = false;
+            four[want].administrative = Administrative::Up;
         }
         assert_eq!(
             sequence(&Balancer::Hash, &mut peers(&[1, 1]), 4),
@@ -688,7 +763,7 @@ mod tests {
             "{counts:?}"
         );
         assert!((1700..2300).contains(&counts[2]), "{counts:?}");
-        three[0].down = true;
+        three[0].administrative = Administrative::Down;
         for (i, &old) in before.iter().enumerate() {
             let key = format!("/{i}");
             let p = run(&balancer, &mut three, Key::Text(key.as_bytes()), 0).unwrap();
@@ -749,8 +824,8 @@ mod tests {
                 Some(1)
             );
         }
-        three[0].down = true;
-        three[2].down = true;
+        three[0].administrative = Administrative::Down;
+        three[2].administrative = Administrative::Down;
         assert_eq!(
             run(&Balancer::RandomTwo, &mut three, Key::None, 5),
             Some(1),
@@ -775,7 +850,9 @@ mod tests {
     #[test]
     fn every_method_ends_when_nothing_is_usable() {
         let mut three = peers(&[1, 1, 1]);
-        three.iter_mut().for_each(|p| p.down = true);
+        three
+            .iter_mut()
+            .for_each(|p| p.administrative = Administrative::Down);
         let consistent = ring(&["a", "b", "c"], &[1, 1, 1]);
         for balancer in [
             &Balancer::RoundRobin,

@@ -5,10 +5,11 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
-use super::group::{Pick, Selection, Target};
 use super::h2;
+use super::peers::Target;
 use super::pool::{Conn, Pool, Whose};
 use super::retry::Cause;
+use super::selection::{Pick, Selection};
 use super::trouble::{Action, Trouble};
 use crate::base::buf::BufPool;
 use crate::base::time::Mono;
@@ -97,12 +98,11 @@ fn pick(
     random: u64,
 ) -> Result<Option<(GroupId, PeerId)>, Unreached> {
     let fresh = selection.fresh_only();
-    let Pick::Peer(peer) = selection.pick(now, random) else {
+    let Pick::Peer(_) = selection.pick(now, random) else {
         return Err(Unreached::NoLive);
     };
-    let group = selection.group();
-    Ok(match group.id {
-        Some(id) if !fresh => Some((id, group.target(peer).twin)),
+    Ok(match (selection.group().id, selection.target()) {
+        (Some(id), Some(target)) if !fresh => Some((id, target.twin)),
         _ => None,
     })
 }
@@ -134,17 +134,15 @@ pub async fn open(
     deadlines: &Rc<Deadlines>,
     now: Mono,
 ) -> Result<Conn, Unreached> {
-    let Some(peer) = selection.current() else {
+    let Some(target) = selection.target() else {
         return Err(Unreached::NoLive);
     };
-    let group = Rc::clone(selection.group());
-    let target = group.target(peer);
     let stream = connect::connect(&address(&target.addr), options, deadlines)
         .await
         .map_err(|e| unreached(e, target))?;
     Ok(Conn {
         stream,
-        group: group.id,
+        group: selection.group().id,
         peer: target.twin,
         requests: 1,
         created: now,
@@ -195,7 +193,8 @@ mod tests {
     use crate::net::runtime::on_each_driver;
     use crate::plan::{GroupId, GroupPlan, KeepalivePlan, Method, PeerPlan};
     use crate::upstream::balance::Key;
-    use crate::upstream::group::{Groups, Outcome};
+    use crate::upstream::group::{Group, Groups};
+    use crate::upstream::selection::Outcome;
     use std::time::Duration;
 
     fn plans(addrs: Vec<PeerAddr>) -> IdVec<GroupId, GroupPlan> {
@@ -258,7 +257,7 @@ mod tests {
         on_each_driver(|| async {
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let plans = plans(vec![PeerAddr::Tcp(listener.local_addr().unwrap())]);
-            let (groups, pool) = (Groups::new(&plans), Pool::new(&plans));
+            let (groups, pool) = (Groups::new(&plans, None), Pool::new(&plans));
             let deadlines = Deadlines::new();
             let mut selection = groups.begin(GroupId(0), Key::None, 0, Mono(0));
             let conn = obtain(&mut selection, &pool, &deadlines).await.unwrap();
@@ -293,7 +292,7 @@ mod tests {
                 ),
             ] {
                 let plans = plans(vec![addr]);
-                let (groups, pool) = (Groups::new(&plans), Pool::new(&plans));
+                let (groups, pool) = (Groups::new(&plans, None), Pool::new(&plans));
                 let deadlines = Deadlines::new();
                 let mut selection = groups.begin(GroupId(0), Key::None, 0, Mono(0));
                 let error = obtain(&mut selection, &pool, &deadlines)
@@ -315,12 +314,9 @@ mod tests {
 
     #[test]
     fn a_lack_of_descriptors_is_not_the_peers_fault() {
-        let target = Target {
-            addr: closed_port(),
-            name: "peer".into(),
-            twin: PeerId(0),
-            sid: bytes::Bytes::new(),
-        };
+        let group = Group::of_targets("peer".into(), std::iter::once(closed_port()));
+        let set = group.set();
+        let target = &set.targets()[0];
         for (number, ours) in [
             (24, true),
             (23, true),
@@ -329,7 +325,7 @@ mod tests {
             (111, false),
             (99, false),
         ] {
-            let error = unreached(io::Error::from_raw_os_error(number), &target);
+            let error = unreached(io::Error::from_raw_os_error(number), target);
             assert_eq!(matches!(error, Unreached::Local(_)), ours, "{number}");
             assert_eq!(error.cause() == Cause::Local, ours);
         }

@@ -6,15 +6,15 @@
 use std::cell::RefCell;
 
 use crate::mail::PeerChange;
-use crate::plan::{GroupId, PeerId};
+use crate::plan::GroupId;
 
 /// One change of one peer. Belongs to one plan: whoever carries it must deliver it to the same epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HealthNote {
     /// The group.
     pub group: GroupId,
-    /// Its peer.
-    pub peer: PeerId,
+    /// Its peer's tag.
+    pub peer: u64,
     /// What happened.
     pub change: PeerChange,
 }
@@ -57,12 +57,12 @@ mod tests {
         let outbox = Outbox::default();
         let note = |p| HealthNote {
             group: GroupId(0),
-            peer: PeerId(p),
+            peer: p,
             change: PeerChange::Failed,
         };
         (0..2000).for_each(|p| outbox.push(note(p)));
         let mut seen = Vec::new();
-        outbox.drain(&mut |n| seen.push(n.peer.0));
+        outbox.drain(&mut |n| seen.push(n.peer));
         assert_eq!(seen, (0..1024).collect::<Vec<_>>());
         outbox.drain(&mut |n| unreachable!("{n:?}"));
     }

@@ -9,9 +9,9 @@ use std::io;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use super::group::Selection;
 use super::h2;
 use super::pool::Conn;
+use super::selection::Selection;
 use crate::base::buf::BufPool;
 use crate::net::deadline::Mark;
 use crate::net::stream::RecvHalf;

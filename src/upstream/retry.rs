@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::group::{Outcome, Selection};
+use super::selection::{Outcome, Selection};
 use crate::base::time::Mono;
 use crate::plan::model::NextUpstream;
 
@@ -163,7 +163,8 @@ mod tests {
     use super::*;
     use crate::plan::{GroupId, PeerAddr};
     use crate::upstream::balance::Key;
-    use crate::upstream::group::{Group, Pick};
+    use crate::upstream::group::Group;
+    use crate::upstream::selection::Pick;
 
     fn facts(cause: Cause) -> Facts {
         Facts {
@@ -401,7 +402,11 @@ mod tests {
             let mut selection = selection(2);
             let peer = selection.current().unwrap();
             let (_, disabled) = decide(&facts(cause), default_policy(), &mut selection, Mono(1000));
-            assert_eq!(selection.group().peer(peer).fails, fails, "{cause:?}");
+            assert_eq!(
+                selection.group().peer(peer).unwrap().fails,
+                fails,
+                "{cause:?}"
+            );
             assert_eq!(disabled, fails > 0, "{cause:?}");
         }
         let _: Option<GroupId> = selection(1).group().id;

@@ -149,7 +149,7 @@ impl Site {
         let counters = Counters::shards(1).remove(0);
         let local = Rc::new(Local::new(Clock::new(), deadlines, counters, 1));
         let logs = Logs::new(desk, table);
-        let generation = Generation::new(plan, Arc::default(), logs, &local, 1);
+        let generation = Generation::new(plan, Arc::default(), logs, &local, (1, None));
         let generation = Rc::new(generation);
         Self {
             runtime,

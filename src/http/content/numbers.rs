@@ -7,15 +7,16 @@ use super::super::exchange::{Body, Exchange};
 use super::super::flow::Flow;
 use super::super::local::Cx;
 use super::super::log;
-use crate::base::ids::DenseId as _;
 use crate::net::{clock, offload, runtime};
 use crate::observe::metrics::{self, Facts, Format, PeerView};
 use crate::observe::status;
 use crate::observe::tally::Report;
+use crate::plan::GroupPlan;
 use crate::plan::model::LogLevel;
-use crate::plan::{GroupPlan, PeerId};
 use crate::proto::head::Method;
 use crate::proto::tokens::Token;
+use crate::upstream::balance::PeerState;
+use crate::upstream::peers::Target;
 
 /// The page that shows `status` to people; it asks for the JSON by itself.
 const PAGE: &[u8] = include_bytes!("status.html");
@@ -101,15 +102,11 @@ fn facts(cx: Cx<'_>) -> Facts {
     let mut peers = Vec::new();
     for (id, plan) in cx.plan.groups.enumerate() {
         let group = cx.generation.groups.group(id);
-        for index in 0..plan.peers.len() {
-            let peer = PeerId::from_index(index);
-            peers.push(view(
-                plan,
-                peer,
-                group.peer(peer).conns,
-                group.is_up(peer, now),
-            ));
-        }
+        let known = |target: &Target| {
+            let state = group.peer(target.id)?;
+            Some(view(plan, target, &state, group.is_up(target.id, now)))
+        };
+        peers.extend(group.set().targets().iter().filter_map(known));
     }
     let counters = &cx.local.counters;
     Facts {
@@ -128,15 +125,14 @@ fn facts(cx: Cx<'_>) -> Facts {
     }
 }
 
-fn view(plan: &GroupPlan, peer: PeerId, active: u32, up: bool) -> PeerView {
+fn view(plan: &GroupPlan, target: &Target, state: &PeerState, up: bool) -> PeerView {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let of = &plan.peers[peer];
     PeerView {
         group: text(&plan.name),
-        peer: text(&of.name),
+        peer: text(&target.name),
         up,
-        active,
-        weight: of.weight,
-        backup: of.backup,
+        active: state.conns,
+        weight: u32::try_from(state.weight).unwrap_or(u32::MAX),
+        backup: target.backup,
     }
 }

@@ -41,10 +41,10 @@ use crate::proto::h2::ErrorCode;
 use crate::proto::head::Method;
 use crate::proto::tokens::Token;
 use crate::upstream::connect::{self, Unreached, acquire};
-use crate::upstream::group::{Outcome, Selection};
 use crate::upstream::origin::{Asked, Fault, Lease, Link, Origin, Step, Wire};
 use crate::upstream::pool::{Conn, Whose};
 use crate::upstream::retry::{self, Cause, Policy, Verdict};
+use crate::upstream::selection::{Outcome, Selection};
 use crate::upstream::tls::{Dial, secure};
 use crate::upstream::trouble::{Action, Trouble};
 
@@ -585,8 +585,8 @@ fn begin_attempt(
     now: Mono,
 ) {
     let group = selection.group();
-    let addr = match selection.current() {
-        Some(peer) => group.target(peer).name.clone(),
+    let addr = match selection.target() {
+        Some(target) => target.name.clone(),
         None => group.name.clone(),
     };
     ex.upstream_url.clear();

@@ -59,7 +59,7 @@ impl Compiler<'_> {
         // Primary peers first; the order within each kind is the file's.
         peers.sort_by_key(|peer| peer.backup);
         let zone = upstream.zone.as_ref();
-        let zone = zone.map(|(name, _)| Zone::new(bytes_of(name), peers.len()));
+        let zone = zone.map(|(name, _)| Zone::new(bytes_of(name)));
         GroupPlan {
             name: bytes_of(&upstream.name),
             explicit: true,

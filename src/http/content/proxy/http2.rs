@@ -14,8 +14,8 @@ use crate::front::Stream;
 use crate::net::join::{First, race};
 use crate::plan::location::ProxyPlan;
 use crate::upstream::connect::{self, Unreached, acquire_stream};
-use crate::upstream::group::Selection;
 use crate::upstream::origin::{Fault, HeadRead, Link, Origin};
+use crate::upstream::selection::Selection;
 use crate::upstream::trouble::Action;
 use std::pin::pin;
 

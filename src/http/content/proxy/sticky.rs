@@ -11,7 +11,7 @@ use crate::plan::expr::Expr;
 use crate::plan::model::StickyExpires;
 use crate::plan::sticky::{CookiePlan, LearnPlan, StickyKind, StickyPlan};
 use crate::proto::tokens::Token;
-use crate::upstream::group::Selection;
+use crate::upstream::selection::Selection;
 use crate::upstream::sessions;
 
 /// What a request stays with.
@@ -98,8 +98,8 @@ pub(super) fn picked(ex: &mut Exchange, cx: Cx<'_>, selection: &Selection) {
     let Some(mut state) = ex.sticky.take() else {
         return;
     };
-    if let (Some(group), Some(peer)) = (state.group, selection.current()) {
-        let sid = &selection.group().target(peer).sid;
+    if let (Some(group), Some(target)) = (state.group, selection.target()) {
+        let sid = &target.sid;
         state.peer = Sid::new(sid);
         if let Some(StickyKind::Cookie(plan)) = of_group(cx, Some(group)).map(|plan| &plan.kind) {
             let at = state.cookies.iter().position(|(of, _)| *of == group);

@@ -16,7 +16,8 @@ use crate::plan::location::{ProxyPlan, WirePlan};
 use crate::plan::model::LogLevel;
 use crate::plan::{GroupId, Method, PeerAddr};
 use crate::upstream::balance::Key;
-use crate::upstream::group::{Group, Selection};
+use crate::upstream::group::Group;
+use crate::upstream::selection::Selection;
 
 /// A `proxy_pass` URL that was evaluated for one request.
 #[derive(Clone, Debug, Default)]

@@ -29,7 +29,7 @@ pub use super::rows::headers::Headers;
 pub use super::rows::http2::Http2;
 pub use super::rows::limits::Limits;
 pub use super::rows::log::Log;
-pub use super::rows::main::{CpuAffinity, Main};
+pub use super::rows::main::{CpuAffinity, DebugClient, Main};
 pub use super::rows::parse_cache::{CachePace, CachePurge, CacheValid, CacheZone, StorePath};
 pub use super::rows::pass::Pass;
 pub use super::rows::pass_ssl::PassSsl;
@@ -799,6 +799,8 @@ pub struct ErrorLog {
     pub sink: LogSink,
     /// How much of it.
     pub level: LogLevel,
+    /// `format=json`: each line is an object.
+    pub json: bool,
 }
 
 /// `N SIZE`.

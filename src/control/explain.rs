@@ -190,6 +190,7 @@ fn run(
         requests: Cell::new(1),
         pipelined: Cell::new(false),
         tls: url.tls.then(|| Rc::new(facts(url))),
+        debug: false,
         misplaced: false,
         named: None,
         entry: Cell::new(None),

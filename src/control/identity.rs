@@ -160,7 +160,7 @@ impl Identity {
             " --prefix={prefix} --conf-path={file} --error-log-path={} --pid-path={}",
             paths.error_log, paths.pid
         ));
-        text.push_str(" --with-threads");
+        text.push_str(" --with-debug --with-threads");
         for module in PRESENT {
             text.push_str(&format!(" --with-http_{module}_module"));
         }

@@ -12,27 +12,22 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::identity::Identity;
-use crate::base::time::{log_error, log_syslog};
+use crate::base::time::log_syslog;
 use crate::config::model;
 use crate::net::clock;
 use crate::net::sys::zone::utc_offset;
 
 pub use crate::config::model::LogLevel as Level;
-
-/// The word in brackets.
-#[must_use]
-pub fn word(level: Level) -> &'static str {
-    Level::WORDS
-        .iter()
-        .find(|(_, each)| *each == level)
-        .map_or("", |(word, _)| word)
-}
+pub use crate::observe::entry::word;
+use crate::observe::entry::{Entry, Stamp};
 
 /// Where lines of one level and above go.
 #[derive(Clone, Debug)]
 pub struct Sink {
     /// The least serious level that is written.
     pub level: Level,
+    /// Lines are JSON objects.
+    pub json: bool,
     /// Where they go.
     pub outlet: Outlet,
 }
@@ -102,7 +97,7 @@ impl Syslog {
         })
     }
 
-    fn send(&self, level: Level, line: &str) {
+    fn send(&self, level: Level, line: &[u8]) {
         // Severities of syslog count from emergency at 0, as the levels do.
         let priority = self.facility * 8 + level as u8;
         let now = clock::unix().secs;
@@ -111,7 +106,7 @@ impl Syslog {
             "<{priority}>{}{}{}",
             String::from_utf8_lossy(&stamp),
             self.label,
-            line.trim_end()
+            String::from_utf8_lossy(line.trim_ascii_end())
         );
         // Nobody is left to tell when the log itself cannot be written.
         match &self.socket {
@@ -153,6 +148,7 @@ impl Journal {
         match open(path) {
             Ok(file) => journal.sinks.push(Sink {
                 level,
+                json: false,
                 outlet: Outlet::File(Arc::new(file)),
             }),
             Err(error) => journal.log(
@@ -170,17 +166,17 @@ impl Journal {
     /// Writes one line wherever its level is wanted.
     pub fn log(&self, level: Level, text: &str) {
         let text = printable(text);
-        let line = line(level, &text);
         let mut on_terminal = false;
         for sink in self.sinks.iter().filter(|sink| level <= sink.level) {
+            let line = line(level, &text, sink.json);
             // Nobody is left to tell when the log itself cannot be written.
             match &sink.outlet {
                 Outlet::File(file) => {
-                    file.as_ref().write_all(line.as_bytes()).ok();
+                    file.as_ref().write_all(&line).ok();
                 }
                 Outlet::Stderr => {
                     on_terminal = true;
-                    io::stderr().write_all(line.as_bytes()).ok();
+                    io::stderr().write_all(&line).ok();
                 }
                 Outlet::Syslog(server) => server.send(level, &line),
             }
@@ -237,17 +233,23 @@ pub fn cause(error: &io::Error) -> String {
     }
 }
 
-fn line(level: Level, text: &str) -> String {
-    let process = rustix::process::getpid().as_raw_nonzero();
-    let thread = rustix::thread::gettid().as_raw_nonzero();
-    let now = clock::unix().secs;
-    let stamp = log_error(now, utc_offset(now));
-    format!(
-        "{} [{}] {process}#{thread}: {text}
-",
-        String::from_utf8_lossy(&stamp),
-        word(level)
-    )
+fn line(level: Level, text: &str, json: bool) -> Vec<u8> {
+    let at = clock::unix();
+    let stamp = Stamp {
+        at,
+        offset: utc_offset(at.secs),
+        process: rustix::process::getpid().as_raw_nonzero().get(),
+        thread: rustix::thread::gettid().as_raw_nonzero().get(),
+    };
+    let message = format_args!("{text}");
+    let entry = Entry::plain(level, message);
+    let mut line = Vec::with_capacity(128);
+    if json {
+        entry.json(&stamp, &mut line);
+    } else {
+        entry.classic(&stamp, &mut line);
+    }
+    line
 }
 
 /// Text of others inside a message must not begin a line of its own.
@@ -278,6 +280,7 @@ mod tests {
         let (all, few) = (dir.path().join("all"), dir.path().join("few"));
         let sink = |path: &Path, level| Sink {
             level,
+            json: false,
             outlet: Outlet::File(Arc::new(open(path).expect("open"))),
         };
         let journal = Journal {
@@ -315,6 +318,7 @@ mod tests {
         let syslog = Syslog::open(&said, "host").expect("open");
         let sink = Sink {
             level: Level::Notice,
+            json: false,
             outlet: Outlet::Syslog(Arc::new(syslog)),
         };
         let journal = Journal {

@@ -19,12 +19,12 @@ use super::reading::{self, ACCESS_LOG_DEFAULT, Read};
 use super::setup::Setup;
 use super::sockets::{self, Address, Bound, Purpose, Wanted};
 use crate::config::Loaded;
-use crate::config::model::{ListenOptions, LogLevel, Main, SoKeepalive};
+use crate::config::model::{ListenOptions, Main, SoKeepalive};
 use crate::net::listener::Options;
 use crate::net::runtime::DRIVER_ENV;
 use crate::net::stream::Keepalive;
 use crate::net::sys::process;
-use crate::plan::{ListenAddr, ListenerPlan, LogTarget, Plan};
+use crate::plan::{ErrorTo, ListenAddr, ListenerPlan, LogTarget, Plan};
 
 /// Variables that a worker inherits without being told: the time zone, the choice of driver, how panics are told.
 const ENVIRONMENT_KEPT: [&str; 3] = ["TZ", DRIVER_ENV, "RUST_BACKTRACE"];
@@ -250,21 +250,21 @@ impl Site {
 }
 
 /// Where the lines of the main error log go, as `error_log` says.
-pub type ErrorLogs = Vec<(LogTarget, LogLevel)>;
+pub type ErrorLogs = Vec<(LogTarget, ErrorTo)>;
 
 /// The main error log of a plan.
 #[must_use]
 pub fn error_logs(plan: &Plan) -> ErrorLogs {
     plan.error_logs
         .iter()
-        .map(|(id, level)| (plan.logs[*id].clone(), *level))
+        .map(|to| (plan.logs[to.log].clone(), *to))
         .collect()
 }
 
 /// Turns log targets into open sinks; a path without an open file is left out.
 #[must_use]
 pub fn sinks(targets: &ErrorLogs, file: impl Fn(&Path) -> Option<Arc<File>>) -> Vec<Sink> {
-    let sink = |(target, level): &(LogTarget, LogLevel)| {
+    let sink = |(target, to): &(LogTarget, ErrorTo)| {
         let outlet = match target {
             LogTarget::File(path) => Outlet::File(file(path)?),
             LogTarget::Stderr => Outlet::Stderr,
@@ -275,7 +275,8 @@ pub fn sinks(targets: &ErrorLogs, file: impl Fn(&Path) -> Option<Arc<File>>) -> 
             LogTarget::Memory(_) => return None,
         };
         Some(Sink {
-            level: *level,
+            level: to.most,
+            json: to.json,
             outlet,
         })
     };

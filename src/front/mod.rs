@@ -34,6 +34,8 @@ pub struct ConnInfo {
     pub listener: Cell<ListenerId>,
     /// What a PROXY protocol header said, with its bytes for the TLVs.
     pub proxy: Option<Rc<ProxyFacts>>,
+    /// `debug_connection` names the client.
+    pub debug: bool,
     /// When it was accepted.
     pub accepted: Mono,
     /// `$connection_requests`: requests begun, this one included.

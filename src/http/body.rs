@@ -4,6 +4,7 @@
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
+use super::debug::debug;
 use super::exchange::{Exchange, RequestBody};
 use super::flow::Flow;
 use super::local::Cx;
@@ -73,6 +74,12 @@ pub async fn read_all(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
         }
     }
     ex.request_length += ex.stream.body_received();
+    debug!(
+        ex,
+        cx,
+        "http client request body: {} bytes in memory",
+        memory.len()
+    );
     ex.body = RequestBody::Memory(memory);
     Flow::Next
 }

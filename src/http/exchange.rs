@@ -38,6 +38,8 @@ pub struct Exchange {
     pub stream: Stream,
     /// The client's address where `set_real_ip_from` trusts the peer's word for it; see [`Exchange::client`].
     pub real_client: Option<Addr>,
+    /// Lines for debugging are wanted: by `debug_connection`, or by the location in force.
+    pub debug: bool,
     /// The request as received.
     pub head: RequestHead,
     /// Server chosen by address and name.
@@ -471,6 +473,7 @@ impl Exchange {
             conn,
             stream: Stream::None,
             real_client: None,
+            debug: false,
             head: RequestHead::default(),
             server: ServerId(0),
             location: LocationId(0),

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::debug::{self, debug};
 use super::exchange::Exchange;
 use super::local::{Cx, Generation, Local};
 use super::{
@@ -62,6 +63,9 @@ async fn conclude(ex: &mut Exchange, cx: Cx<'_>) {
     if aftermath::is_due(ex, cx) {
         Box::pin(aftermath::run(ex, cx)).await;
     }
+    if ex.debug {
+        debug::end(ex, cx);
+    }
     tally::note(ex, cx);
     log::line(ex, cx);
 }
@@ -94,7 +98,11 @@ pub(super) async fn go_on(ex: &mut Exchange, mut flow: Flow, cx: Cx<'_>) -> bool
         flow = match flow {
             Flow::Next => in_location(ex, cx).await,
             Flow::Reroute(to) => route::reroute(ex, cx, to).await,
-            Flow::Error(status) => error::answer(ex, cx, status),
+            Flow::Error(status) => {
+                let (uri, args) = (log::Text(&ex.uri), log::Text(&ex.args));
+                debug!(ex, cx, "http special response: {status}, \"{uri}?{args}\"");
+                error::answer(ex, cx, status)
+            }
             Flow::Answer if body::is_malformed(ex, cx) => Flow::Error(400),
             Flow::Answer => match answer(ex, cx) {
                 Flow::Answer => return true,

@@ -9,6 +9,9 @@ use super::exchange::Exchange;
 use super::local::Cx;
 use super::vars;
 use crate::base::escape;
+use crate::net::Addr;
+pub use crate::observe::entry::Text;
+use crate::observe::entry::{Entry, Fact};
 use crate::plan::LogFormat;
 use crate::plan::expr::Part;
 use crate::plan::location::AccessLogPlan;
@@ -68,83 +71,52 @@ fn format(format: &LogFormat, ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) 
 /// Writes to the error logs of the exchange's location, with nginx's context behind the message.
 pub fn error(ex: &Exchange, cx: Cx<'_>, level: LogLevel, message: fmt::Arguments<'_>) {
     let logs = &cx.location(ex.location).error_logs;
+    // As in nginx, a client that is debugged is told of everywhere, whatever the level of a log is.
+    let everything = ex.conn.debug;
     // Formatting costs more than asking.
-    if !logs.iter().any(|(_, most)| level <= *most) {
-        return;
+    if everything || logs.iter().any(|to| level <= to.most) {
+        write_error(ex, cx, level, message);
     }
-    let context = Context {
-        ex,
-        server: &cx.plan.servers[ex.server].name,
+}
+
+#[cold]
+fn write_error(ex: &Exchange, cx: Cx<'_>, level: LogLevel, message: fmt::Arguments<'_>) {
+    let client = client(ex.client());
+    let head = &ex.head;
+    let fact = |name, value, quoted| Fact {
+        name,
+        value,
+        quoted,
     };
-    for (log, most) in logs.iter() {
-        if level <= *most {
-            let text = format_args!("*{} {message}{context}", ex.conn.number);
-            cx.generation.logs.error(*log, level, text);
-        }
-    }
+    let subrequest = match ex.is_subrequest() {
+        true => &ex.uri[..],
+        false => b"",
+    };
+    let referrer = head.fields.get(Token::REFERER).unwrap_or_default();
+    let entry = Entry {
+        level,
+        connection: ex.conn.number,
+        message,
+        facts: &[
+            fact("client", client.as_bytes(), false),
+            fact("server", &cx.plan.servers[ex.server].name, false),
+            fact("request", head.bytes(head.line), true),
+            fact("subrequest", subrequest, true),
+            fact("upstream", &ex.upstream_url, true),
+            fact("host", head.bytes(head.host), true),
+            fact("referrer", referrer, true),
+        ],
+    };
+    let logs = &cx.location(ex.location).error_logs;
+    cx.generation.logs.tell(logs, ex.conn.debug, &entry);
 }
 
-/// `, client: …, server: …, request: …` of an exchange.
-struct Context<'a> {
-    ex: &'a Exchange,
-    server: &'a [u8],
-}
-
-impl fmt::Display for Context<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ex = self.ex;
-        f.write_str(", client: ")?;
-        match ex.client() {
-            crate::net::Addr::Ip(at) => write!(f, "{}", at.ip())?,
-            crate::net::Addr::Unix(_) => f.write_str("unix:")?,
-        }
-        write!(f, ", server: {}", Text(self.server))?;
-        let head = &ex.head;
-        let subrequest = match ex.is_subrequest() {
-            true => &ex.uri[..],
-            false => b"",
-        };
-        let quoted = [
-            ("request", head.bytes(head.line)),
-            ("subrequest", subrequest),
-            ("upstream", &ex.upstream_url[..]),
-            ("host", head.bytes(head.host)),
-            (
-                "referrer",
-                head.fields.get(Token::REFERER).unwrap_or_default(),
-            ),
-        ];
-        for (name, value) in quoted {
-            if !value.is_empty() {
-                write!(f, ", {name}: \"{}\"", Text(value))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Bytes from outside in a log line: text as it is, everything that could break a line or a terminal as `\xHH`.
-pub struct Text<'a>(pub &'a [u8]);
-
-impl fmt::Display for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for chunk in self.0.utf8_chunks() {
-            let mut rest = chunk.valid();
-            while let Some(at) = rest.find(|c: char| c.is_control()) {
-                f.write_str(&rest[..at])?;
-                let control = rest[at..].chars().next().unwrap_or_default();
-                let mut bytes = [0; 4];
-                for byte in control.encode_utf8(&mut bytes).bytes() {
-                    write!(f, "\\x{byte:02X}")?;
-                }
-                rest = &rest[at + control.len_utf8()..];
-            }
-            f.write_str(rest)?;
-            for byte in chunk.invalid() {
-                write!(f, "\\x{byte:02X}")?;
-            }
-        }
-        Ok(())
+/// A client as the error log names it.
+#[must_use]
+pub fn client(addr: &Addr) -> String {
+    match addr {
+        Addr::Ip(at) => at.ip().to_string(),
+        Addr::Unix(_) => "unix:".to_owned(),
     }
 }
 
@@ -167,20 +139,6 @@ impl fmt::Display for Errno<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn text_cannot_break_a_line() {
-        for (bytes, want) in [
-            (&b"plain \"quoted\" /path"[..], "plain \"quoted\" /path"),
-            (b"a\r\nb\0", "a\\x0D\\x0Ab\\x00"),
-            (b"\x1b[31m", "\\x1B[31m"),
-            ("caf\u{e9}".as_bytes(), "caf\u{e9}"),
-            (b"\xff\xfe", "\\xFF\\xFE"),
-            ("\u{85}".as_bytes(), "\\xC2\\x85"),
-        ] {
-            assert_eq!(Text(bytes).to_string(), want);
-        }
-    }
 
     #[test]
     fn system_errors_read_as_in_nginx() {

@@ -7,6 +7,7 @@ pub mod body;
 pub mod browser;
 pub mod certificates;
 pub mod content;
+pub mod debug;
 pub mod error;
 pub mod exchange;
 pub mod explain;

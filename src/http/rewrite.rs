@@ -5,6 +5,7 @@
 //! escaped again where they become arguments or a redirect.
 
 use super::content::files::opening;
+use super::debug::debug;
 use super::exchange::Exchange;
 use super::flow::{Flow, Reroute};
 use super::local::Cx;
@@ -116,6 +117,7 @@ impl Machine {
                 Op::Set { target, value } => {
                     let mut buf = cx.local.buffers.take(0);
                     vars::eval_quoted(value, self.escapes(ex), ex, cx, &mut buf);
+                    debug!(ex, cx, "http script set: \"{}\"", Text(&buf));
                     vars::assign(*target, ex, cx, &buf);
                     cx.local.buffers.give(buf);
                 }
@@ -125,11 +127,15 @@ impl Machine {
                     end,
                 } => match self.condition(condition, ex, cx) {
                     Ok(true) => {
+                        debug!(ex, cx, "http script if");
                         if let Some(location) = location {
                             super::route::enter(ex, cx, *location);
                         }
                     }
-                    Ok(false) => self.at = *end as usize,
+                    Ok(false) => {
+                        debug!(ex, cx, "http script if: false");
+                        self.at = *end as usize;
+                    }
                     Err(question) => {
                         self.at -= 1;
                         return question;
@@ -305,6 +311,12 @@ impl Machine {
 
     /// One line of `rewrite_log`.
     fn tell_match(&self, pattern: &[u8], subject: &[u8], matched: bool, ex: &Exchange, cx: Cx<'_>) {
+        debug!(
+            ex,
+            cx,
+            "http script regex: \"{}\", matched: {matched}",
+            Text(pattern)
+        );
         if self.verbose {
             let verb = if matched { "matches" } else { "does not match" };
             let text = format_args!("\"{}\" {verb} \"{}\"", Text(pattern), Text(subject));

@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 
+use super::debug::{self, debug};
 use super::exchange::Exchange;
 use super::flow::{Flow, Reroute};
 use super::local::Cx;
@@ -32,6 +33,9 @@ pub async fn begin(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
     }
     if let Err(flow) = choose_server(ex, cx, address) {
         return flow;
+    }
+    if ex.debug {
+        debug::request(ex, cx);
     }
     let method = match ex.method {
         Method::Trace => "TRACE",
@@ -137,6 +141,7 @@ pub async fn reroute(ex: &mut Exchange, cx: Cx<'_>, to: Reroute) -> Flow {
                 return cycle(ex, cx, "while processing");
             }
             ex.location = cx.plan.servers[ex.server].root;
+            debug!(ex, cx, "uri changes: {}", ex.reroutes_left);
             find(ex, cx)
         }
         Reroute::Redirect => {
@@ -150,6 +155,8 @@ pub async fn reroute(ex: &mut Exchange, cx: Cx<'_>, to: Reroute) -> Flow {
             ex.uri_is_below_alias = false;
             ex.gzip_ok = None;
             ex.response.vary_encoding = false;
+            let (uri, args) = (Text(&ex.uri), Text(&ex.args));
+            debug!(ex, cx, "internal redirect: \"{uri}?{args}\"");
             enter(ex, cx, cx.plan.servers[ex.server].root);
             search(ex, cx).await
         }
@@ -165,6 +172,8 @@ pub async fn reroute(ex: &mut Exchange, cx: Cx<'_>, to: Reroute) -> Flow {
                 return Flow::Error(500);
             }
             ex.internal = true;
+            let (uri, args) = (Text(&ex.uri), Text(&ex.args));
+            debug!(ex, cx, "using location: {} \"{uri}?{args}\"", Text(name));
             enter(ex, cx, id);
             Flow::Next
         }
@@ -190,7 +199,16 @@ pub fn enter(ex: &mut Exchange, cx: Cx<'_>, id: LocationId) {
         Some(rule) if !allows(&rule.allowed, vars::method_name(ex)) => rule.location,
         _ => id,
     };
+    judge_debug(ex, cx);
+    if ex.debug {
+        debug::location(ex, cx);
+    }
     judge_connection(ex, cx);
+}
+
+/// Whether lines for debugging are wanted in the location in force.
+fn judge_debug(ex: &mut Exchange, cx: Cx<'_>) {
+    ex.debug = ex.conn.debug || cx.location(ex.location).debug;
 }
 
 /// Decides by the location in force whether the connection may live on; a location that was left cannot
@@ -222,6 +240,7 @@ fn address<'a>(ex: &Exchange, cx: Cx<'a>) -> &'a AddressPlan {
 fn enter_server(ex: &mut Exchange, cx: Cx<'_>, server: ServerId) {
     ex.server = server;
     ex.location = cx.plan.servers[server].root;
+    judge_debug(ex, cx);
 }
 
 /// Fills method, `$uri` and `$args` from the head.

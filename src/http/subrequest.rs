@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use super::debug::debug;
 use super::exchange::{Exchange, RequestBody};
 use super::filter::charset;
 use super::local::{Cx, Generation, Local};
@@ -298,6 +299,8 @@ fn make(
     sub.head.expect_100 = false;
     sub.server = parent.server;
     sub.location = parent.location;
+    sub.debug = parent.debug;
+    debug!(parent, cx, "http subrequest \"{}\"", Text(spec.uri));
     sub.uri.extend_from_slice(spec.uri);
     sub.args.extend_from_slice(spec.args);
     sub.host.extend_from_slice(&parent.host);

@@ -14,7 +14,7 @@ use super::exchange::{Body, Exchange};
 use super::filter::range::Parts;
 use super::local::Cx;
 use super::slice::{self, Slices};
-use super::{filter, log, pace, spool, tunnel};
+use super::{debug, filter, log, pace, spool, tunnel};
 use crate::base::time::HTTP_DATE_LEN;
 use crate::front::{ClientFault, HeadView};
 use crate::net::file::{File, Sending};
@@ -80,6 +80,9 @@ pub fn decide(facts: Facts) -> Transfer {
 
 /// Sends `ex.response`, head and body. Whatever goes wrong ends in the exchange's marks and the log.
 pub async fn send(ex: &mut Exchange, cx: Cx<'_>) {
+    if ex.debug {
+        debug::answer(ex, cx);
+    }
     queue_head(ex, cx);
     let head_bytes = ex.stream.queued() as u64;
     let result = if queue_whole(ex, cx) {

@@ -6,15 +6,16 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io::Write as _;
 use std::rc::Rc;
 
+use super::entry::{Entry, Stamp};
 use super::scribe::{Job, Kind, Scribe, SinkId, Table};
-use crate::base::time::{Mono, Unix, log_error, log_syslog};
+use crate::base::time::{Mono, Unix, log_syslog};
 use crate::net::clock::{self, Clock};
-use crate::plan::LogId;
 use crate::plan::model::LogLevel;
+use crate::plan::{ErrorTo, LogId};
 
 /// Bytes that a shard collects for one place before it hands them over.
 pub const BUFFER_MAX: usize = 64 << 10;
@@ -27,9 +28,6 @@ const PROMPT_MAX: u32 = 8;
 
 /// Milliseconds between two reports of dropped lines.
 const TELL_DROPPED_MS: u64 = 10_000;
-
-/// Longest line of the error log, its end included, as in nginx.
-const ERROR_LINE_MAX: usize = 2048;
 
 /// Longest datagram to a syslog server.
 const DATAGRAM_MAX: usize = 8192;
@@ -58,7 +56,7 @@ pub struct Desk {
     scribe: Scribe,
     clock: Clock,
     /// Process and thread as the error log prints them.
-    process: String,
+    stamp: Stamp,
     sinks: RefCell<Vec<Sink>>,
     /// Sinks with something pending.
     listed: RefCell<Vec<(SinkId, Kind)>>,
@@ -75,12 +73,17 @@ pub struct Desk {
 impl Desk {
     /// A desk for the calling thread.
     pub fn new(scribe: Scribe, clock: Clock) -> Rc<Self> {
-        let process = rustix::process::getpid().as_raw_nonzero();
-        let thread = rustix::thread::gettid().as_raw_nonzero();
+        let process = rustix::process::getpid().as_raw_nonzero().get();
+        let thread = rustix::thread::gettid().as_raw_nonzero().get();
         Rc::new(Self {
             scribe,
             clock,
-            process: format!("{process}#{thread}: "),
+            stamp: Stamp {
+                at: Unix::default(),
+                offset: 0,
+                process,
+                thread,
+            },
             sinks: RefCell::default(),
             listed: RefCell::default(),
             paths: RefCell::default(),
@@ -298,29 +301,27 @@ impl Desk {
     }
 
     /// Builds a line of the error log and appends it.
-    fn error(&self, id: SinkId, kind: &Kind, level: LogLevel, text: fmt::Arguments<'_>) {
-        let unix = self.clock.unix();
+    fn error(&self, id: SinkId, kind: &Kind, json: bool, entry: &Entry<'_>) {
+        let at = self.clock.unix();
+        let stamp = Stamp {
+            at,
+            offset: self.clock.offset(at),
+            ..self.stamp
+        };
         let mut line = self.line.take();
         line.clear();
-        self.begin(&mut line, unix, level);
-        let _ = Limited(&mut line).write_fmt(text);
-        line.push(b'\n');
+        if json {
+            entry.json(&stamp, &mut line);
+        } else {
+            entry.classic(&stamp, &mut line);
+        }
         if let Kind::Syslog { .. } = kind {
-            let severity = (level as u8).min(7);
+            let severity = (entry.level as u8).min(7);
             self.with_sink(id, |sink| self.datagram(sink, id, kind, severity, &line));
         } else {
             self.line(id, kind, &line);
         }
         *self.line.borrow_mut() = line;
-    }
-
-    fn begin(&self, line: &mut Vec<u8>, unix: Unix, level: LogLevel) {
-        line.extend_from_slice(&log_error(unix.secs, self.clock.offset(unix)));
-        let word = LogLevel::WORDS
-            .iter()
-            .find(|(_, each)| *each == level)
-            .map_or("", |(word, _)| word);
-        let _ = write!(line, " [{word}] {}", self.process);
     }
 
     /// What a log in memory holds.
@@ -333,29 +334,6 @@ fn buffer_of(kind: &Kind) -> usize {
     match kind {
         Kind::Stream { buffer, .. } => *buffer,
         _ => 0,
-    }
-}
-
-/// Takes text up to the longest line; bytes that would begin another line, or end it early, are shown escaped.
-struct Limited<'a>(&'a mut Vec<u8>);
-
-impl fmt::Write for Limited<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for piece in text.split_inclusive(['\n', '\r', '\0']) {
-            let (plain, last) = match piece.as_bytes() {
-                [plain @ .., last @ (b'\n' | b'\r' | 0)] => (plain, Some(*last)),
-                plain => (plain, None),
-            };
-            let room = (ERROR_LINE_MAX - 1).saturating_sub(self.0.len());
-            self.0.extend_from_slice(&plain[..plain.len().min(room)]);
-            if let Some(byte) = last
-                && self.0.len() + 4 < ERROR_LINE_MAX
-            {
-                // Writing to a Vec cannot fail.
-                let _ = write!(self.0, "\\x{byte:02X}");
-            }
-        }
-        Ok(())
     }
 }
 
@@ -383,21 +361,20 @@ impl Logs {
         self.desk.line_at(path, line);
     }
 
-    /// Appends a line to an error log: `YYYY/MM/DD HH:MM:SS [level] PID#TID: text`. The caller has compared levels;
-    /// a text about a connection begins with `*NUMBER `.
-    pub fn error(&self, log: LogId, level: LogLevel, text: fmt::Arguments<'_>) {
-        if let Some((id, kind)) = self.table.sinks.get(log) {
-            self.desk.error(*id, kind, level, text);
+    /// Appends an entry to every error log of a list that takes its level; to all of them where `everything` is wanted.
+    pub fn tell(&self, logs: &[ErrorTo], everything: bool, entry: &Entry<'_>) {
+        for to in logs {
+            if (everything || entry.level <= to.most)
+                && let Some((id, kind)) = self.table.sinks.get(to.log)
+            {
+                self.desk.error(*id, kind, to.json, entry);
+            }
         }
     }
 
-    /// Appends a line to every error log of a list that takes the level.
-    pub fn error_all(&self, logs: &[(LogId, LogLevel)], level: LogLevel, text: fmt::Arguments<'_>) {
-        for (log, most) in logs {
-            if level <= *most {
-                self.error(*log, level, text);
-            }
-        }
+    /// The same for what is about no client.
+    pub fn error_all(&self, logs: &[ErrorTo], level: LogLevel, text: fmt::Arguments<'_>) {
+        self.tell(logs, false, &Entry::plain(level, text));
     }
 
     /// The shard's desk.
@@ -566,21 +543,28 @@ mod tests {
         let bench = Bench::new();
         let logs = bench.logs(&[("e", plain())]);
         let message = "open() \"/x\" failed (2: No such file or directory), client: 127.0.0.1";
-        logs.error(LogId(0), LogLevel::Error, format_args!("*7 {message}"));
-        logs.error(
-            LogId(0),
-            LogLevel::Warn,
-            format_args!("evil\nline\r\0{}", "y".repeat(5000)),
-        );
-        logs.error_all(
-            &[(LogId(0), LogLevel::Error)],
-            LogLevel::Info,
-            format_args!("filtered"),
-        );
+        let to = ErrorTo {
+            log: LogId(0),
+            most: LogLevel::Warn,
+            json: false,
+        };
+        let entry = |level, message| Entry {
+            connection: 7,
+            ..Entry::plain(level, message)
+        };
+        let text = format_args!("{message}");
+        logs.tell(&[to], false, &entry(LogLevel::Error, text));
+        let evil = format!("evil\nline\r\0{}", "y".repeat(5000));
+        logs.error_all(&[to], LogLevel::Warn, format_args!("{evil}"));
+        logs.error_all(&[to], LogLevel::Info, format_args!("filtered"));
+        let debugged = entry(LogLevel::Debug, format_args!("debugged"));
+        logs.tell(&[to], false, &debugged);
+        logs.tell(&[ErrorTo { json: true, ..to }], true, &debugged);
         bench.desk.flush_all();
         let text = bench.read("e");
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines.len(), 2, "{text}");
+        assert_eq!(lines.len(), 3, "{text}");
+        assert!(lines[2].contains("\"level\":\"debug\""), "{text}");
         let pid = std::process::id();
         let (stamp, rest) = lines[0].split_at(19);
         assert!(
@@ -592,7 +576,7 @@ mod tests {
         assert!(rest.starts_with(&format!(" [error] {pid}#")), "{rest}");
         assert!(rest.ends_with(&format!(": *7 {message}")), "{rest}");
         assert!(lines[1].contains("[warn]") && lines[1].contains("evil\\x0Aline\\x0D\\x00yyy"));
-        assert_eq!(lines[1].len() + 1, ERROR_LINE_MAX);
+        assert_eq!(lines[1].len() + 1, crate::observe::entry::LINE_MAX);
     }
 
     #[test]
@@ -626,7 +610,12 @@ mod tests {
         );
         logs.access(LogId(0), b"/a:404\n");
         logs.access(LogId(0), b"/b:404\n");
-        logs.error(LogId(0), LogLevel::Error, format_args!("broken"));
+        let to = ErrorTo {
+            log: LogId(0),
+            most: LogLevel::Error,
+            json: false,
+        };
+        logs.error_all(&[to], LogLevel::Error, format_args!("broken"));
         bench.desk.flush(Mono(20));
         let mut bytes = [0; 4096];
         let mut next = || {

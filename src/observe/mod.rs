@@ -4,6 +4,7 @@
 //! writing. Knows no requests; who logs brings the text. Start at [`log::Desk`] and [`counters::Counters`].
 
 pub mod counters;
+pub mod entry;
 pub mod latency;
 pub mod log;
 pub mod metrics;

@@ -15,7 +15,7 @@ use super::regex::Regex;
 use super::rules::{FieldSet, HeaderRules};
 use super::script::Script;
 use super::tls::{ProxyTls, TlsServerPlan};
-use super::{FormatId, GroupId, LocationId, LogId, ResolverId, ServerId};
+use super::{ErrorTo, FormatId, GroupId, LocationId, LogId, ResolverId, ServerId};
 use crate::config::model;
 use crate::proto::tokens::Token;
 
@@ -84,7 +84,9 @@ pub struct LocationPlan {
     /// `access_log` lines; empty when off.
     pub access_logs: Box<[AccessLogPlan]>,
     /// `error_log` lines in force here.
-    pub error_logs: Arc<[(LogId, model::LogLevel)]>,
+    pub error_logs: Arc<[ErrorTo]>,
+    /// One of them takes lines for debugging.
+    pub debug: bool,
     /// `resolver` in force here.
     pub resolver: Option<ResolverId>,
     /// `limit_rate`, bytes per second; no parts means none.
@@ -136,6 +138,21 @@ pub enum Content {
     Metrics,
     /// `status`.
     Status,
+}
+
+impl Content {
+    /// A word for it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Files => "files",
+            Self::Proxy(_) => "proxy",
+            Self::EmptyGif => "empty gif",
+            Self::StubStatus => "stub status",
+            Self::Metrics => "metrics",
+            Self::Status => "status",
+        }
+    }
 }
 
 /// `root` and `alias`.

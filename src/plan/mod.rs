@@ -27,7 +27,7 @@ pub mod tls;
 pub mod vars;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,6 +35,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::base::cidr::Cidrs;
 use crate::base::ids::IdVec;
 /// The settings types that the plan carries, for modules that may not see `config`.
 pub use crate::config::model;
@@ -112,7 +113,9 @@ pub struct Plan {
     /// Where log lines go. [`LogId`] 0 is the main `error_log`.
     pub logs: IdVec<LogId, LogTarget>,
     /// The main `error_log` lines: what is not about one request goes here.
-    pub error_logs: Arc<[(LogId, model::LogLevel)]>,
+    pub error_logs: Arc<[ErrorTo]>,
+    /// `debug_connection` lines: everything is logged about these clients.
+    pub debug_clients: DebugClients,
     /// Compiled `log_format`s; `combined` is the first.
     pub formats: IdVec<FormatId, LogFormat>,
     /// `map` blocks.
@@ -158,6 +161,40 @@ impl Plan {
     ) -> locations::LocationMatch<'_> {
         let nested = |id: LocationId| &self.locations[id].tree;
         self.servers[server].tree.find(uri, &nested, captures)
+    }
+}
+
+/// One `error_log` line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErrorTo {
+    /// Where it goes.
+    pub log: LogId,
+    /// The least serious level that goes there.
+    pub most: model::LogLevel,
+    /// Lines are JSON objects.
+    pub json: bool,
+}
+
+/// Whom `debug_connection` names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DebugClients {
+    /// Address ranges.
+    pub ranges: Cidrs,
+    /// Whoever comes by a unix socket.
+    pub unix: bool,
+}
+
+impl DebugClients {
+    /// Whether nobody is named.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.unix && self.ranges.0.is_empty()
+    }
+
+    /// Whether a client is one of them; none for one that came by a unix socket.
+    #[must_use]
+    pub fn contains(&self, client: Option<IpAddr>) -> bool {
+        client.map_or(self.unix, |addr| self.ranges.contains(addr))
     }
 }
 

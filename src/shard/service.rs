@@ -29,6 +29,7 @@ use crate::http::local::{Generation, Local};
 use crate::http::log::{Errno, Text};
 use crate::http::{flow, tunnel};
 use crate::mail::{Mail, NewPlan, PeerState};
+use crate::net::Addr;
 use crate::net::clock::Clock;
 use crate::net::listener::Accepted;
 use crate::net::stream::Idle;
@@ -340,8 +341,13 @@ impl Http {
             server: &listening.addr,
             local: &local,
             listener,
+            debug: is_debugged(plan, &peer),
         };
         let location = &plan.locations[plan.servers[address.names.default_server()].root];
+        if who.debug || location.debug {
+            let text = format_args!("accept: {peer}");
+            who.tell(generation, location, LogLevel::Debug, text);
+        }
         let core = &location.settings.core;
         if !core.tcp_nodelay && !local.is_unix() {
             // Some sockets have no such option; all is well without it.
@@ -363,8 +369,7 @@ impl Http {
                     } else {
                         LogLevel::Info
                     };
-                    let text = format_args!("*{number} {text}{who}");
-                    generation.logs.error_all(&location.error_logs, level, text);
+                    who.tell(generation, location, level, format_args!("{text}"));
                     return None;
                 }
             }
@@ -387,6 +392,7 @@ impl Http {
             named,
             entry: Cell::new(None),
             number,
+            debug: who.debug,
             remote: peer,
             local,
             listener: Cell::new(listener),
@@ -659,6 +665,16 @@ impl Apart {
             Box::pin(conn.finish(&ending, &service.local.buffers)).await;
         }
     }
+}
+
+/// Whether `debug_connection` names a client.
+fn is_debugged(plan: &Plan, client: &Addr) -> bool {
+    let named = &plan.debug_clients;
+    !named.is_empty()
+        && named.contains(match client {
+            Addr::Ip(at) => Some(at.ip()),
+            Addr::Unix(_) => None,
+        })
 }
 
 /// What a head may cost, by the settings of the address's default server.

@@ -14,6 +14,7 @@ mod cli;
 mod compression;
 mod connection;
 mod control;
+mod debug_log;
 mod errors;
 mod explain;
 mod fastcgi;

@@ -222,6 +222,7 @@ impl Site {
             .map(|(id, _)| id)
             .next();
         ConnInfo {
+            debug: false,
             number: 7,
             remote: Addr::Ip("192.0.2.1:4000".parse().unwrap()),
             local: Addr::Ip(SocketAddr::new("127.0.0.1".parse().unwrap(), port)),

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::parse_core::error_log;
+use crate::base::cidr::Cidr;
 use crate::config::Identity;
+use crate::config::lower::{Frame, Lowering};
 use crate::config::model::*;
 use crate::config::table::ctx::*;
-use crate::config::table::{Contexts, Fault, Row, Status, args, args_min, args_to, nothing, row};
+use crate::config::table::{Contexts, Fault, Row, Status, args, args_min, args_to, row};
+use crate::config::tree::{Directive, Span};
 use crate::config::value::*;
 
 /// Settings outside `http`.
@@ -46,8 +49,21 @@ pub struct Main {
     pub multi_accept: bool,
     /// `use` of `events`: which way of waiting is asked for.
     pub event_method: Option<Text>,
+    /// `debug_connection` of `events`, each with its place.
+    pub debug_connection: Vec<(DebugClient, Span)>,
     /// An `events` block stands in the file.
     pub events: bool,
+}
+
+/// Whom one `debug_connection` names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DebugClient {
+    /// An address, or a range of them.
+    Range(Cidr),
+    /// `unix:`
+    Unix,
+    /// The addresses of a host.
+    Host(Arc<[u8]>),
 }
 
 impl Default for Main {
@@ -80,6 +96,7 @@ impl Main {
             worker_connections: 512,
             multi_accept: false,
             event_method: None,
+            debug_connection: Vec::new(),
         }
     }
 }
@@ -182,10 +199,30 @@ pub(crate) const ROWS: &[Row] = &[
     checked!("accept_mutex_delay", V, args(1), msec, "every shard has listeners of its own", "How long a worker waits for its turn."),
     checked!("epoll_events", V, args(1), num, "the ring has its own size", "Events taken from the kernel at a time."),
     checked!("worker_aio_requests", V, args(1), num, "how files are accessed is not configurable", "Most file operations in flight."),
-    row("debug_connection", V, args(1), nothing, "Logs connections of these clients at debug level.")
-        .many()
-        .status(Status::Accepted("a debug log is written for all clients or for none")),
+    row("debug_connection", V, args(1), debug_connection, "Writes everything about these clients into the error logs, for debugging.")
+        .many(),
 ];
+
+fn debug_connection(load: &mut Lowering<'_>, _: &mut Frame, directive: &Directive) {
+    let word = &directive.args[0];
+    let client = match &word.bytes[..] {
+        b"unix:" => DebugClient::Unix,
+        text => match Cidr::parse(text) {
+            Some((range, clean)) => {
+                if !clean {
+                    let text = format!("low address bits of {} are meaningless", word.lossy());
+                    load.warn(text, directive.span);
+                }
+                DebugClient::Range(range)
+            }
+            None if text.contains(&b'/') => {
+                return load.error(format!("invalid parameter \"{}\"", word.lossy()), word.span);
+            }
+            None => DebugClient::Host(Arc::clone(&word.bytes)),
+        },
+    };
+    load.main.debug_connection.push((client, word.span));
+}
 
 fn worker_processes(args: &mut crate::config::table::Args<'_>) -> Parsed<Option<u32>> {
     if args.bytes(0) == b"auto" {
@@ -278,11 +315,7 @@ const MODULES_KNOWN: &[&str] = &[
     "ngx_http_zstd_static_module",
 ];
 
-fn load_module(
-    load: &mut crate::config::lower::Lowering<'_>,
-    _: &mut crate::config::lower::Frame,
-    directive: &crate::config::tree::Directive,
-) {
+fn load_module(load: &mut Lowering<'_>, _: &mut Frame, directive: &Directive) {
     let file = directive.args[0].lossy();
     let name = file
         .rsplit('/')

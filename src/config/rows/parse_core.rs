@@ -241,7 +241,22 @@ pub(crate) fn error_log(args: &mut Args<'_>) -> Parsed<ErrorLog> {
     let target = args.word(0);
     let sink = log_sink(args, target, false)?;
     let mut level = None;
+    let mut json = None;
     for word in &args.words[1..] {
+        if let Some(format) = word.bytes.strip_prefix(b"format=") {
+            let chosen = match format {
+                b"json" => true,
+                b"classic" => false,
+                _ => {
+                    let message = format!("invalid parameter \"{}\"", word.lossy());
+                    return Err(Fault::new(message).hint("format is classic or json"));
+                }
+            };
+            if json.replace(chosen).is_some() {
+                return Err(Fault::new("duplicate log format"));
+            }
+            continue;
+        }
         let found = LogLevel::WORDS
             .iter()
             .find(|(w, _)| w.as_bytes() == &word.bytes[..])
@@ -265,6 +280,7 @@ pub(crate) fn error_log(args: &mut Args<'_>) -> Parsed<ErrorLog> {
     Ok(ErrorLog {
         sink,
         level: level.unwrap_or(LogLevel::Error),
+        json: json.unwrap_or(false),
     })
 }
 

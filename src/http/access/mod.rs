@@ -16,6 +16,7 @@ pub mod zones;
 
 pub use limits::{Hold, Limits};
 
+use super::debug::debug;
 use super::exchange::Exchange;
 use super::flow::Flow;
 use super::local::Cx;
@@ -67,6 +68,7 @@ async fn checks(ex: &mut Exchange, cx: Cx<'_>, plan: &AccessPlan) -> Flow {
         return Flow::Next;
     }
     let flow = permits(ex, cx, plan).await;
+    debug!(ex, cx, "access phase: {flow:?}");
     finish(flow, ex, cx).await
 }
 
@@ -130,10 +132,18 @@ async fn limits(ex: &mut Exchange, cx: Cx<'_>, plan: &AccessPlan) -> Flow {
             other => return other,
         }
     }
-    match &plan.limit_conn {
+    let flow = match &plan.limit_conn {
         Some(limits) => limit_conn::check(ex, cx, limits).await,
         None => Flow::Next,
-    }
+    };
+    debug!(
+        ex,
+        cx,
+        "limit requests: {:?}, limit connections: {:?}",
+        ex.limits.requests,
+        ex.limits.connections
+    );
+    flow
 }
 
 /// What the limits said of a request, and what they count for it.

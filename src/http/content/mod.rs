@@ -13,6 +13,7 @@ pub mod status;
 
 use std::io;
 
+use super::debug::debug;
 use super::exchange::Exchange;
 use super::flow::Flow;
 use super::local::Cx;
@@ -35,6 +36,7 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
             other => return other,
         }
     }
+    debug!(ex, cx, "content phase: {}", location.content.name());
     match &location.content {
         Content::Files => files::serve(ex, cx).await,
         Content::Proxy(plan) => proxy::run(ex, cx, plan).await,

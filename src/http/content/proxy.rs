@@ -22,6 +22,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use super::super::debug::{self, debug};
 use super::super::exchange::{Attempt, Body, Exchange, RequestBody, UpstreamBody};
 use super::super::flow::Flow;
 use super::super::local::Cx;
@@ -299,6 +300,9 @@ fn build(
     if rest == Rest::None {
         framing.end(&mut bytes);
     }
+    if ex.debug && !matches!(plan.wire, WirePlan::FastCgi(_)) {
+        debug::upstream_request(ex, cx, &bytes);
+    }
     let (asked, target) = match &plan.wire {
         WirePlan::Http => asked_of(ex, &bytes, Wire::Http),
         WirePlan::Http2 => asked_of(ex, &bytes, Wire::Http2 { grpc: false }),
@@ -418,13 +422,7 @@ async fn attempts(
             }
         };
         let reused = conn.reused();
-        if let Some(attempt) = ex.attempts.last_mut() {
-            // A connection from the pool was there at once.
-            attempt.connect_ms = Some(match reused {
-                true => 0,
-                false => cx.local.clock.mono().ms_since(attempt.started),
-            });
-        }
+        note_connected(ex, cx, reused);
         let sent_before = request.sent;
         let mut origin = Lease::new(conn, selection, &mut ex.upstream_spare, request.asked);
         let watched =
@@ -651,6 +649,7 @@ fn give_up_or_next(
     if disabled {
         tell(ex, cx, &Trouble::Disabled, Action::Connecting);
     }
+    debug!(ex, cx, "http next upstream: {verdict:?}");
     match verdict {
         Verdict::Again => {
             // Nobody saw the request: the attempt that follows takes this one's place.
@@ -662,6 +661,20 @@ fn give_up_or_next(
             ControlFlow::Break(answer::failed(ex, cx, facts.cause, status))
         }
         Verdict::GiveUp(status) => ControlFlow::Break(Flow::Error(status)),
+    }
+}
+
+/// Books that there is a connection.
+fn note_connected(ex: &mut Exchange, cx: Cx<'_>, reused: bool) {
+    if let Some(attempt) = ex.attempts.last_mut() {
+        // A connection from the pool was there at once.
+        attempt.connect_ms = Some(match reused {
+            true => 0,
+            false => cx.local.clock.mono().ms_since(attempt.started),
+        });
+    }
+    if ex.debug {
+        debug::attempt(ex, cx, reused);
     }
 }
 
@@ -685,6 +698,9 @@ fn judge(
     let now = cx.local.clock.mono();
     let status = origin.inbound.head.status;
     note_head(ex, cx, &origin);
+    if ex.debug {
+        debug::upstream_head(ex, cx, &origin.inbound.head);
+    }
     let location = cx.location(ex.location);
     if status >= 300 {
         let facts = facts(request, Cause::Status(status), origin.conn.reused(), false);
@@ -834,6 +850,12 @@ fn give_back(ex: &mut Exchange, cx: Cx<'_>, origin: Lease, now: Mono) {
     let (conn, mut selection) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
     selection.report(Outcome::Ok, now);
     sticky::over(ex, cx);
+    debug!(
+        ex,
+        cx,
+        "finalize http upstream request, connection {}",
+        if reusable { "kept" } else { "closed" }
+    );
     // A stream is given back by letting go of it.
     if reusable && let Link::Own(conn) = conn {
         cx.generation.pool.put(conn, ex.location, now);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::servers::Level;
 use super::{Compiler, bytes_of};
 use crate::base::escape::{self, Place};
-use crate::config::model::{self, Amount, Kind, Settings, Text};
+use crate::config::model::{self, Amount, Kind, LogLevel, Settings, Text};
 use crate::plan::expr::Expr;
 use crate::plan::location::{
     Content, ErrorPage, LimitExcept, LocationKind, LocationPlan, OpenFiles, Opening, RootPlan,
@@ -96,6 +96,7 @@ impl Compiler<'_> {
         server: ServerId,
     ) -> LocationPlan {
         let core = &settings.core;
+        let error_logs = self.error_logs(&core.error_log);
         LocationPlan {
             server,
             name: Bytes::new(),
@@ -129,7 +130,8 @@ impl Compiler<'_> {
             filters: self.filters(settings),
             types: self.types(core),
             access_logs: self.access_logs(&settings.log),
-            error_logs: self.error_logs(&core.error_log),
+            debug: error_logs.iter().any(|to| to.most == LogLevel::Debug),
+            error_logs,
             resolver: core
                 .resolver
                 .as_ref()

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use super::{Compiler, bytes_of};
+use crate::base::cidr::Cidr;
 use crate::base::ids::{DenseId, IdVec};
-use crate::config::model::{self, ErrorLog, Http, LogLevel, LogSink, Main};
+use crate::config::model::{self, DebugClient, ErrorLog, Http, LogLevel, LogSink, Main};
 use crate::plan::location::AccessLogPlan;
-use crate::plan::{FormatId, LogFormat, LogId, LogTarget, ResolverId, ResolverPlan};
+use crate::plan::{
+    DebugClients, ErrorTo, FormatId, LogFormat, LogId, LogTarget, ResolverId, ResolverPlan,
+};
 
 impl Compiler<'_> {
     /// The main `error_log` lines; the first log of the plan is the first of them.
@@ -14,26 +17,57 @@ impl Compiler<'_> {
         self.error_logs = match main.error_log[..] {
             [] => {
                 let log = self.log(self.env.error_log.clone());
-                Arc::from([(log, LogLevel::Error)])
+                Arc::from([ErrorTo {
+                    log,
+                    most: LogLevel::Error,
+                    json: false,
+                }])
             }
             _ => self.error_log_lines(&main.error_log),
         };
     }
 
     /// `error_log` lines of a level; none of its own are those of the main context.
-    pub(super) fn error_logs(&mut self, lines: &[ErrorLog]) -> Arc<[(LogId, LogLevel)]> {
+    pub(super) fn error_logs(&mut self, lines: &[ErrorLog]) -> Arc<[ErrorTo]> {
         if lines.is_empty() {
             return Arc::clone(&self.error_logs);
         }
         self.error_log_lines(lines)
     }
 
-    fn error_log_lines(&mut self, lines: &[ErrorLog]) -> Arc<[(LogId, LogLevel)]> {
+    fn error_log_lines(&mut self, lines: &[ErrorLog]) -> Arc<[ErrorTo]> {
         let logs = lines.iter().filter_map(|line| {
             let target = target_of(&line.sink)?;
-            Some((self.log(target), line.level))
+            Some(ErrorTo {
+                log: self.log(target),
+                most: line.level,
+                json: line.json,
+            })
         });
         logs.collect()
+    }
+
+    /// Whom `debug_connection` names; a host name stands for its addresses of this moment.
+    pub(super) fn debug_clients(&mut self, main: &Main) -> DebugClients {
+        let mut clients = DebugClients::default();
+        for (client, span) in &main.debug_connection {
+            match client {
+                DebugClient::Range(range) => clients.ranges.0.push(*range),
+                DebugClient::Unix => clients.unix = true,
+                DebugClient::Host(host) => match self.addresses(host, 0) {
+                    Some(found) => {
+                        let hosts = found.iter().map(|addr| Cidr::host(addr.ip()));
+                        clients.ranges.0.extend(hosts);
+                    }
+                    None => {
+                        let host = String::from_utf8_lossy(host);
+                        let message = format!("host not found in debug_connection \"{host}\"");
+                        self.error(message, *span);
+                    }
+                },
+            }
+        }
+        clients
     }
 
     /// The log for a target; equal targets are one log.

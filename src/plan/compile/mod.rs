@@ -45,12 +45,12 @@ use super::store::StoreRef;
 use super::tls::TlsClientPlan;
 use super::vars::Registry;
 use super::{
-    FormatId, GroupId, GroupPlan, ListenerId, ListenerPlan, LocationId, LogFormat, LogId,
+    ErrorTo, FormatId, GroupId, GroupPlan, ListenerId, ListenerPlan, LocationId, LogFormat, LogId,
     LogTarget, Plan, ResolverId, ResolverPlan, ServerId, ServerToken,
 };
 use crate::base::ids::IdVec;
 use crate::config::diag::{Diag, Level, SourceFile, Span};
-use crate::config::model::{Http, LogLevel, Model, Name, OpenFileCache, Text};
+use crate::config::model::{Http, Model, Name, OpenFileCache, Text};
 
 /// What compiling needs to know of the world.
 pub struct Env<'a> {
@@ -74,6 +74,7 @@ pub struct Env<'a> {
 pub fn compile(model: &Model, env: &Env<'_>) -> Result<Plan, Vec<Diag>> {
     let mut compiler = Compiler::new(env);
     compiler.main_logs(&model.main);
+    let debug_clients = compiler.debug_clients(&model.main);
     let absent = Http::default();
     let http = model.http.as_ref().unwrap_or(&absent);
     compiler.define_names(http);
@@ -106,6 +107,7 @@ pub fn compile(model: &Model, env: &Env<'_>) -> Result<Plan, Vec<Diag>> {
         group_index: compiler.group_index,
         logs: compiler.logs,
         error_logs: compiler.error_logs,
+        debug_clients,
         formats: compiler.formats,
         maps: tables.maps,
         geos: tables.geos,
@@ -136,7 +138,7 @@ struct Compiler<'a> {
     groups: IdVec<GroupId, GroupPlan>,
     group_index: GroupIndex,
     logs: IdVec<LogId, LogTarget>,
-    error_logs: Arc<[(LogId, LogLevel)]>,
+    error_logs: Arc<[ErrorTo]>,
     formats: IdVec<FormatId, LogFormat>,
     resolvers: IdVec<ResolverId, ResolverPlan>,
     limit_zones: IdVec<ZoneId, ZonePlan>,

@@ -1,5 +1,6 @@
 //! HTTP/2 connections: each request is served by a task of its own beside the connection's.
 
+use std::fmt;
 use std::rc::Rc;
 
 use super::{Client, Home, Http, Job, limits, serve as serve_job};
@@ -11,6 +12,7 @@ use crate::net::clock;
 use crate::net::join::catch;
 use crate::net::runtime;
 use crate::observe::counters::{Count, Gauge};
+use crate::observe::entry::{Entry, Fact};
 use crate::plan::model::{Core, LogLevel, Settings};
 use crate::proto::h1::parse::HeadLimits;
 use crate::proto::h2::conn::{CONNECTION_WINDOW, Config, Fatal};
@@ -226,26 +228,32 @@ fn tell(service: &Http, home: &Home, conn: &Conn, fatal: Fatal) {
     };
     let address = listener.address(info.local.ip());
     let logs = &plan.locations[plan.servers[address.names.default_server()].root].error_logs;
-    let (number, client, server) = (info.number, &info.remote, &info.local);
+    let (client, server) = (info.remote.to_string(), info.local.to_string());
+    let fact = |name, value| Fact {
+        name,
+        value,
+        quoted: false,
+    };
+    let tell = |message: fmt::Arguments<'_>| {
+        let entry = Entry {
+            level: LogLevel::Info,
+            connection: info.number,
+            message,
+            facts: &[
+                fact("client", client.as_bytes()),
+                fact("server", server.as_bytes()),
+            ],
+        };
+        generation.logs.tell(logs, info.debug, &entry);
+    };
     match fatal {
-        Fatal::Broken(code, why) => generation.logs.error_all(
-            logs,
-            LogLevel::Info,
-            format_args!(
-                "*{number} client broke HTTP/2: {why} ({}), client: {client}, server: {server}",
-                code.name()
-            ),
-        ),
+        Fatal::Broken(code, why) => {
+            tell(format_args!("client broke HTTP/2: {why} ({})", code.name()));
+        }
         Fatal::Flood(flood) => {
             service.local.counters.count_flood(flood as usize);
-            generation.logs.error_all(
-                logs,
-                LogLevel::Info,
-                format_args!(
-                    "*{number} http2 flood detected: too many {}, client: {client}, server: {server}",
-                    flood.name()
-                ),
-            );
+            let what = flood.name();
+            tell(format_args!("http2 flood detected: too many {what}"));
         }
     }
 }

@@ -57,6 +57,7 @@ impl Http {
     ) -> Vec<(Vec<u8>, Vec<u8>)> {
         let info = Rc::new(ConnInfo {
             tls: Some(Rc::new(Facts::foretold(hello))),
+            debug: false,
             misplaced: false,
             named: None,
             entry: Cell::new(None),

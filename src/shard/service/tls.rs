@@ -9,11 +9,13 @@ use std::time::Duration;
 use super::Http;
 use crate::base::ids::DenseId;
 use crate::http::local::Generation;
-use crate::http::log::Errno;
+use crate::http::log::{self, Errno};
 use crate::net::stream::Idle;
 use crate::net::tls::accept::{Alert, Options};
 use crate::net::tls::{Hello, Offer, Trouble};
 use crate::net::{Addr, Stream as Socket};
+use crate::observe::entry::{Entry, Fact};
+use crate::plan::location::LocationPlan;
 use crate::plan::model::{LogLevel, Settings};
 use crate::plan::regex::Captures;
 use crate::plan::tls::Pair;
@@ -27,18 +29,44 @@ pub(super) struct Newcomer<'a> {
     pub(super) server: &'a ListenAddr,
     pub(super) local: &'a Addr,
     pub(super) listener: ListenerId,
+    /// `debug_connection` names it.
+    pub(super) debug: bool,
 }
 
-impl fmt::Display for Newcomer<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.peer {
-            Addr::Ip(at) => write!(f, ", client: {}", at.ip())?,
-            Addr::Unix(_) => f.write_str(", client: unix:")?,
+impl Newcomer<'_> {
+    /// Writes a line about it into the error logs of a location.
+    pub(super) fn tell(
+        &self,
+        generation: &Generation,
+        location: &LocationPlan,
+        level: LogLevel,
+        message: fmt::Arguments<'_>,
+    ) {
+        if !self.debug && !location.error_logs.iter().any(|to| level <= to.most) {
+            return;
         }
-        match self.server {
-            ListenAddr::Tcp(at) => write!(f, ", server: {at}"),
-            ListenAddr::Unix(path) => write!(f, ", server: unix:{}", path.display()),
-        }
+        let client = log::client(self.peer);
+        let server = match self.server {
+            ListenAddr::Tcp(at) => at.to_string(),
+            ListenAddr::Unix(path) => format!("unix:{}", path.display()),
+        };
+        let fact = |name, value| Fact {
+            name,
+            value,
+            quoted: false,
+        };
+        let entry = Entry {
+            level,
+            connection: self.number,
+            message,
+            facts: &[
+                fact("client", client.as_bytes()),
+                fact("server", server.as_bytes()),
+            ],
+        };
+        generation
+            .logs
+            .tell(&location.error_logs, self.debug, &entry);
     }
 }
 
@@ -241,8 +269,7 @@ fn tell(
     who: &Newcomer<'_>,
 ) {
     let plan = &generation.plan;
-    let logs = &plan.locations[plan.servers[server].root].error_logs;
-    let number = who.number;
-    let text = format_args!("*{number} {text} while SSL handshaking{who}");
-    generation.logs.error_all(logs, level, text);
+    let location = &plan.locations[plan.servers[server].root];
+    let text = format_args!("{text} while SSL handshaking");
+    who.tell(generation, location, level, text);
 }

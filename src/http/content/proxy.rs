@@ -4,6 +4,7 @@
 //! and no balancing (`upstream::group`). Start at [`run`].
 
 mod fastcgi;
+mod faults;
 mod http2;
 pub mod notes;
 mod redirect;
@@ -22,6 +23,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use self::faults::{cause, http2 as http2_trouble, protocol, trouble};
 use super::super::debug::{self, debug};
 use super::super::exchange::{Attempt, Body, Exchange, RequestBody, UpstreamBody};
 use super::super::flow::Flow;
@@ -37,8 +39,6 @@ use crate::plan::LocationId;
 use crate::plan::location::{ProxyPlan, ProxyTarget, WirePlan};
 use crate::plan::model::{HttpVersion, LogLevel};
 use crate::proto::h1::encode;
-use crate::proto::h1::parse::ResponseError;
-use crate::proto::h2::ErrorCode;
 use crate::proto::head::Method;
 use crate::proto::tokens::Token;
 use crate::upstream::connect::{self, Unreached, acquire};
@@ -888,7 +888,9 @@ pub fn cut(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease, fault: &Fault) {
             None => error.kind().into(),
         }),
         Fault::Cut | Fault::Stopped => return,
-        Fault::Reset(_) | Fault::Unprocessed | Fault::GoAway(_) | Fault::Http2(_) => http2(fault),
+        Fault::Reset(_) | Fault::Unprocessed | Fault::GoAway(_) | Fault::Http2(_) => {
+            http2_trouble(fault)
+        }
         Fault::Local(error) => {
             log::error(
                 ex,
@@ -933,61 +935,6 @@ fn client_gone(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) -> Flow {
     sticky::over(ex, cx);
     ex.close = true;
     Flow::Error(499)
-}
-
-fn cause(fault: &Fault) -> Cause {
-    match fault {
-        Fault::TimedOut => Cause::Timeout,
-        Fault::Head(_)
-        | Fault::Unsolicited
-        | Fault::Body(_)
-        | Fault::FastCgi(_)
-        | Fault::Reset(_)
-        | Fault::GoAway(_)
-        | Fault::Http2(_)
-        | Fault::Refused => Cause::InvalidHeader,
-        Fault::Closed
-        | Fault::Io(_)
-        | Fault::Cut
-        | Fault::Local(_)
-        | Fault::Unprocessed
-        | Fault::Stopped => Cause::Error,
-    }
-}
-
-fn trouble(fault: Fault, action: Action) -> Trouble {
-    match fault {
-        Fault::Closed | Fault::Cut | Fault::Stopped => Trouble::Closed,
-        Fault::Reset(_) | Fault::Unprocessed | Fault::GoAway(_) | Fault::Http2(_) => http2(&fault),
-        Fault::Io(error) if action == Action::Sending => Trouble::Send(error),
-        Fault::Io(error) | Fault::Local(error) => Trouble::Recv(error),
-        Fault::TimedOut => Trouble::TimedOut,
-        Fault::Head(ResponseError::TooBig) => Trouble::BigHeader,
-        Fault::Head(_) | Fault::Refused => Trouble::InvalidHeader,
-        Fault::FastCgi(error) => protocol(&error),
-        Fault::Unsolicited => Trouble::UnexpectedUpgrade,
-        Fault::Body(_) => Trouble::InvalidBody,
-    }
-}
-
-/// How a stream of HTTP/2 went wrong.
-fn http2(fault: &Fault) -> Trouble {
-    let numbered = |what: &str, code: ErrorCode| format!("{what} with error {}", code as u32);
-    let text = match fault {
-        Fault::Reset(code) => numbered("upstream rejected request", *code),
-        Fault::GoAway(code) => numbered("upstream sent goaway", *code),
-        Fault::Unprocessed => "upstream did not take the request".to_owned(),
-        Fault::Http2(text) => (*text).to_owned(),
-        _ => "upstream sent invalid response".to_owned(),
-    };
-    Trouble::Protocol(text.into_bytes())
-}
-
-/// How a FastCGI answer went wrong.
-fn protocol(error: &crate::proto::fastcgi::Error) -> Trouble {
-    let mut text = Vec::new();
-    error.write(&mut text);
-    Trouble::Protocol(text)
 }
 
 /// Logs what went wrong with an upstream.

@@ -3,7 +3,7 @@
 //!
 //! `load origin ADDR` serves until it is killed; `/echo` gives back, `/source` sends without end, `/sink` takes all.
 //! `load bulk ADDR --path /source`, `load pingpong ADDR` and `load idle ADDR` are clients; they print `begin` when
-//! measuring begins and `moved BYTES MESSAGES` when it ends.
+//! measuring begins and `moved BYTES MESSAGES` when it ends. `load hits ADDR` asks for answers at a steady pace ([`hits`]).
 
 #![expect(
     clippy::disallowed_methods,
@@ -13,6 +13,8 @@
     clippy::panic,
     reason = "a load generator has no shards, reads clocks, and stops at the first surprise"
 )]
+
+mod hits;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -30,7 +32,7 @@ const WARM: Duration = Duration::from_millis(700);
 
 #[derive(Parser)]
 struct Options {
-    /// `origin`, `bulk`, `pingpong` or `idle`.
+    /// `origin`, `bulk`, `pingpong`, `idle` or `hits`.
     role: String,
     /// Where to listen, or the proxy.
     addr: String,
@@ -43,6 +45,9 @@ struct Options {
     /// Bytes of a message.
     #[arg(long, default_value_t = 64)]
     size: usize,
+    /// Requests for each second, of `hits`.
+    #[arg(long, default_value_t = 8000)]
+    rate: u64,
     /// Seconds to measure.
     #[arg(long, default_value_t = 4)]
     seconds: u64,
@@ -94,6 +99,7 @@ fn main() {
         }
         "pingpong" => client(&options, Play::Ping, options.connections),
         "idle" => client(&options, Play::Still, options.connections),
+        "hits" => hits::run(&options),
         other => panic!("no such role: {other}"),
     }
 }

@@ -71,6 +71,8 @@ pub(super) struct Writing {
     growing: OnceCell<Arc<Growing>>,
     /// Shards that wait for more.
     watchers: RefCell<Vec<Target>>,
+    /// The unfinished file, as long as there is one.
+    temporary: RefCell<Option<Vec<u8>>>,
     /// The file is in its place, or will never be.
     placed: Cell<Option<bool>>,
     placed_bell: Notify,
@@ -118,6 +120,9 @@ impl Fill {
     /// [`Object::head`] gives back, and the body's length where that is known. Whoever waits starts to read. Waits for
     /// nothing.
     pub fn begin(&mut self, meta: Meta, head: &[u8], length: Option<u64>) {
+        if self.cache.leaving.get() {
+            return self.tell(Why::Failed);
+        }
         let Some(offset) = disk::offset(&self.key, &meta, head) else {
             return self.tell(Why::Uncacheable);
         };
@@ -156,6 +161,7 @@ impl Fill {
             verdict: Cell::new(None),
             growing: OnceCell::new(),
             watchers: RefCell::default(),
+            temporary: RefCell::default(),
             placed: Cell::new(None),
             placed_bell: Notify::new(),
         });
@@ -372,8 +378,9 @@ impl Cache {
         }
     }
 
-    /// Ends all fills: what is whole is put in its place, the rest is broken off.
+    /// Ends all fills: what is whole is put in its place, the rest is broken off. No unfinished file is left.
     pub(super) async fn end_fills(self: &Rc<Self>) {
+        self.leaving.set(true);
         let all: Vec<_> = {
             let writings = self.writings.borrow();
             writings.iter().map(|(_, (_, w))| w.clone()).collect()
@@ -388,7 +395,13 @@ impl Cache {
             // Verdicts of other shards do not come any more, but our own do.
             match race(pin!(self.written.wait()), wait.as_mut()).await {
                 First::Left(()) => {}
-                First::Right(()) => return,
+                First::Right(()) => break,
+            }
+        }
+        // Their tasks end with this shard, and nobody is served by it any more that a disk could keep waiting.
+        for (_, (_, writing)) in self.writings.borrow().iter() {
+            if let Some(path) = writing.temporary.take() {
+                let _ = depot::remove(&path);
             }
         }
     }
@@ -415,6 +428,7 @@ async fn write(cache: Rc<Cache>, writing: Rc<Writing>) {
         }
         None => false,
     };
+    writing.temporary.take();
     writing.placed.set(Some(stored));
     writing.placed_bell.notify();
     cache
@@ -445,6 +459,7 @@ async fn make(cache: &Rc<Cache>, writing: &Rc<Writing>) -> Option<Temporary> {
         }
     }
     let making = path.clone();
+    writing.temporary.replace(Some(path.clone()));
     let made = offload::run(move || {
         let fd = depot::create(&making, depth)?;
         let other = fd.as_fd().try_clone_to_owned()?;

@@ -28,6 +28,10 @@ const NO_AGE: u64 = u64::MAX;
 /// Entries that are looked at to find one that can be removed at once.
 const TRIES: u32 = 16;
 
+/// Seconds without a word of its use after which an answer in a shard's memory counts as used no more: shards tell of
+/// it every ten seconds.
+const HOT_SECONDS: u32 = 12;
+
 /// What the owner wants done.
 #[derive(Debug)]
 pub enum Act {
@@ -127,6 +131,8 @@ pub struct Owner {
     max: usize,
     /// Entries whose files are being removed: they are as good as gone.
     removing: usize,
+    /// Hot entries that were spared in a row.
+    spared: usize,
     /// Not everything on disk is known yet.
     cold: bool,
     now: Mono,
@@ -147,6 +153,7 @@ impl Owner {
             shards,
             max,
             removing: 0,
+            spared: 0,
             cold: true,
             now: Mono(0),
             acts: Vec::new(),
@@ -271,8 +278,12 @@ impl Owner {
         if self.index.len() - self.removing < self.max {
             return Some(());
         }
-        for _ in 0..TRIES {
+        for n in 0..TRIES {
             let oldest = self.index.oldest()?;
+            if n < TRIES / 2 && self.is_hot(oldest) {
+                self.spare(oldest);
+                continue;
+            }
             if self.drop_entry(oldest) {
                 return Some(());
             }
@@ -280,6 +291,26 @@ impl Owner {
             self.index.touch(oldest, now);
         }
         None
+    }
+
+    /// Whether a shard has it, or a variant of it, in memory and may have served it a moment ago. It tells of that now and
+    /// then only, and in a storm of new keys what is asked for most would look oldest.
+    fn is_hot(&self, at: u32) -> bool {
+        let now = self.second();
+        let hot = |at: u32| {
+            let entry = &self.index[at];
+            entry.holders != 0 && now.saturating_sub(entry.used) < HOT_SECONDS
+        };
+        hot(at) || self.index.variants(at).any(hot)
+    }
+
+    /// Puts it behind all others; when it was used stays.
+    fn spare(&mut self, at: u32) {
+        let main = self.index[at].main;
+        for at in [at, main] {
+            self.index.touch(at, self.index[at].used);
+        }
+        self.spared += 1;
     }
 
     /// A question.
@@ -839,8 +870,8 @@ impl Owner {
         true
     }
 
-    /// Removes what was used before `used` until `bytes` are freed, `files` entries at most. Returns the bytes and
-    /// the entries that were looked at.
+    /// Removes what was used before `used` until `bytes` are freed, `files` entries at most; what is hot goes last when
+    /// `used` is no bound. Returns the bytes and the entries that were looked at.
     pub fn evict(&mut self, used: u32, bytes: u64, files: u32) -> (u64, u32) {
         let (mut freed, mut seen) = (0, 0);
         while freed < bytes && seen < files {
@@ -851,9 +882,19 @@ impl Owner {
                 break;
             }
             seen += 1;
+            // Where all are hot, some have to go all the same.
+            let is_hot = used == u32::MAX && self.is_hot(oldest);
+            if is_hot && self.spared < self.index.len() {
+                self.spare(oldest);
+                continue;
+            }
             let before = self.index.bytes();
             self.drop_entry(oldest);
-            freed += before - self.index.bytes();
+            let gone = before - self.index.bytes();
+            if gone > 0 && !is_hot {
+                self.spared = 0;
+            }
+            freed += gone;
             if self.index.oldest() == Some(oldest) {
                 // In use, or on its way out.
                 let now = self.second();

@@ -109,6 +109,8 @@ pub struct Cache {
     pub(super) written: Notify,
     /// See [`Cache::retire`].
     pub(super) retired: Cell<bool>,
+    /// Nothing is stored any more: this shard ends.
+    pub(super) leaving: Cell<bool>,
     notes: RefCell<Vec<(LogLevel, String)>>,
     rng: RefCell<Rng>,
 }
@@ -141,6 +143,7 @@ impl Cache {
             watching: RefCell::default(),
             written: Notify::new(),
             retired: Cell::new(false),
+            leaving: Cell::new(false),
             notes: RefCell::default(),
             rng: RefCell::new(Rng::new(RandomState::new().build_hasher().finish())),
         })

@@ -15,6 +15,9 @@ use crate::net::{clock, depot, offload, runtime};
 /// How often bounds are looked at.
 const EVERY: Duration = Duration::from_millis(250);
 
+/// Entries that are looked at before the shard's other work has its turn.
+const FEW: u32 = 32;
+
 /// Sizes of a store.
 #[derive(Default)]
 pub(super) struct Sizes {
@@ -97,30 +100,41 @@ async fn step(cache: &Rc<Cache>, store: &Rc<Store>) {
         let mut files = 0;
         let mut more = true;
         while more && files < most && clock::mono() < end {
-            let mut owner = store.owner.borrow_mut();
-            let owner = owner.at(clock::mono());
-            let few = (most - files).min(16);
+            let few = (most - files).min(FEW);
+            let seen = evict_few(store, second.saturating_sub(inactive), few);
             let evict = store.sizes.evict.get();
-            let (freed, seen) = if evict > 0 {
-                owner.evict(u32::MAX, evict, few)
-            } else {
-                owner.evict(second.saturating_sub(inactive), u64::MAX, few)
-            };
-            let left = if seen == 0 {
-                0
-            } else {
-                evict.saturating_sub(freed)
-            };
-            store.sizes.evict.set(left);
             files += seen;
             more = seen == few || (evict > 0 && seen > 0);
+            cache.act(store);
+            if more {
+                // However much has to go: those who ask do not wait for it.
+                runtime::yield_now().await;
+            }
         }
-        cache.act(store);
         if files < most {
             return;
         }
         runtime::sleep(plan.manager.sleep).await;
     }
+}
+
+/// Looks at a few of the oldest entries, and removes those that are too much or were last used before that second. Returns
+/// how many it has looked at.
+fn evict_few(store: &Store, inactive: u32, few: u32) -> u32 {
+    let mut owner = store.owner.borrow_mut();
+    let owner = owner.at(clock::mono());
+    let evict = store.sizes.evict.get();
+    if evict == 0 {
+        return owner.evict(inactive, u64::MAX, few).1;
+    }
+    let (freed, seen) = owner.evict(u32::MAX, evict, few);
+    let left = if seen == 0 {
+        0
+    } else {
+        evict - freed.min(evict)
+    };
+    store.sizes.evict.set(left);
+    seen
 }
 
 /// Tells who decides about sizes, if there is something new.

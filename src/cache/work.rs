@@ -15,6 +15,9 @@ use crate::plan::store::StorePlan;
 /// Files that are removed in one go.
 const BATCH: usize = 64;
 
+/// Files that may wait to be removed before that is as urgent as everything else.
+const BACKLOG: usize = 1024;
+
 /// Entries that a purge looks at in one turn of the loop.
 const SCAN_STEPS: u32 = 4096;
 
@@ -146,24 +149,33 @@ pub(super) async fn helped<T: Send + 'static>(
 
 async fn remove_all(cache: Rc<Cache>, store: Rc<Store>) {
     loop {
-        let batch: Vec<_> = {
+        let (batch, urgent): (Vec<_>, bool) = {
             let mut removals = store.removals.borrow_mut();
+            let urgent = removals.len() > BACKLOG;
             let len = removals.len().min(BATCH);
-            removals.drain(..len).collect()
+            (removals.drain(..len).collect(), urgent)
         };
         if batch.is_empty() {
             break;
         }
         let plan = store.plan.borrow().clone();
         let digests = batch.clone();
-        let failed = helped(move || {
+        let work = move || {
             let results = digests.iter().map(|digest| {
                 let path = path(&plan, digest);
                 depot::remove(&path).err().map(|error| (path, error))
             });
             results.flatten().next()
-        });
-        if let Some((path, error)) = failed.await {
+        };
+        let failed = if urgent {
+            helped(work).await
+        } else {
+            match offload::tidy(work.clone()).await {
+                Ok(failed) => failed,
+                Err(_) => helped(work).await,
+            }
+        };
+        if let Some((path, error)) = failed {
             cache.fault(&store, || fault("unlink()", &path, &error));
         }
         for digest in &batch {

@@ -19,7 +19,7 @@ const THREADS: usize = 4;
 /// Pieces of work that may wait for a helper; more are refused, so that a flood ends as errors and not as memory.
 const WAITING_MAX: usize = 1024;
 
-/// How much those that compute stand back behind the shards.
+/// How much those that compute or tidy up stand back behind the shards.
 const NICE: i32 = 10;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -32,6 +32,9 @@ static COMPUTERS: LazyLock<io::Result<SyncSender<Job>>> = LazyLock::new(|| {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     start((cores / 2).clamp(1, THREADS), NICE)
 });
+
+/// Those that tidy up: nobody waits for them, so that all others go first.
+static TIDIERS: LazyLock<io::Result<SyncSender<Job>>> = LazyLock::new(|| start(2, NICE));
 
 fn start(threads: usize, nice: i32) -> io::Result<SyncSender<Job>> {
     let (jobs, queue) = sync_channel::<Job>(WAITING_MAX);
@@ -99,6 +102,16 @@ where
     on(&COMPUTERS, work).await
 }
 
+/// As [`run`], for what nobody waits for, such as removing files: it stands back behind the shards, which may run on the
+/// same core.
+pub async fn tidy<T, F>(work: F) -> io::Result<T>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    on(&TIDIERS, work).await
+}
+
 async fn on<T, F>(helpers: &io::Result<SyncSender<Job>>, work: F) -> io::Result<T>
 where
     T: Send + 'static,
@@ -159,6 +172,7 @@ mod tests {
             }
             assert_eq!(run(|| 7).await.unwrap(), 7);
             assert_eq!(compute(|| 8).await.unwrap(), 8);
+            assert_eq!(tidy(|| 9).await.unwrap(), 9);
         });
     }
 }

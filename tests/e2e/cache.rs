@@ -258,13 +258,12 @@ fn what_has_expired_is_fetched_asked_about_or_served_in_need() {
 
 #[test]
 fn an_update_behind_does_not_keep_the_client() {
-    let (go, word) = std::sync::mpsc::channel::<()>();
-    let word = std::sync::Mutex::new(word);
+    let (key, gate) = wait::gate();
     let count = AtomicUsize::new(0);
     let origin = Origin::answer(move |_| match count.fetch_add(1, Ordering::SeqCst) {
         0 => response("200 OK", "X-Accel-Expires: @1\r\n", b"old"),
         _ => {
-            word.lock().unwrap().recv().unwrap();
+            gate.pass();
             response("200 OK", "X-Accel-Expires: 60\r\n", b"new")
         }
     });
@@ -276,7 +275,7 @@ fn an_update_behind_does_not_keep_the_client() {
     assert_eq!(said(&client.get("/").response()), ("MISS", "old"));
     assert_eq!(said(&client.get("/").response()), ("STALE", "old"));
     assert_eq!(said(&client.get("/").response()), ("UPDATING", "old"));
-    go.send(()).unwrap();
+    key.open();
     wait::until("the update", || said(&proxy.get("/")) == ("HIT", "new"));
     assert_eq!(origin.requests().len(), 2);
 }

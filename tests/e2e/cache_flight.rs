@@ -1,11 +1,10 @@
 //! One fill for each key, read along by all who ask meanwhile: over shards, while it comes, when it breaks, over a reload.
 
 use crate::support::origin::{Conn, response};
+use crate::support::wait::Key;
 use crate::support::wire::End;
 use crate::support::{Client, Config, Origin, Proxy, wait};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 fn config(origin: &Origin, text: &str) -> Config {
@@ -23,9 +22,8 @@ fn pattern(n: usize) -> Vec<u8> {
 }
 
 /// An origin that waits for a word before the rest of its first answer; what follows is told by `rest`.
-fn held(rest: impl Fn(&mut Conn) + Send + Sync + 'static) -> (Origin, Sender<()>) {
-    let (go, word) = channel::<()>();
-    let word = Mutex::new(word);
+fn held(rest: impl Fn(&mut Conn) + Send + Sync + 'static) -> (Origin, Key) {
+    let (key, gate) = wait::gate();
     let count = AtomicUsize::new(0);
     let origin = Origin::script(move |conn| {
         while conn.request().is_some() {
@@ -35,11 +33,11 @@ fn held(rest: impl Fn(&mut Conn) + Send + Sync + 'static) -> (Origin, Sender<()>
                 continue;
             }
             conn.send(format!("{head}first"));
-            let _ = word.lock().unwrap().recv();
+            gate.pass();
             rest(conn);
         }
     });
-    (origin, go)
+    (origin, key)
 }
 
 /// So many clients that have asked for the same.
@@ -56,16 +54,15 @@ fn clients(proxy: &Proxy, count: usize) -> Vec<Client> {
 #[test]
 fn a_stampede_on_a_cold_key_is_one_request() {
     let body = pattern(300_000);
-    let (go, word) = channel::<()>();
-    let word = Mutex::new(word);
+    let (key, gate) = wait::gate();
     let sent = body.clone();
     let origin = Origin::answer(move |_| {
-        word.lock().unwrap().recv().unwrap();
+        gate.pass();
         response("200 OK", "Cache-Control: max-age=60\r\n", &sent)
     });
     let proxy = config(&origin, "").start();
     let mut all = clients(&proxy, 200);
-    go.send(()).unwrap();
+    key.open();
     for client in &mut all {
         let got = client.response();
         assert_eq!((got.status(), got.end), (200, End::Whole));
@@ -76,7 +73,7 @@ fn a_stampede_on_a_cold_key_is_one_request() {
 
 #[test]
 fn who_waits_reads_along() {
-    let (origin, go) = held(|conn| {
+    let (origin, key) = held(|conn| {
         conn.send("after");
     });
     let proxy = config(&origin, "").start();
@@ -87,7 +84,7 @@ fn who_waits_reads_along() {
         // The origin has not said more.
         assert_eq!(client.bytes(5), b"first");
     }
-    go.send(()).unwrap();
+    key.open();
     for client in &mut all {
         assert_eq!(client.bytes(5), b"after");
     }
@@ -97,7 +94,7 @@ fn who_waits_reads_along() {
 
 #[test]
 fn a_fill_that_breaks_is_whole_for_nobody() {
-    let (origin, go) = held(|conn| conn.half_close());
+    let (origin, key) = held(|conn| conn.half_close());
     let proxy = config(&origin, "")
         .logs("upstream prematurely closed connection")
         .start();
@@ -106,7 +103,7 @@ fn a_fill_that_breaks_is_whole_for_nobody() {
         client.head();
         assert_eq!(client.bytes(5), b"first");
     }
-    go.send(()).unwrap();
+    key.open();
     for client in &mut all {
         assert_eq!(client.rest(), b"");
     }
@@ -119,7 +116,7 @@ fn a_fill_that_breaks_is_whole_for_nobody() {
 
 #[test]
 fn a_fill_goes_on_when_its_client_leaves_and_over_a_reload() {
-    let (origin, go) = held(|conn| {
+    let (origin, key) = held(|conn| {
         conn.send("after");
     });
     let proxy = config(&origin, "").start();
@@ -133,7 +130,7 @@ fn a_fill_goes_on_when_its_client_leaves_and_over_a_reload() {
     drop(first);
     let worker = proxy.workers();
     proxy.reload_until(|| proxy.error_log().contains("reconfiguring"));
-    go.send(()).unwrap();
+    key.open();
     assert_eq!(along.bytes(10), b"firstafter");
     wait::until("the fill to be stored", || {
         let got = proxy.get("/");
@@ -145,13 +142,12 @@ fn a_fill_goes_on_when_its_client_leaves_and_over_a_reload() {
 /// The first request hangs, and two come after it; what these got, long before the time that is the default, and
 /// what is stored in the end.
 fn behind_one_that_hangs(text: &str) -> [String; 3] {
-    let (go, word) = channel::<()>();
-    let word = Mutex::new(word);
+    let (key, gate) = wait::gate();
     let count = AtomicUsize::new(0);
     let origin = Origin::answer(move |_| {
         let number = count.fetch_add(1, Ordering::SeqCst);
         if number == 0 {
-            word.lock().unwrap().recv().unwrap();
+            gate.pass();
         }
         let fields = "Cache-Control: max-age=60\r\n";
         response("200 OK", fields, number.to_string().as_bytes())
@@ -167,7 +163,7 @@ fn behind_one_that_hangs(text: &str) -> [String; 3] {
     };
     let (second, third) = (ask(), ask());
     assert!(began.elapsed() < Duration::from_secs(4), "{text}");
-    go.send(()).unwrap();
+    key.open();
     assert_eq!(first.response().text(), "0");
     [second, third, ask()]
 }

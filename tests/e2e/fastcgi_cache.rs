@@ -2,12 +2,12 @@
 //! What the cache is as such: `cache.rs`, `cache_flight.rs`, `cache_store.rs`.
 
 use crate::support::fastcgi::{self, Request, answer};
+use crate::support::wait::Key;
 use crate::support::wire::Message;
 use crate::support::{Config, Origin, Proxy, wait};
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const FRESH: &str = "Cache-Control: max-age=60\r\n";
@@ -36,16 +36,15 @@ fn counting(fields: &'static str) -> (Origin, Count) {
 }
 
 /// One whose first answer waits for a word.
-fn held() -> (Origin, Count, Sender<()>) {
-    let (go, word) = channel::<()>();
-    let word = Mutex::new(word);
+fn held() -> (Origin, Count, Key) {
+    let (key, gate) = wait::gate();
     let (origin, count) = origin(move |_, number| {
         if number == 0 {
-            word.lock().unwrap().recv().unwrap();
+            gate.pass();
         }
         format!("{FRESH}\r\n{number}")
     });
-    (origin, count, go)
+    (origin, count, key)
 }
 
 /// A location around the cache for each pair of a name and what it says of its own.
@@ -199,13 +198,12 @@ fn what_has_expired_is_asked_about_or_served_in_need() {
 
 #[test]
 fn an_update_behind_does_not_keep_the_client() {
-    let (go, word) = channel::<()>();
-    let word = Mutex::new(word);
+    let (key, gate) = wait::gate();
     let (origin, count) = origin(move |_, number| {
         if number == 0 {
             return "X-Accel-Expires: @1\r\n\r\nold".to_owned();
         }
-        word.lock().unwrap().recv().unwrap();
+        gate.pass();
         "X-Accel-Expires: 60\r\n\r\nnew".to_owned()
     });
     let proxy = site(
@@ -218,14 +216,14 @@ fn an_update_behind_does_not_keep_the_client() {
     assert_eq!(said(&proxy.get("/")), ("MISS", "old"));
     assert_eq!(said(&proxy.get("/")), ("STALE", "old"));
     assert_eq!(said(&proxy.get("/")), ("UPDATING", "old"));
-    go.send(()).unwrap();
+    key.open();
     wait::until("the update", || said(&proxy.get("/")) == ("HIT", "new"));
     assert_eq!(count.load(Ordering::SeqCst), 2);
 }
 
 #[test]
 fn many_who_ask_at_once_make_one_request() {
-    let (origin, count, go) = held();
+    let (origin, count, key) = held();
     let proxy = config(&origin, &[("/", "fastcgi_cache_lock on;")])
         .workers(2)
         .start();
@@ -234,7 +232,7 @@ fn many_who_ask_at_once_make_one_request() {
         client.get("/");
     }
     wait::until("a request", || count.load(Ordering::SeqCst) == 1);
-    go.send(()).unwrap();
+    key.open();
     for client in &mut clients {
         assert_eq!(client.response().text(), "0");
     }
@@ -243,7 +241,7 @@ fn many_who_ask_at_once_make_one_request() {
 
 /// The first request hangs, and two come after it; what these got, long before the time that is the default.
 fn behind_one_that_hangs(text: &str) -> [String; 2] {
-    let (origin, count, go) = held();
+    let (origin, count, key) = held();
     let proxy = site(&origin, &[("/", text)]);
     let mut first = proxy.client();
     first.get("/");
@@ -255,7 +253,7 @@ fn behind_one_that_hangs(text: &str) -> [String; 2] {
         format!("{status} {body}")
     });
     assert!(began.elapsed() < Duration::from_secs(4), "{text}");
-    go.send(()).unwrap();
+    key.open();
     assert_eq!(first.response().text(), "0");
     got
 }

@@ -554,3 +554,45 @@ fn entries_are_bounded_and_those_in_use_stay() {
         .filter(|act| matches!(act, Act::Answer(_, _, Said::Pass)));
     assert_eq!(passes.count(), 5, "ten are being filled");
 }
+
+#[test]
+fn what_is_hot_outlives_a_storm_of_new_keys() {
+    let mut owner = Owner::new(2, 1000, 1);
+    let add = |owner: &mut Owner, number: u64, holders: u64| {
+        let of = number.to_le_bytes();
+        let now = owner.second();
+        let at = owner.index.add(key::digest(&of), Box::from(&of[..]), now);
+        owner.index.set_bytes(at, 4096);
+        owner.index[at].stored = true;
+        owner.index[at].holders = holders;
+    };
+    let hot = |owner: &Owner| {
+        let held = (0..10).filter(|number: &u64| {
+            let found = owner.index.find(&key::digest(&number.to_le_bytes()));
+            found.is_some_and(|at| owner.index[at].stored)
+        });
+        held.count()
+    };
+    for number in 0..10 {
+        add(&mut owner, number, 1);
+    }
+    for number in 10..100 {
+        add(&mut owner, number, 0);
+    }
+    let (freed, seen) = owner.evict(u32::MAX, 50 * 4096, 1000);
+    assert_eq!((freed, seen, hot(&owner)), (50 * 4096, 60, 10));
+    // Nobody has told of a use for long: they are as old as they look.
+    owner.at(Mono(20_000));
+    for number in 100..110 {
+        add(&mut owner, number, 0);
+    }
+    owner.evict(u32::MAX, 50 * 4096, 1000);
+    assert_eq!((owner.index.bytes(), hot(&owner)), (10 * 4096, 0));
+    // Where all are hot, some go all the same.
+    let mut owner = Owner::new(2, 1000, 1);
+    for number in 0..10 {
+        add(&mut owner, number, 1);
+    }
+    let (freed, _) = owner.evict(u32::MAX, 3 * 4096, 1000);
+    assert_eq!((freed, hot(&owner)), (3 * 4096, 7));
+}

@@ -4,7 +4,7 @@
 mod backends;
 mod choices;
 pub mod diag;
-mod lint;
+pub mod lint;
 mod lower;
 pub mod mime;
 pub mod model;
@@ -46,8 +46,6 @@ pub struct Loaded {
     pub model: Option<Model>,
     /// Everything that was found, in the order of the files.
     pub diags: Vec<Diag>,
-    /// What its author may not have meant, for those who ask; never an error.
-    pub advice: Vec<Diag>,
     /// Every file that was read with its content, in the order of first reading.
     pub files: Vec<(PathBuf, Arc<[u8]>)>,
 }
@@ -92,15 +90,10 @@ pub fn load(
         .map(|f| (f.path.clone(), Arc::clone(&f.bytes)))
         .collect();
     let model = (!fatal).then_some(model);
-    let advice = model
-        .iter()
-        .flat_map(|m| lint::advise(m, &tree.files))
-        .collect();
     Loaded {
         model,
         tree,
         diags,
-        advice,
         files,
     }
 }

@@ -75,7 +75,7 @@ fn write_args(out: &mut Vec<u8>, args: &[Word], mut space: bool) {
 }
 
 /// A word in a form that the lexer reads back as the same bytes.
-fn quote(out: &mut Vec<u8>, word: &[u8]) {
+pub(super) fn quote(out: &mut Vec<u8>, word: &[u8]) {
     // Apostrophes around what holds quotes, as in most log formats, save the backslashes.
     let mark = match needs_quotes(word) {
         false => None,
@@ -381,7 +381,7 @@ fn key(text: &str) -> String {
 }
 
 /// A string: literal where it has a backslash or a quote, so that patterns stay readable.
-fn string(text: &str) -> String {
+pub(super) fn string(text: &str) -> String {
     let control = text.bytes().any(|b| b.is_ascii_control());
     // Up to two apostrophes may stand before the three that end it.
     if awkward(text) && text.contains('\'') && !control && !text.contains("'''") {

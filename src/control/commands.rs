@@ -13,11 +13,11 @@ use super::cli::Options;
 use super::identity::Identity;
 use super::journal::{Journal, cause};
 use super::setup::Setup;
-use super::{cli, convert, explain, quick, reading, say, start};
+use super::{check, cli, convert, explain, quick, say, start};
 
 /// Wrong use of a subcommand.
 const CODE_USAGE: u8 = 2;
-/// A configuration that does not pass `check`.
+/// A configuration that cannot be explained or converted.
 const CODE_INVALID: u8 = 3;
 
 /// An io_uring reverse proxy that runs your nginx.conf.
@@ -44,11 +44,9 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<OsString>,
     },
-    /// Explain what is wrong with a configuration, with the lines it is about.
-    Check {
-        /// nginx.conf or TOML; the default configuration when left out.
-        file: Option<PathBuf>,
-    },
+    /// Tell what is wrong with a configuration and what its author may not have meant; exits with 0 when nothing is, 1
+    /// when something is, 2 when it cannot be loaded.
+    Check(check::Ask),
     /// Tell what a configuration would do with a request, and why: nothing is served and nobody is asked.
     Explain(explain::Ask),
     /// Put a proxy in front of one or more servers, without a configuration.
@@ -106,7 +104,7 @@ pub fn run(command: Vec<OsString>) -> ExitCode {
                 ExitCode::from(CODE_USAGE)
             }
         },
-        Command::Check { file } => check(file),
+        Command::Check(ask) => check::run(&ask),
         Command::Explain(ask) => match explain::explain(&ask) {
             Ok(text) => print(text.as_bytes()),
             Err(text) => {
@@ -135,21 +133,6 @@ pub fn print(text: &[u8]) -> ExitCode {
             say(&format!("ringx: write() failed {}\n", cause(&error)));
             ExitCode::FAILURE
         }
-    }
-}
-
-fn check(file: Option<PathBuf>) -> ExitCode {
-    let options = Options {
-        file,
-        ..Options::default()
-    };
-    let setup = Setup::new(Identity::Ringx, &options, Vec::new());
-    let report = reading::check(&setup);
-    say(&report.text);
-    if report.good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(CODE_INVALID)
     }
 }
 
@@ -203,10 +186,14 @@ mod tests {
 
     #[test]
     fn commands_take_their_arguments() {
-        assert!(matches!(
-            parse(&["ringx", "check"]),
-            Ok(Command::Check { file: None })
-        ));
+        for good in [
+            &["ringx", "check"][..],
+            &["ringx", "check", "f", "--fix", "--diff"],
+            &["ringx", "check", "-c", "f"],
+        ] {
+            assert!(matches!(parse(good), Ok(Command::Check(_))), "{good:?}");
+        }
+        assert!(parse(&["ringx", "check", "f", "-c", "g"]).is_err());
         assert!(matches!(
             parse(&["ringx", "demo"]),
             Ok(Command::Demo { port: 8080 })

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 pub mod bundle;
 pub mod certs;
+pub mod check;
 pub mod cli;
 pub mod commands;
 pub mod convert;

@@ -95,7 +95,7 @@ fn study(
         globals.as_deref(),
         identity,
     );
-    let Some(model) = loaded.model.take() else {
+    let Some(model) = &loaded.model else {
         return (loaded, None);
     };
     let env = Env {
@@ -110,7 +110,7 @@ fn study(
             _ => LogTarget::File(setup.error_log.clone()),
         },
     };
-    match compile(&model, &env) {
+    match compile(model, &env) {
         Ok(mut plan) => {
             move_default_logs(setup, &mut plan);
             let (tls, found) = certs::build(&plan, &loaded.tree.files, memory);
@@ -154,7 +154,7 @@ pub fn hostname() -> Bytes {
 pub fn read(setup: &Setup, journal: &Journal) -> Option<Read> {
     let disk = disk(setup);
     let names = Names::default();
-    let (loaded, good) = study(
+    let (mut loaded, good) = study(
         setup,
         &disk,
         &|host, port| names.resolve(host, port),
@@ -162,6 +162,8 @@ pub fn read(setup: &Setup, journal: &Journal) -> Option<Read> {
     );
     tell(&loaded.diags, journal);
     let (plan, _) = good?;
+    // Nobody reads it any more.
+    loaded.model = None;
     Some(Read {
         loaded,
         plan,
@@ -226,54 +228,29 @@ pub fn load_only(setup: &Setup) -> (Loaded, String) {
     (loaded, findings)
 }
 
-/// What `ringx check` prints.
-pub struct Report {
-    /// Findings with their source lines, and a last line that sums up.
-    pub text: String,
-    /// Whether the configuration can be served.
-    pub good: bool,
-}
-
-/// Examines a configuration for a person.
-pub fn check(setup: &Setup) -> Report {
-    let names = Names::default();
+/// The same study without asking anybody: every name has an address that is kept for examples. `texts` stand for what
+/// files hold. The model is left in what was loaded.
+pub fn study_offline(setup: &Setup, texts: &[(PathBuf, Vec<u8>)]) -> (Loaded, Option<Plan>) {
+    let disk = disk(setup);
+    for (path, text) in texts {
+        disk.put(path, text);
+    }
+    let example = IpAddr::from([192, 0, 2, 1]);
     let (loaded, good) = study(
         setup,
-        &disk(setup),
-        &|host, port| names.resolve(host, port),
+        &disk,
+        &|host, port| {
+            let local = host == "localhost";
+            let address = if local {
+                IpAddr::from([127, 0, 0, 1])
+            } else {
+                example
+            };
+            Some(vec![SocketAddr::new(address, port)])
+        },
         &mut Memory::default(),
     );
-    let mut text = String::new();
-    for diag in loaded.diags.iter().chain(&loaded.advice) {
-        text.push_str(&diag.rich(&loaded.tree.files));
-        text.push('\n');
-    }
-    let count = |level| {
-        loaded
-            .diags
-            .iter()
-            .filter(|diag| diag.level == level)
-            .count()
-    };
-    let plural =
-        |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
-    let errors = plural(count(diag::Level::Emerg), "error");
-    let warnings = plural(count(diag::Level::Warn), "warning");
-    let file = setup.file.display();
-    match &good {
-        Some((plan, _)) => text.push_str(&format!(
-            "{file}: good, {warnings}; {}, {}, {}, {}\n",
-            plural(plan.listeners.len(), "listener"),
-            plural(plan.servers.len(), "server"),
-            plural(plan.locations.len(), "location"),
-            plural(plan.groups.len(), "upstream group"),
-        )),
-        None => text.push_str(&format!("{file}: {errors}, {warnings}\n")),
-    }
-    Report {
-        text,
-        good: good.is_some(),
-    }
+    (loaded, good.map(|(plan, _)| plan))
 }
 
 /// Logs findings in nginx's own words.
@@ -300,72 +277,6 @@ mod tests {
     use super::*;
     use crate::control::cli::Options;
     use crate::control::identity::Identity;
-
-    fn checked(file: &Path) -> Report {
-        let options = Options {
-            file: Some(file.to_owned()),
-            ..Options::default()
-        };
-        check(&Setup::new(Identity::Ringx, &options, Vec::new()))
-    }
-
-    #[test]
-    fn the_shipped_configurations_are_good_and_draw_no_warning() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
-        for name in ["demo.conf", "nginx.conf", "php.conf", "proxy.toml"] {
-            let report = checked(&folder.join(name));
-            assert!(
-                report.good && report.text.contains("0 warnings"),
-                "{}",
-                report.text
-            );
-        }
-    }
-
-    #[test]
-    fn each_snippet_can_be_included() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/snippets");
-        let dir = tempfile::tempdir().expect("dir");
-        // One of them includes it by the name that it has beside nginx.conf.
-        std::fs::copy(
-            folder.join("../fastcgi.conf"),
-            dir.path().join("fastcgi.conf"),
-        )
-        .expect("copy");
-        let mut count = 0;
-        for entry in std::fs::read_dir(folder).expect("folder") {
-            let path = entry.expect("entry").path();
-            let text = format!(
-                "events {{}} http {{ map $http_upgrade $connection_upgrade {{ default x; }} server {{ include {}; \
-                 location / {{ proxy_pass http://127.0.0.1:1; }} }} }}",
-                path.display()
-            );
-            let file = dir.path().join("t.conf");
-            std::fs::write(&file, text).expect("write");
-            let report = checked(&file);
-            assert!(report.good, "{}", report.text);
-            count += 1;
-        }
-        assert!(count > 0);
-    }
-
-    #[test]
-    fn a_bad_one_is_told_with_its_line_and_a_count() {
-        let dir = tempfile::tempdir().expect("dir");
-        let file = dir.path().join("t.conf");
-        std::fs::write(
-            &file,
-            "events {}\nhttp { nonsense; upstream u { server no-such-host.invalid; } }\n",
-        )
-        .expect("write");
-        let report = checked(&file);
-        assert!(!report.good);
-        assert!(
-            report.text.contains("nonsense;") && report.text.contains("1 error"),
-            "{}",
-            report.text
-        );
-    }
 
     #[test]
     fn a_worker_comes_to_the_same_plan_from_a_bundle() {

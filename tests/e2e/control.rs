@@ -359,8 +359,8 @@ fn check_explains_and_counts() {
     )
     .unwrap();
     let output = run_bare(&["check", &path.display().to_string()]);
-    assert_eq!(output.status.code(), Some(3));
-    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(2));
+    let said = stdout(&output);
     assert!(
         said.contains("proxy_pas http://a;") && said.contains("^^^^^^^^^"),
         "{said}"

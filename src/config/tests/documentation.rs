@@ -8,6 +8,8 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
+use crate::config::lint::Level;
+use crate::config::lint::rules::ALL;
 use crate::config::rows;
 use crate::config::table::{Arity, Block, Inherit, Repeat, Row, Status};
 
@@ -86,16 +88,57 @@ fn count(arity: Arity) -> String {
 
 #[test]
 fn directives_are_documented() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/DIRECTIVES.md");
-    let text = document();
-    if std::env::var_os("RINGX_UPDATE_DOCS").is_some() {
-        std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/docs")).unwrap();
-        std::fs::write(path, &text).unwrap();
+    generated("docs/DIRECTIVES.md", &document());
+}
+
+/// `docs/CHECKS.md`.
+fn checks() -> String {
+    let mut out = String::from(
+        "# Checks\n\n\
+         What `ringx check` looks for. Generated from the table of rules; `RINGX_UPDATE_DOCS=1 cargo test --lib documentation` \
+         writes it anew.\n\n\
+         It exits with 0 when nothing is wrong, 1 when there is a finding of level *warn* or above, 2 when the configuration \
+         cannot be loaded. `--deny RULE` makes findings of a rule errors (`all` of every rule), `--allow RULE` keeps them quiet, \
+         and so does a comment `# ringx: allow RULE` behind the line or alone on the line before it. `--fix` makes the edits \
+         that are marked with *fix*, where they are sure to be meant; `--diff` shows them. No name is resolved and nobody is \
+         asked.\n",
+    );
+    for (level, title) in [
+        (Level::Emerg, "Errors"),
+        (Level::Warn, "Warnings"),
+        (Level::Notice, "Notes"),
+    ] {
+        let _ = writeln!(
+            out,
+            "\n## {title}\n\n| rule | what it finds | what harm that does | what to write | |\n|---|---|---|---|---|"
+        );
+        let mut list: Vec<_> = ALL.iter().filter(|r| r.level == level).collect();
+        list.sort_by_key(|r| r.id);
+        for rule in list {
+            let fix = if rule.fixes { "fix" } else { "" };
+            let cells = [rule.what, rule.why, rule.edit].map(|cell| cell.replace('|', "\\|"));
+            let _ = writeln!(out, "| `{}` | {} | {fix} |", rule.id, cells.join(" | "));
+        }
     }
-    let written = std::fs::read_to_string(path).unwrap_or_default();
+    out
+}
+
+#[test]
+fn checks_are_documented() {
+    generated("docs/CHECKS.md", &checks());
+}
+
+/// A file of the repository that is written by this test when that is asked for, and compared else.
+fn generated(path: &str, text: &str) {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    if std::env::var_os("RINGX_UPDATE_DOCS").is_some() {
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, text).unwrap();
+    }
+    let written = std::fs::read_to_string(&file).unwrap_or_default();
     assert!(
         written == text,
-        "docs/DIRECTIVES.md is old; RINGX_UPDATE_DOCS=1 writes it anew"
+        "{path} is old; RINGX_UPDATE_DOCS=1 writes it anew"
     );
 }
 

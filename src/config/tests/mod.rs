@@ -6,7 +6,7 @@ mod hostile;
 mod inherit;
 mod languages;
 mod lexer;
-mod seeds;
+pub(super) mod seeds;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

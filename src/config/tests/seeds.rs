@@ -12,7 +12,7 @@ use super::classic;
 use crate::config::source::Source;
 use crate::config::{Identity, load};
 
-pub(super) struct Disk;
+pub(in crate::config) struct Disk;
 
 impl Source for Disk {
     fn read(&self, path: &Path) -> std::io::Result<Arc<[u8]>> {
@@ -24,7 +24,7 @@ impl Source for Disk {
     }
 }
 
-fn folder() -> PathBuf {
+pub(in crate::config) fn folder() -> PathBuf {
     let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/seed-configs");
     std::env::var_os("RINGX_SEED_CONFIGS").map_or_else(|| PathBuf::from(beside), PathBuf::from)
 }

@@ -15,7 +15,7 @@ mod encrypted;
 pub mod hello;
 pub(super) mod io;
 mod memory;
-mod pem;
+pub mod pem;
 mod server;
 mod session;
 mod sessions;

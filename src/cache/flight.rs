@@ -5,6 +5,7 @@
 //! who wait, and each is decided about anew, in their order: so the next one takes over when it fails, and none is left
 //! behind. A file takes its place only while nothing else is done to that place.
 
+mod bounds;
 mod purging;
 
 use std::collections::VecDeque;
@@ -24,13 +25,6 @@ use purging::{Confirm, Scan};
 
 /// A wait that nobody has to ask about again.
 const NO_AGE: u64 = u64::MAX;
-
-/// Entries that are looked at to find one that can be removed at once.
-const TRIES: u32 = 16;
-
-/// Seconds without a word of its use after which an answer in a shard's memory counts as used no more: shards tell of
-/// it every ten seconds.
-const HOT_SECONDS: u32 = 12;
 
 /// What the owner wants done.
 #[derive(Debug)]
@@ -113,6 +107,8 @@ struct Running {
     overwrite: bool,
     /// What was there when it began.
     base: u64,
+    /// What its answer may take the place of: that, or what began before it.
+    older: u64,
     /// What has come, with who has it, and the entry that it is for.
     whole: Option<(Box<Record>, Home, u32)>,
 }
@@ -274,45 +270,6 @@ impl Owner {
         Some(self.index.add_variant(name.own, main, now))
     }
 
-    fn make_room(&mut self) -> Option<()> {
-        if self.index.len() - self.removing < self.max {
-            return Some(());
-        }
-        for n in 0..TRIES {
-            let oldest = self.index.oldest()?;
-            if n < TRIES / 2 && self.is_hot(oldest) {
-                self.spare(oldest);
-                continue;
-            }
-            if self.drop_entry(oldest) {
-                return Some(());
-            }
-            let now = self.second();
-            self.index.touch(oldest, now);
-        }
-        None
-    }
-
-    /// Whether a shard has it, or a variant of it, in memory and may have served it a moment ago. It tells of that now and
-    /// then only, and in a storm of new keys what is asked for most would look oldest.
-    fn is_hot(&self, at: u32) -> bool {
-        let now = self.second();
-        let hot = |at: u32| {
-            let entry = &self.index[at];
-            entry.holders != 0 && now.saturating_sub(entry.used) < HOT_SECONDS
-        };
-        hot(at) || self.index.variants(at).any(hot)
-    }
-
-    /// Puts it behind all others; when it was used stays.
-    fn spare(&mut self, at: u32) {
-        let main = self.index[at].main;
-        for at in [at, main] {
-            self.index.touch(at, self.index[at].used);
-        }
-        self.spared += 1;
-    }
-
     /// A question.
     pub fn ask(&mut self, ask: Ask) {
         let Some(mut at) = self.find_or_add(ask.name, &ask.key) else {
@@ -433,6 +390,7 @@ impl Owner {
             purges: self.purges.number(),
             overwrite,
             base: self.index[at].stamp,
+            older: self.index[at].stamp,
             whole: None,
         };
         let fill = FillNo {
@@ -511,7 +469,7 @@ impl Owner {
             return self.answer(from, ticket, Said::Wait(age - waited));
         }
         flight.waiters.remove(place);
-        // The old one goes on beside the new one, and the first of them to finish is stored.
+        // The old one goes on beside the new one, and takes the place of nothing that the new one has stored.
         flight.leader = None;
         let grant = self.grant(at, from, false);
         let said = if self.index[at].stored {
@@ -558,7 +516,7 @@ impl Owner {
             return self.acts.push(Act::Place(home, false));
         };
         let at = running.at;
-        let (purges, overwrite, base) = (running.purges, running.overwrite, running.base);
+        let (purges, overwrite, older) = (running.purges, running.overwrite, running.older);
         let main = self.index[at].main;
         let (digest, key) = (self.index[main].digest, &self.index[main].key);
         let since = self.purges.since(purges, &digest, key, &record.tags);
@@ -576,7 +534,7 @@ impl Owner {
         let entry = &self.index[target];
         let flight = self.flights.get(entry.flight as usize);
         let taken = flight.is_some_and(|flight| flight.placing || flight.next.is_some());
-        let beaten = entry.stored && target == at && entry.stamp != base;
+        let beaten = entry.stored && target == at && entry.stamp != older;
         if taken || (beaten && !overwrite) {
             return self.refuse(fill, home);
         }
@@ -623,9 +581,48 @@ impl Owner {
             self.remove_file(target);
         }
         let at = self.end_fill(fill);
+        if ok {
+            self.let_replace(target, fill.turn);
+        }
         self.settle(target);
         if at != target {
+            if ok && at != main {
+                self.send_on(at);
+            }
             self.settle(at);
+        }
+    }
+
+    /// Of several answers for one key the one that was asked for last is stored: fills that began after the one that has
+    /// just been stored may take its place.
+    fn let_replace(&mut self, at: u32, turn: u32) {
+        if self.index[at].fills == 0 {
+            return;
+        }
+        let stamp = self.index[at].stamp;
+        for (_, running) in &mut self.fills {
+            if running.at == at && running.turn.wrapping_sub(turn).cast_signed() > 0 {
+                running.older = stamp;
+            }
+        }
+    }
+
+    /// What was filled for a variant has turned out to be something else: by other fields, or for all. Who waits for
+    /// the variant goes there.
+    fn send_on(&mut self, at: u32) {
+        let main = self.index[at].main;
+        let vary = self.index[main].vary.clone();
+        if vary.is_none() && !self.index[main].stored {
+            return;
+        }
+        for waiter in std::mem::take(&mut self.flight(at).waiters) {
+            match &vary {
+                None => self.serve(main, waiter, false),
+                Some(vary) => {
+                    self.hold(main, waiter.from);
+                    self.answer(waiter.from, waiter.ticket, Said::Vary(vary.clone()));
+                }
+            }
         }
     }
 
@@ -643,6 +640,11 @@ impl Owner {
             if self.index[main].vary.as_deref() != Some(&record.vary[..]) {
                 self.forget(main);
                 self.index[main].vary = Some(record.vary);
+                // Nobody finds variants by other fields any more.
+                let others: Vec<_> = self.index.variants(main).filter(|n| *n != at).collect();
+                for other in others {
+                    self.drop_entry(other);
+                }
             }
             if self.index[main].stored {
                 self.remove_file(main);
@@ -851,59 +853,6 @@ impl Owner {
         }
     }
 
-    /// Forgets an entry with all its variants and their files; false when it is needed.
-    fn drop_entry(&mut self, at: u32) -> bool {
-        let variants: Vec<_> = self.index.variants(at).collect();
-        let busy = |owner: &Self, at: u32| owner.index[at].is_busy();
-        if busy(self, at) || variants.iter().any(|at| busy(self, *at)) {
-            return false;
-        }
-        for one in variants.into_iter().chain([at]) {
-            self.forget(one);
-            self.index[one].vary = None;
-            if self.index[one].stored {
-                self.remove_file(one);
-            } else if self.index[one].variants == NIL {
-                self.index.remove(one);
-            }
-        }
-        true
-    }
-
-    /// Removes what was used before `used` until `bytes` are freed, `files` entries at most; what is hot goes last when
-    /// `used` is no bound. Returns the bytes and the entries that were looked at.
-    pub fn evict(&mut self, used: u32, bytes: u64, files: u32) -> (u64, u32) {
-        let (mut freed, mut seen) = (0, 0);
-        while freed < bytes && seen < files {
-            let Some(oldest) = self.index.oldest() else {
-                break;
-            };
-            if self.index[oldest].used >= used {
-                break;
-            }
-            seen += 1;
-            // Where all are hot, some have to go all the same.
-            let is_hot = used == u32::MAX && self.is_hot(oldest);
-            if is_hot && self.spared < self.index.len() {
-                self.spare(oldest);
-                continue;
-            }
-            let before = self.index.bytes();
-            self.drop_entry(oldest);
-            let gone = before - self.index.bytes();
-            if gone > 0 && !is_hot {
-                self.spared = 0;
-            }
-            freed += gone;
-            if self.index.oldest() == Some(oldest) {
-                // In use, or on its way out.
-                let now = self.second();
-                self.index.touch(oldest, now);
-            }
-        }
-        (freed, seen)
-    }
-
     /// What is on disk for a digest that somebody asked for.
     pub fn probed(&mut self, digest: &Digest, found: Option<Loaded>) {
         if let Some(found) = found {
@@ -929,6 +878,14 @@ impl Owner {
             entry.stored || entry.removing || flight.is_some_and(|flight| flight.placing)
         }) {
             return;
+        }
+        let other_fields = |at: u32| {
+            let vary = self.index[at].vary.as_deref();
+            let fits = record.vary.is_empty() || vary.is_none_or(|vary| *vary == record.vary[..]);
+            !fits && self.index.variants(at).any(|one| self.index[one].stored)
+        };
+        if known.is_none() && self.index.find(&main).is_some_and(other_fields) {
+            return self.remove_unknown(record.own);
         }
         let since = self.purges.since(0, &main, &key, &record.tags);
         let name = Name {

@@ -332,7 +332,7 @@ fn a_filler_that_fails_is_followed_by_one_who_waits_or_breaks_who_reads_along() 
 }
 
 #[test]
-fn without_a_lock_each_passes_and_the_first_to_finish_is_stored() {
+fn without_a_lock_each_passes_and_the_last_to_ask_is_stored() {
     run(|| async {
         let bench = Bench::new(2);
         let mut one = fill(bench.lookup(0, "k").await);
@@ -344,6 +344,18 @@ fn without_a_lock_each_passes_and_the_first_to_finish_is_stored() {
         assert!(two.stored().await);
         assert!(!one.stored().await);
         assert_eq!(body(&hit(bench.lookup(0, "k").await)).await, b"two");
+        let mut one = fill(bench.lookup(0, "other").await);
+        let mut two = fill(bench.lookup(1, "other").await);
+        one.begin(meta(NOW + 10), b"h", None);
+        two.begin(meta(NOW + 10), b"h", None);
+        one.write(b"one").await;
+        two.write(b"two").await;
+        assert!(one.stored().await);
+        assert_eq!(body(&hit(bench.lookup(1, "other").await)).await, b"one");
+        assert!(two.stored().await);
+        for shard in 0..2 {
+            assert_eq!(body(&hit(bench.lookup(shard, "other").await)).await, b"two");
+        }
         let bypass = Ask {
             bypass: true,
             ..bench.ask("k")
@@ -355,7 +367,57 @@ fn without_a_lock_each_passes_and_the_first_to_finish_is_stored() {
         for shard in 0..2 {
             assert_eq!(body(&hit(bench.lookup(shard, "k").await)).await, b"three");
         }
-        assert_eq!(bench.files().len(), 1);
+        assert_eq!(bench.files().len(), 2);
+    });
+}
+
+#[test]
+fn who_waits_for_an_answer_that_varies_otherwise_is_sent_on() {
+    run(|| async {
+        let bench = Bench::new(2);
+        let varying = |vary: &[u8], variant: &[u8]| Meta {
+            vary: vary.to_vec(),
+            variant: variant.to_vec(),
+            ..meta(NOW + 10)
+        };
+        let ask = |shard: usize, variant| {
+            let asked = Ask {
+                variant,
+                ..bench.ask("k")
+            };
+            bench.shards[shard].lookup(asked)
+        };
+        let mut one = fill(ask(0, None).await);
+        one.begin(varying(b"z", b"1"), b"h", None);
+        one.write(b"one").await;
+        assert!(one.stored().await);
+        let by_z = Some((&b"z"[..], &b"2"[..]));
+        let by_x = Some((&b"x"[..], &b"3"[..]));
+        // Where the owner is asked at once, no turn of the loop is between.
+        let owner = usize::from(key::owner(&key::digest(b"k"), 2).0);
+        let mut two = fill(ask(owner, by_z).await);
+        two.begin(varying(b"x", b"3"), b"h", None);
+        two.write(b"two").await;
+        two.finish();
+        let Found::Vary(names) = ask(owner, by_z).await else {
+            panic!("sent on");
+        };
+        assert_eq!(&names[..], b"x");
+        for shard in 0..2 {
+            assert_eq!(body(&hit(ask(shard, by_x).await)).await, b"two");
+        }
+        while bench.files().len() > 1 {
+            runtime::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        let bench = bench.restart();
+        let asked = Ask {
+            variant: by_x,
+            ..bench.ask("k")
+        };
+        assert_eq!(
+            body(&hit(bench.shards[1].lookup(asked).await)).await,
+            b"two"
+        );
     });
 }
 

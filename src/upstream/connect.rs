@@ -10,6 +10,7 @@ use super::peers::Target;
 use super::pool::{Conn, Pool, Whose};
 use super::retry::Cause;
 use super::selection::{Pick, Selection};
+use super::tls::Identity;
 use super::trouble::{Action, Trouble};
 use crate::base::buf::BufPool;
 use crate::base::time::Mono;
@@ -89,6 +90,40 @@ pub fn acquire_stream(
         return Ok(None);
     };
     Ok(pool.h2.take(id, (peer, whose), deadlines, now))
+}
+
+/// Where [`acquire_stream`] found nothing: whether to open a connection, or to wait for one that is being opened.
+pub fn turn(
+    selection: &Selection,
+    pool: &Pool,
+    whose: Whose<'_>,
+    identity: Option<Rc<Identity>>,
+) -> h2::Turn {
+    match picked(selection) {
+        Some((group, peer)) => pool.h2.turn(group, (peer, whose), identity),
+        None => h2::Turn::Alone,
+    }
+}
+
+/// A stream for who has waited.
+pub fn join_stream(
+    selection: &Selection,
+    pool: &Pool,
+    whose: Whose<'_>,
+    deadlines: &Rc<Deadlines>,
+    now: Mono,
+) -> Option<h2::Handle> {
+    let (group, peer) = picked(selection)?;
+    pool.h2.take(group, (peer, whose), deadlines, now)
+}
+
+/// The group and the peer of a selection, where its connections may be shared.
+fn picked(selection: &Selection) -> Option<(GroupId, PeerId)> {
+    let group = selection.group();
+    match (group.id, selection.current()) {
+        (Some(id), Some(peer)) if !selection.fresh_only() => Some((id, group.target(peer).twin)),
+        _ => None,
+    }
 }
 
 /// The group and the peer, where a connection that is there already will do.

@@ -14,7 +14,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 pub use handle::{Came, Handle, Sink};
-pub use shelf::{Key, Shelves};
+pub use shelf::{Key, Shelves, Turn};
 
 use super::origin::Fault;
 use super::pool::Conn;

@@ -591,3 +591,65 @@ fn the_old_word_for_version_two_is_taken_with_a_warning() {
         ran.stderr()
     );
 }
+
+#[test]
+fn who_finds_no_connection_waits_for_the_one_that_is_opened() {
+    use crate::support::frames::{END_HEADERS, get, hello};
+    const N: u32 = 12;
+    let origin = Origin::script(|conn| {
+        if !greet(conn, &[]) {
+            return;
+        }
+        while let Some(stream) = request(conn) {
+            conn.send(answer(stream, b"x"));
+        }
+    });
+    let proxy = to(origin.addr(), &format!("http2 on; {ALL}")).start();
+    let mut client = proxy.client();
+    let asked: Vec<Vec<u8>> = (0..N).map(|n| get(2 * n + 1)).collect();
+    client.send(hello(&asked));
+    for _ in 0..N {
+        let head = loop {
+            let frame = crate::support::frames::next(&mut client);
+            if frame.kind == HEADERS {
+                break frame;
+            }
+        };
+        assert!(
+            head.flags & END_HEADERS > 0 && head.payload[0] == 0x88,
+            "{head:?}"
+        );
+    }
+    assert_eq!(origin.accepted(), 1);
+    // Where it cannot be had, everybody finds out, and nobody waits for ever.
+    let port = crate::support::ports::Port::reserve();
+    let mut proxy = to(port.addr(), &format!("http2 on; {ALL}")).start();
+    proxy.announce("connect() failed (111: Connection refused)");
+    let mut client = proxy.client();
+    client.send(hello(&asked));
+    for _ in 0..N {
+        let (_, payload) = crate::support::frames::until(&mut client, HEADERS);
+        // 502 is spelt out: behind the name's index, Huffman's code or digits.
+        assert_ne!(payload[0], 0x88);
+    }
+}
+
+#[test]
+fn an_origin_that_does_not_speak_it_is_a_bad_gateway() {
+    use crate::support::tls::localhost;
+    // The first has no protocols in its hello, as a server of old; the second knows HTTP/1 only.
+    let pair = localhost();
+    let config = Config::http(
+        "proxy_http_version 2;
+         server { listen %%ADDR_0%%; location / { proxy_pass https://%%ADDR_1%%; proxy_next_upstream off; } }
+         server { listen %%ADDR_1%% ssl; ssl_certificate %%DIR%%/b.crt; ssl_certificate_key %%DIR%%/b.key; return 200 x; }",
+    )
+    .file("b.crt", &pair.cert)
+    .file("b.key", &pair.key)
+    .logs("SSL_do_handshake() failed")
+    .may_log("while SSL handshaking");
+    let proxy = config.start();
+    for _ in 0..3 {
+        assert_eq!(proxy.get("/").status(), 502);
+    }
+}

@@ -2,17 +2,23 @@
 //! stay when nobody uses them.
 //!
 //! A connection is shared by as many exchanges as its peer allows, and stays here from its first request on. The rules
-//! are those of the idle pool (`keepalive*`): so many idle ones, so many requests, so old.
+//! are those of the idle pool (`keepalive*`): so many idle ones, so many requests, so old. Of several that find none at a time
+//! one opens a connection, and the others wait for it.
 
 use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use super::super::pool::Whose;
 use super::super::tls::Identity;
-use super::{Handle, Life, Shared};
+use super::{Handle, Life, STREAMS_MAX, Shared};
 use crate::base::ids::IdVec;
 use crate::base::time::Mono;
 use crate::net::deadline::Deadlines;
+use crate::net::runtime;
 use crate::plan::{GroupId, GroupPlan, KeepalivePlan, LocationId, PeerId};
 
 /// What connections are told apart by.
@@ -31,6 +37,57 @@ struct Entry {
     shared: Rc<Shared>,
 }
 
+/// A connection that somebody opens and others wait for.
+#[derive(Default)]
+pub struct Flight {
+    over: Cell<bool>,
+    waiting: Cell<usize>,
+    wakers: RefCell<Vec<Waker>>,
+}
+
+impl Flight {
+    /// Waits until the connection is there, or will not come; no longer than this time.
+    pub async fn landed(&self, within: Duration) {
+        let mut limit = pin!(runtime::sleep(within));
+        poll_fn(|cx| {
+            if self.over.get() || limit.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            self.wakers.borrow_mut().push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// Whoever opens a connection that others may share. Dropped when it is on its shelf, or when it failed.
+pub struct Opening {
+    shelf: Rc<Shelf>,
+    flight: Rc<Flight>,
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        let mut flights = self.shelf.flights.borrow_mut();
+        flights.retain(|(_, flight)| !Rc::ptr_eq(flight, &self.flight));
+        drop(flights);
+        self.flight.over.set(true);
+        for waker in self.flight.wakers.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// What an exchange does that found no connection.
+pub enum Turn {
+    /// It opens one, and holds this meanwhile.
+    Open(Opening),
+    /// Another one is at it already.
+    Wait(Rc<Flight>),
+    /// It opens one for itself alone.
+    Alone,
+}
+
 /// The connections of one group.
 pub struct Shelf {
     rules: KeepalivePlan,
@@ -38,13 +95,34 @@ pub struct Shelf {
     keeps: bool,
     open: Cell<bool>,
     entries: RefCell<Vec<Entry>>,
+    /// Connections that are being opened.
+    flights: RefCell<Vec<(Key, Rc<Flight>)>>,
 }
 
 impl Shelf {
-    fn is_of(&self, entry: &Entry, (peer, whose): (PeerId, Whose<'_>)) -> bool {
-        entry.key.peer == peer
-            && (!self.rules.local || entry.key.location == whose.location)
-            && entry.key.identity.as_deref() == whose.identity
+    fn is_of(&self, key: &Key, (peer, whose): (PeerId, Whose<'_>)) -> bool {
+        key.peer == peer
+            && (!self.rules.local || key.location == whose.location)
+            && key.identity.as_deref() == whose.identity
+    }
+
+    /// Who opens the next connection. No more wait for one than it can serve.
+    fn turn(self: &Rc<Self>, key: Key, whose: Whose<'_>) -> Turn {
+        let mut flights = self.flights.borrow_mut();
+        let most = STREAMS_MAX.min(self.rules.requests_max as usize);
+        let shared = flights.iter().find(|(known, flight)| {
+            self.is_of(known, (key.peer, whose)) && flight.waiting.get() + 1 < most
+        });
+        if let Some((_, flight)) = shared {
+            flight.waiting.set(flight.waiting.get() + 1);
+            return Turn::Wait(flight.clone());
+        }
+        let flight = Rc::new(Flight::default());
+        flights.push((key, flight.clone()));
+        Turn::Open(Opening {
+            shelf: self.clone(),
+            flight,
+        })
     }
 
     /// Whether a connection may carry one more request.
@@ -98,6 +176,7 @@ impl Shelves {
                 keeps: plan.explicit && plan.keepalive.idle_max > 0,
                 open: Cell::new(true),
                 entries: RefCell::default(),
+                flights: RefCell::default(),
             })
         });
         Self {
@@ -117,10 +196,29 @@ impl Shelves {
         let entries = shelf.entries.borrow();
         let entry = entries
             .iter()
-            .find(|entry| shelf.is_of(entry, key) && shelf.serves(&entry.shared, now))?;
+            .find(|entry| shelf.is_of(&entry.key, key) && shelf.serves(&entry.shared, now))?;
         let shared = entry.shared.clone();
         drop(entries);
         Handle::open(&shared, Some(shelf.clone()), deadlines)
+    }
+
+    /// What to do where [`Shelves::take`] found nothing.
+    pub fn turn(
+        &self,
+        group: GroupId,
+        (peer, whose): (PeerId, Whose<'_>),
+        identity: Option<Rc<Identity>>,
+    ) -> Turn {
+        let shelf = self.groups.get(group);
+        let Some(shelf) = shelf.filter(|shelf| shelf.keeps && shelf.open.get()) else {
+            return Turn::Alone;
+        };
+        let key = Key {
+            peer,
+            location: whose.location,
+            identity,
+        };
+        shelf.turn(key, whose)
     }
 
     /// The first stream of a new connection, which others share from now on, unless the group keeps none.

@@ -14,6 +14,7 @@ use crate::front::Stream;
 use crate::net::join::{First, race};
 use crate::plan::location::ProxyPlan;
 use crate::upstream::connect::{self, Unreached, acquire_stream};
+use crate::upstream::h2::Turn;
 use crate::upstream::origin::{Fault, HeadRead, Link, Origin};
 use crate::upstream::selection::Selection;
 use crate::upstream::trouble::Action;
@@ -34,9 +35,25 @@ pub(super) async fn obtain(
     if let Some(handle) = acquire_stream(selection, pool, whose, deadlines, (now, word))? {
         return Ok(Link::Shared(Box::new(handle)));
     }
+    let identity = request.tls.as_ref().map(|dial| dial.identity.clone());
+    let opening = match connect::turn(selection, pool, whose, identity) {
+        Turn::Open(opening) => Some(opening),
+        Turn::Alone => None,
+        Turn::Wait(flight) => {
+            // As long as an own one might take. Boxed, because it is rare.
+            let within = cx.location(ex.location).pass.connect_timeout;
+            Box::pin(flight.landed(within)).await;
+            let now = cx.local.clock.mono();
+            if let Some(handle) = connect::join_stream(selection, pool, whose, deadlines, now) {
+                return Ok(Link::Shared(Box::new(handle)));
+            }
+            None
+        }
+    };
     let conn = open(ex, cx, plan, request, selection, now).await?;
     let lent = Lent(cx.local.clone());
     let handle = connect::speak_h2(conn, pool, ex.location, deadlines, lent)?;
+    drop(opening);
     Ok(Link::Shared(Box::new(handle)))
 }
 

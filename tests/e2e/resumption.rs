@@ -333,3 +333,44 @@ fn an_early_request_may_be_the_last_and_its_answer_long() {
         assert!(answer.ends_with(&big));
     }
 }
+
+#[test]
+fn early_data_may_be_http2() {
+    use crate::support::Client;
+    use crate::support::client::Socket;
+    use crate::support::frames::{DATA, get as ask, hello, until};
+    let origin = Origin::answer(|request| match request.field("early-data") {
+        Some("1") => crate::support::origin::response("425 Too Early", "", b"too early"),
+        _ => ok("in time"),
+    });
+    let pair = SelfSigned::new(&["a.test"]);
+    let proxy = Config::http(
+        "ssl_certificate %%DIR%%/a.crt; ssl_certificate_key %%DIR%%/a.key;
+         server { listen %%ADDR_0%% ssl; http2 on; ssl_early_data on;
+             location / { proxy_pass http://%%origin%%; proxy_set_header Early-Data $ssl_early_data; } }",
+    )
+    .set("origin", origin.addr())
+    .file("a.crt", &pair.cert)
+    .file("a.key", &pair.key)
+    .start();
+    let mut config = pair.trusted(TLS13);
+    config.enable_early_data = true;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let mut first = client(proxy.addr(), config.clone(), "a.test");
+    first.send(hello(&[ask(1)]));
+    assert_eq!(until(&mut first, DATA).1, b"in time");
+    drop(first);
+    let name = "a.test".try_into().unwrap();
+    let mut machine = rustls::ClientConnection::new(config.into(), name).unwrap();
+    let mut early = machine.early_data().expect("a session with early data");
+    early.write_all(&hello(&[ask(1)])).unwrap();
+    let tcp = std::net::TcpStream::connect(proxy.addr()).unwrap();
+    tcp.set_read_timeout(Some(crate::support::LIMIT)).unwrap();
+    let stream = rustls::StreamOwned::new(machine, tcp);
+    let mut client = Client::on(Socket::Tls(Box::new(stream)));
+    assert_eq!(until(&mut client, DATA), (1, b"too early".to_vec()));
+    assert!(client.tls().is_early_data_accepted());
+    // What comes behind the handshake is no replay.
+    client.send(ask(3));
+    assert_eq!(until(&mut client, DATA), (3, b"in time".to_vec()));
+}

@@ -539,3 +539,38 @@ fn keys_change_in_the_middle() {
     }
     assert_eq!(client.get("/").response().text(), "ok");
 }
+
+#[test]
+fn nothing_is_spliced_past_the_keys() {
+    let big: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
+    let body = big.clone();
+    let origin = Origin::answer(move |request| match request.body.is_empty() {
+        true => ok_bytes(&body),
+        false => ok_bytes(&request.body),
+    });
+    let pair = SelfSigned::new(&["a.test"]);
+    let inside = "proxy_buffering off; proxy_request_buffering off; client_max_body_size 8m;";
+    let proxy = Config::http(&format!(
+        "splice on; {PAIR} {inside}
+         server {{ listen %%ADDR_0%% ssl; server_name a.test; location / {{ proxy_pass http://%%origin%%; }}
+             location /twice/ {{ proxy_pass https://%%ADDR_1%%/; }} }}
+         server {{ listen %%ADDR_1%% ssl; server_name b.test; location / {{ proxy_pass http://%%origin%%; }} }}
+         server {{ listen %%ADDR_2%%; location / {{ proxy_pass https://%%ADDR_1%%; }} }}"
+    ))
+    .set("origin", origin.addr())
+    .file("a.crt", &pair.cert)
+    .file("a.key", &pair.key)
+    .start();
+    let secure = || client(proxy.addr(), pair.trusted(BOTH), "a.test");
+    let clients: [(&str, Client); 3] = [
+        ("/", secure()),
+        ("/twice/", secure()),
+        ("/", Client::tcp(proxy.addr_of(2))),
+    ];
+    for (path, mut client) in clients {
+        assert!(client.get(path).response().body == big, "down {path}");
+        client.request("POST", path, &format!("Content-Length: {}\r\n", big.len()));
+        client.send(&big);
+        assert!(client.response().body == big, "up {path}");
+    }
+}

@@ -20,6 +20,7 @@ pub mod rewrite;
 pub mod route;
 pub mod slice;
 pub mod spool;
+pub mod stapling;
 pub mod stream_tunnel;
 pub mod subrequest;
 pub mod tally;

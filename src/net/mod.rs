@@ -14,6 +14,7 @@ pub mod file;
 pub mod folder;
 pub mod join;
 pub mod listener;
+pub mod names;
 pub mod notify;
 pub mod offload;
 pub mod runtime;

@@ -26,10 +26,16 @@ use crate::front::{ConnInfo, Refusal, Stream};
 use crate::http::access::Limits;
 use crate::http::exchange::Exchange;
 use crate::http::local::{Generation, Local};
+<<<<<<< HEAD
 use crate::http::log::{Errno, Text};
 use crate::http::{flow, tunnel};
 use crate::mail::{Mail, NewPlan, PeerState};
 use crate::net::Addr;
+=======
+use crate::http::log::Errno;
+use crate::http::{flow, stapling, tunnel};
+use crate::mail::{Mail, NewPlan, PeerState, Target};
+>>>>>>> d41c643 (net/tls, http: OCSP answers are fetched and stapled; certificates are sent compressed where ssl_certificate_compression asks for it)
 use crate::net::clock::Clock;
 use crate::net::listener::Accepted;
 use crate::net::stream::Idle;
@@ -517,6 +523,9 @@ impl Http {
         let generation = Rc::new(generation);
         let old = service.generation.borrow_mut().replace(generation.clone());
         service.ring_alarms();
+        if shard.index == Target(0) {
+            stapling::start(&generation, &service.local);
+        }
         let declared = [Some(&generation), old.as_ref()];
         service.local.limits.keep_tables(|table| {
             let mut zones = declared

@@ -119,9 +119,8 @@ pub fn join_stream(
 
 /// The group and the peer of a selection, where its connections may be shared.
 fn picked(selection: &Selection) -> Option<(GroupId, PeerId)> {
-    let group = selection.group();
-    match (group.id, selection.current()) {
-        (Some(id), Some(peer)) if !selection.fresh_only() => Some((id, group.target(peer).twin)),
+    match (selection.group().id, selection.target()) {
+        (Some(id), Some(target)) if !selection.fresh_only() => Some((id, target.twin)),
         _ => None,
     }
 }

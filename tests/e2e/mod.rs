@@ -49,6 +49,7 @@ mod resumption;
 mod rewrite;
 mod server;
 mod splice;
+mod stapling;
 mod subrequests;
 mod tls;
 mod toml;

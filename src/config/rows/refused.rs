@@ -21,7 +21,6 @@ const SCGI: &str =
 const STREAM: &str = "proxying of plain TCP and UDP comes with a later version";
 const CLIENT_OCSP: &str =
     "certificates of clients are checked by ssl_crl; asking responders about them comes later";
-const COMPRESSION: &str = "certificates are sent as they are";
 const ECH: &str = "the TLS library has no encrypted ClientHello for servers";
 const ENGINE: &str = "OpenSSL's engines are for OpenSSL";
 const TUNNEL: &str = "forward proxying is not supported";
@@ -136,7 +135,6 @@ pub(crate) const ROWS: &[Row] = &[
         "such backends do not exist yet, so nothing is written there",
         "Directory for answers that do not fit in the buffers."
     ),
-    off_only("ssl_certificate_compression", HS, COMPRESSION),
     refused("ssl_ech_file", HS, args(1), ECH),
     refused("ssl_engine", M, args(1), ENGINE),
     off_only("ssl_ocsp", HS, CLIENT_OCSP),

@@ -36,8 +36,9 @@ family! {
         value ssl_crl: Option<Text> = "", some_text, HS, args(1), "Revoked certificates of clients, in PEM.";
         value ssl_stapling: bool = "off", flag, HS, args(1), "Sends along what the certificate's OCSP responder says.";
         value ssl_stapling_file: Option<Text> = "", some_text, HS, args(1), "An OCSP answer to send, instead of asking for one.";
-        value ssl_stapling_responder: Option<Text> = "", some_text, HS, args(1), "The OCSP responder to ask, instead of the certificate's own." accepted "responders are not asked; ssl_stapling_file names an answer to send";
-        value ssl_stapling_verify: bool = "off", flag, HS, args(1), "Sends OCSP answers only when their signature is good." accepted "an answer out of ssl_stapling_file is sent as it is, and others are not fetched";
+        value ssl_stapling_responder: Option<Text> = "", some_text, HS, args(1), "The OCSP responder to ask, instead of the certificate's own.";
+        value ssl_stapling_verify: bool = "off", flag, HS, args(1), "Takes only OCSP answers that are signed for the issuer of the certificate; one out of a file is sent as it is.";
+        value ssl_certificate_compression: bool = "off", flag, HS, args(1), "Sends certificates compressed (TLS 1.3) to clients that can read them: zlib and Brotli.";
         value ssl_early_data: bool = "off", flag, HS, args(1), "Takes requests in the first flight of a resumed session, which somebody may have replayed.";
         list  ssl_conf_command: ConfCommand = "", conf_command, HS, args(2), "A command of OpenSSL's configuration.";
         value ssl_reject_handshake: bool = "off", flag, HS, args(1), "Refuses every handshake for this server.";

@@ -3,15 +3,16 @@
 //! wrong, the worker to serve it. Start at [`build`].
 
 mod agree;
+mod stapling;
 
 use std::sync::Arc;
 
 use agree::{Words, agree};
 
 use crate::config::diag::{Diag, Level, SourceFile, Span};
-use crate::config::model::{Text, VerifyClient};
+use crate::config::model::VerifyClient;
 use crate::net::clock;
-use crate::net::tls::certificate;
+use crate::net::tls::staple::Staple;
 use crate::net::tls::{
     Certified, ClientParts, ClientTls, Clients, Memory, Offer, PairFault, ServerParts,
     SessionParts, TicketKeys, TlsSet, Trust,
@@ -57,10 +58,21 @@ pub fn build(plan: &Plan, files: &[SourceFile], memory: &mut Memory) -> (TlsSet,
         files,
         diags: Vec::new(),
     };
-    let servers = plan.servers.iter();
-    let servers = servers.map(|server| match &server.tls {
+    let mut staples = Vec::new();
+    let servers = plan.servers.iter().enumerate();
+    let servers = servers.map(|(number, server)| match &server.tls {
         None => Offer::Nothing,
-        Some(tls) => offer(tls, memory, &mut findings).unwrap_or_default(),
+        Some(tls) => {
+            let mut wanted = Vec::new();
+            let offer = offer(tls, memory, &mut wanted, &mut findings).unwrap_or_default();
+            for staple in wanted {
+                // Servers share them; whichever comes first says how its responder is found.
+                if !staples.iter().any(|(known, _)| Arc::ptr_eq(known, &staple)) {
+                    staples.push((staple, number));
+                }
+            }
+            offer
+        }
     });
     let servers = servers.collect();
     let clients = plan.tls_clients.iter();
@@ -79,13 +91,19 @@ pub fn build(plan: &Plan, files: &[SourceFile], memory: &mut Memory) -> (TlsSet,
             servers,
             clients,
             keep_hello: plan.wants_hello,
+            staples,
         },
         diags,
     )
 }
 
 /// None where something is wrong, which was told.
-fn offer(tls: &TlsServerPlan, memory: &mut Memory, findings: &mut Findings<'_>) -> Option<Offer> {
+fn offer(
+    tls: &TlsServerPlan,
+    memory: &mut Memory,
+    staples: &mut Vec<Arc<Staple>>,
+    findings: &mut Findings<'_>,
+) -> Option<Offer> {
     let settings = &tls.settings;
     let mut certificates = Vec::new();
     for pair in &tls.pairs {
@@ -95,7 +113,7 @@ fn offer(tls: &TlsServerPlan, memory: &mut Memory, findings: &mut Findings<'_>) 
         }
     }
     if settings.ssl_stapling {
-        certificates = stapled(certificates, tls, findings);
+        certificates = stapling::stapled(certificates, tls, memory, staples, findings);
     }
     let span = match settings.ssl_certificate.first() {
         Some(text) => text.span,
@@ -138,6 +156,7 @@ fn offer(tls: &TlsServerPlan, memory: &mut Memory, findings: &mut Findings<'_>) 
         clients: clients?,
         sessions,
         early_data: settings.ssl_early_data,
+        compresses: settings.ssl_certificate_compression,
     };
     match parts.build() {
         Ok(tls) => Some(Offer::Tls(tls)),
@@ -147,40 +166,6 @@ fn offer(tls: &TlsServerPlan, memory: &mut Memory, findings: &mut Findings<'_>) 
             None
         }
     }
-}
-
-/// Puts OCSP answers to certificates. Never an error, as in nginx: a certificate without an answer is as good as before.
-fn stapled(
-    certificates: Vec<Certified>,
-    tls: &TlsServerPlan,
-    findings: &mut Findings<'_>,
-) -> Vec<Certified> {
-    let names = tls.settings.ssl_certificate.iter();
-    let one = |(certificate, name): (Certified, &Text)| {
-        if let Some(file) = &tls.stapling_file {
-            return certificate.stapled(file.bytes.to_vec());
-        }
-        let shown = name.lossy();
-        let mut chain = certificate.chain();
-        let own = chain.next().unwrap_or_default();
-        let asks = tls.settings.ssl_stapling_responder.is_some();
-        if !asks && certificate::responder(own).is_none() {
-            findings.warn(
-                format!("\"ssl_stapling\" ignored, no OCSP responder URL in the certificate \"{shown}\""),
-                "its authority has no responder any more, as Let's Encrypt since 2025; remove ssl_stapling",
-                name.span,
-            );
-        } else {
-            findings.warn(
-                format!("\"ssl_stapling\" ignored for \"{shown}\", responders are not asked yet"),
-                "name a file with the answer in ssl_stapling_file, or leave ssl_stapling out",
-                name.span,
-            );
-        }
-        drop(chain);
-        certificate
-    };
-    certificates.into_iter().zip(names).map(one).collect()
 }
 
 /// None where something is wrong, which was told.

@@ -12,11 +12,14 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::encrypted;
 use super::pem::{self, Section};
+use super::staple::{Staple, Stapled};
 
 /// A chain with the key of its first certificate.
 #[derive(Clone, Debug)]
 pub struct Certified {
     pub(super) key: Arc<CertifiedKey>,
+    /// What its responder says is sent along.
+    staple: Option<Arc<Staple>>,
     /// When its first certificate ends, in seconds of Unix time.
     pub ends: i64,
     /// When it begins.
@@ -54,6 +57,13 @@ impl Certified {
         self
     }
 
+    /// The same with whatever OCSP answer there is at the time of a handshake.
+    #[must_use]
+    pub fn stapling(mut self, staple: Arc<Staple>) -> Self {
+        self.staple = Some(staple);
+        self
+    }
+
     /// The certificates in DER, its own first.
     pub fn chain(&self) -> impl Iterator<Item = &[u8]> {
         self.key.cert.iter().map(|one| &one[..])
@@ -81,6 +91,7 @@ impl Certified {
         let chain = ders.into_iter().map(CertificateDer::from).collect();
         Ok(Self {
             key: Arc::new(CertifiedKey::new(chain, key)),
+            staple: None,
             begins: validity.0,
             ends: validity.1,
             sealed,
@@ -115,10 +126,21 @@ fn read_key(text: &[u8], passwords: &[&[u8]]) -> Result<(Arc<dyn SigningKey>, bo
     Ok((key, encrypted))
 }
 
+/// Ready to be chosen: of several with the same kind of key the last one, as with OpenSSL.
+pub(super) fn offered(all: &[Certified]) -> Vec<Stapled> {
+    let kind = |one: &Certified| one.key.key.algorithm();
+    let counts = |(at, one): &(usize, &Certified)| {
+        !all[at + 1..].iter().any(|later| kind(later) == kind(one))
+    };
+    let kept = all.iter().enumerate().filter(counts);
+    kept.map(|(_, one)| Stapled::new(one.key.clone(), one.staple.clone()))
+        .collect()
+}
+
 /// The certificates of a server.
 #[derive(Debug)]
 pub(super) struct Certificates {
-    pub(super) all: Vec<Arc<CertifiedKey>>,
+    pub(super) all: Vec<Stapled>,
     /// TLS 1.3 is offered, where ciphers say nothing about the key.
     pub(super) tls13: bool,
 }
@@ -132,7 +154,7 @@ impl ResolvesServerCert for Certificates {
             several => self.choose(several, &hello, schemes),
         };
         // With nothing in common the handshake fails for its own reason.
-        chosen.or_else(|| self.all.first()).cloned()
+        chosen.or_else(|| self.all.first()).map(Stapled::now)
     }
 }
 
@@ -140,15 +162,16 @@ impl Certificates {
     /// The client's preference decides: its signatures in TLS 1.3, its ciphers before.
     fn choose<'a>(
         &self,
-        all: &'a [Arc<CertifiedKey>],
+        all: &'a [Stapled],
         hello: &ClientHello<'_>,
         schemes: &[SignatureScheme],
-    ) -> Option<&'a Arc<CertifiedKey>> {
+    ) -> Option<&'a Stapled> {
         let suites = hello.cipher_suites().iter().map(|suite| u16::from(*suite));
         let speaks_13 = suites.clone().any(|suite| suite >> 8 == 0x13);
         if self.tls13 && speaks_13 {
-            let signs = |key: &&Arc<CertifiedKey>, scheme: &SignatureScheme| {
-                key.key
+            let signs = |one: &&Stapled, scheme: &SignatureScheme| {
+                one.plain()
+                    .key
                     .choose_scheme(std::slice::from_ref(scheme))
                     .is_some()
             };
@@ -158,7 +181,8 @@ impl Certificates {
         }
         let mut kinds = suites.filter_map(super::ciphers::signed_by);
         kinds.find_map(|kind| {
-            all.iter().find(|key| {
+            all.iter().find(|one| {
+                let key = one.plain();
                 let own = match key.key.algorithm() {
                     SignatureAlgorithm::RSA => SignatureAlgorithm::RSA,
                     _ => SignatureAlgorithm::ECDSA,

@@ -1,10 +1,11 @@
 //! What TLS keeps from one configuration to the next: sessions by zone, and the keys of tickets. Start at [`Memory`].
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::sessions::Store;
-use super::tickets::TicketKeys;
+use super::staple::Staple;
+use super::tickets::{TicketKeys, digest_of};
 
 /// Sessions and keys of a process.
 #[derive(Debug, Default)]
@@ -12,6 +13,8 @@ pub struct Memory {
     zones: HashMap<Vec<u8>, (usize, Arc<Store>)>,
     /// By how long they seal, in seconds.
     keys: HashMap<u64, TicketKeys>,
+    /// OCSP answers that a configuration uses, by what they are about and whom they come from.
+    staples: HashMap<[u8; 32], Weak<Staple>>,
 }
 
 impl Memory {
@@ -31,5 +34,17 @@ impl Memory {
     pub fn ticket_keys(&mut self, seconds: u64) -> TicketKeys {
         let keys = self.keys.entry(seconds).or_insert_with(TicketKeys::own);
         keys.clone()
+    }
+
+    /// The OCSP answer of this name, made unless it is in use.
+    pub fn staple(&mut self, name: &[&[u8]], make: impl FnOnce() -> Staple) -> Arc<Staple> {
+        self.staples.retain(|_, known| known.strong_count() > 0);
+        let name = digest_of(name);
+        if let Some(known) = self.staples.get(&name).and_then(Weak::upgrade) {
+            return known;
+        }
+        let made = Arc::new(make());
+        self.staples.insert(name, Arc::downgrade(&made));
+        made
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use rustls::server::{NoClientAuth, NoServerSessionStorage, ServerConfig};
 
 use super::ServerTls;
-use super::certified::{Certificates, Certified};
+use super::certified::{self, Certificates, Certified};
 use super::ciphers::{self, Chosen, Cipher, Group};
+use super::compress::{Brotli, Zlib};
 use super::sessions::{Sessions, Store};
 use super::tickets::{TicketKeys, Tickets, digest_of};
 use super::verify::{AnyClient, Trust};
@@ -42,6 +43,8 @@ pub struct ServerParts {
     pub sessions: SessionParts,
     /// Early data is taken.
     pub early_data: bool,
+    /// Certificates are sent compressed to those who can read that.
+    pub compresses: bool,
 }
 
 /// How certificates of clients are judged.
@@ -83,13 +86,16 @@ impl ServerParts {
             }) as Arc<_>,
         };
         let certificates = Certificates {
-            all: self.certificates.into_iter().map(|one| one.key).collect(),
+            all: certified::offered(&self.certificates),
             tls13: self.tls13,
         };
         let mut config = builder
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(certificates));
         config.ignore_client_order = self.own_order;
+        if self.compresses {
+            config.cert_compressors = vec![&Zlib, &Brotli];
+        }
         let rules = SessionRules {
             parts: self.sessions,
             context,
@@ -179,7 +185,7 @@ impl ServerTls {
                 .iter()
                 .any(|suite| suite.tls13().is_some());
             config.cert_resolver = Arc::new(Certificates {
-                all: certificates.iter().map(|one| one.key.clone()).collect(),
+                all: certified::offered(&certificates),
                 tls13,
             });
             if let Some(rules) = &self.rules {

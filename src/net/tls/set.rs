@@ -8,6 +8,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::staple::Staple;
 use super::{ClientTls, ServerTls};
 
 /// Epochs that stay on the shelf: all shards have taken the last one before the next comes.
@@ -22,6 +23,8 @@ pub struct TlsSet {
     pub clients: Vec<ClientTls>,
     /// Something asks for what clients offered.
     pub keep_hello: bool,
+    /// OCSP answers to be fetched, each with the number of a server that wants it.
+    pub staples: Vec<(Arc<Staple>, usize)>,
 }
 
 /// What a server does with a handshake.

@@ -193,6 +193,12 @@ impl Trust {
         Some(trust)
     }
 
+    /// The certificates of a PEM text in DER; none where it cannot be read.
+    #[must_use]
+    pub fn certificates(text: &[u8]) -> Vec<Vec<u8>> {
+        pem::certificates(text).unwrap_or_default()
+    }
+
     pub(super) fn number(&self) -> u64 {
         self.number
     }

@@ -26,16 +26,10 @@ use crate::front::{ConnInfo, Refusal, Stream};
 use crate::http::access::Limits;
 use crate::http::exchange::Exchange;
 use crate::http::local::{Generation, Local};
-<<<<<<< HEAD
 use crate::http::log::{Errno, Text};
-use crate::http::{flow, tunnel};
-use crate::mail::{Mail, NewPlan, PeerState};
-use crate::net::Addr;
-=======
-use crate::http::log::Errno;
 use crate::http::{flow, stapling, tunnel};
 use crate::mail::{Mail, NewPlan, PeerState, Target};
->>>>>>> d41c643 (net/tls, http: OCSP answers are fetched and stapled; certificates are sent compressed where ssl_certificate_compression asks for it)
+use crate::net::Addr;
 use crate::net::clock::Clock;
 use crate::net::listener::Accepted;
 use crate::net::stream::Idle;

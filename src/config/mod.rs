@@ -10,6 +10,7 @@ pub mod mime;
 pub mod model;
 pub mod nginx;
 pub mod rows;
+pub mod schema;
 pub mod source;
 pub mod table;
 #[cfg(test)]

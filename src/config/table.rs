@@ -24,7 +24,7 @@ impl Contexts {
     pub const UPSTREAM: Self = Self(1 << 8);
 
     /// The names used in the documentation, in order.
-    const NAMES: [(Self, &'static str); 9] = [
+    pub(crate) const NAMES: [(Self, &'static str); 9] = [
         (Self::MAIN, "main"),
         (Self::EVENTS, "events"),
         (Self::HTTP, "http"),

@@ -46,6 +46,67 @@ pub struct Options {
     pub order: Option<Order>,
 }
 
+/// One of nginx's options, for those who explain them.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Its letter; `h` may be written as `?`.
+    pub letter: char,
+    /// What follows, in a word; none for a switch.
+    pub value: Option<&'static str>,
+    /// What it does, in a few words.
+    pub about: &'static str,
+    /// The words that may follow, where they are few.
+    pub words: &'static [&'static str],
+}
+
+const fn switch(letter: char, about: &'static str) -> Row {
+    Row {
+        letter,
+        value: None,
+        about,
+        words: &[],
+    }
+}
+
+const fn valued(letter: char, value: &'static str, about: &'static str) -> Row {
+    Row {
+        letter,
+        value: Some(value),
+        about,
+        words: &[],
+    }
+}
+
+/// Every option, in the order of the help text.
+pub const OPTIONS: &[Row] = &[
+    switch('h', "this help"),
+    switch('v', "show version and exit"),
+    switch('V', "show version and what is built in, then exit"),
+    switch('t', "test configuration and exit"),
+    switch('T', "test configuration, dump it and exit"),
+    switch('q', "with -t or -T, print errors only"),
+    Row {
+        words: &["stop", "quit", "reopen", "reload"],
+        ..valued(
+            's',
+            "signal",
+            "tell the running server to stop, quit, reopen or reload",
+        )
+    },
+    valued('p', "prefix", "prefix of relative paths"),
+    valued(
+        'e',
+        "filename",
+        "error log until the configuration names one",
+    ),
+    valued('c', "filename", "configuration file"),
+    valued(
+        'g',
+        "directives",
+        "global directives in addition to those of the file",
+    ),
+];
+
 /// Reads the arguments after the program's name. The error is nginx's text without its `nginx: `.
 pub fn parse(args: &[OsString]) -> Result<Options, String> {
     let mut options = Options::default();
@@ -130,6 +191,24 @@ mod tests {
             &["-cf", "-t"],
         ] {
             assert_eq!(read(words).as_ref(), Ok(&want), "{words:?}");
+        }
+    }
+
+    /// The table and the reader know the same letters, values and words.
+    #[test]
+    fn the_table_is_what_is_read() {
+        for letter in (b'!'..=b'~').map(char::from).filter(|l| *l != '?') {
+            let word = format!("-{letter}");
+            let row = OPTIONS.iter().find(|r| r.letter == letter);
+            let alone = read(&[&word]);
+            match row.map(|r| r.value) {
+                None => assert!(alone.is_err_and(|e| e.contains("invalid option")), "{word}"),
+                Some(None) => assert!(alone.is_ok(), "{word}"),
+                Some(Some(_)) => assert!(alone.is_err_and(|e| e.contains("requires")), "{word}"),
+            }
+            for value in row.map_or(&[][..], |r| r.words) {
+                assert!(read(&[&word, value]).is_ok(), "{word} {value}");
+            }
         }
     }
 

@@ -7,13 +7,14 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::cli::Options;
 use super::identity::Identity;
 use super::journal::{Journal, cause};
 use super::setup::Setup;
-use super::{check, cli, convert, explain, quick, say, start};
+use super::{check, cli, convert, explain, manual, quick, say, start};
+use crate::config::schema;
 
 /// Wrong use of a subcommand.
 const CODE_USAGE: u8 = 2;
@@ -57,6 +58,16 @@ enum Command {
         #[arg(long, default_value_t = quick::DEMO_PORT, value_parser = clap::value_parser!(u16).range(1..=65_000))]
         port: u16,
     },
+    /// Write completions for a shell to standard output.
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: manual::Shell,
+    },
+    /// Write the manual page to standard output: `ringx man | man -l -`.
+    Man,
+    /// Write the JSON Schema of the TOML form to standard output, for editors.
+    Schema,
     /// Write a configuration in the other language, nginx.conf or TOML, to standard output.
     Convert {
         /// The file to read; its ending tells the language.
@@ -114,6 +125,11 @@ pub fn run(command: Vec<OsString>) -> ExitCode {
         },
         Command::Proxy(proxy) => quick::proxy(&proxy, command),
         Command::Demo { port } => quick::demo(port, command),
+        Command::Completions { shell } => {
+            print(manual::completions(&described(), shell).as_bytes())
+        }
+        Command::Man => print(manual::page(&described()).as_bytes()),
+        Command::Schema => print(schema::schema().as_bytes()),
         Command::Convert { file, to } => match convert::convert(&file, to) {
             Ok(text) => print(&text),
             Err(text) => {
@@ -122,6 +138,13 @@ pub fn run(command: Vec<OsString>) -> ExitCode {
             }
         },
     }
+}
+
+/// The command line as a value, for those who describe it.
+pub fn described() -> clap::Command {
+    let mut line = Line::command();
+    line.build();
+    line
 }
 
 /// Writes to standard output, where a reader may have gone away.
@@ -149,8 +172,6 @@ pub fn console() -> Journal {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn parse(words: &[&str]) -> Result<Command, clap::Error> {

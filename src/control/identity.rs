@@ -8,6 +8,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use super::cli;
 use crate::config;
 use crate::plan::ServerToken;
 
@@ -177,25 +178,27 @@ impl Identity {
         let paths = self.paths();
         let name = self.name();
         let pad = " ".repeat(name.len());
-        format!(
+        let mut out = format!(
             "Usage: {name} [-?hvVtTq] [-s signal] [-p prefix]\n\
              \x20      {pad} [-e filename] [-c filename] [-g directives]\n\n\
-             Options:\n\
-             \x20 -?,-h         : this help\n\
-             \x20 -v            : show version and exit\n\
-             \x20 -V            : show version and what is built in, then exit\n\
-             \x20 -t            : test configuration and exit\n\
-             \x20 -T            : test configuration, dump it and exit\n\
-             \x20 -q            : with -t or -T, print errors only\n\
-             \x20 -s signal     : tell the running server to stop, quit, reopen or reload\n\
-             \x20 -p prefix     : prefix of relative paths (default: {prefix})\n\
-             \x20 -e filename   : error log until the configuration names one (default: {log})\n\
-             \x20 -c filename   : configuration file (default: {file})\n\
-             \x20 -g directives : global directives in addition to those of the file\n\n",
-            prefix = paths.prefix,
-            log = paths.error_log,
-            file = paths.files.join(", else "),
-        )
+             Options:\n"
+        );
+        for row in cli::OPTIONS {
+            let option = match (row.letter, row.value) {
+                ('h', _) => "-?,-h".to_owned(),
+                (letter, Some(value)) => format!("-{letter} {value}"),
+                (letter, None) => format!("-{letter}"),
+            };
+            let default = match row.letter {
+                'p' => format!(" (default: {})", paths.prefix),
+                'e' => format!(" (default: {})", paths.error_log),
+                'c' => format!(" (default: {})", paths.files.join(", else ")),
+                _ => String::new(),
+            };
+            out.push_str(&format!("  {option:<13} : {}{default}\n", row.about));
+        }
+        out.push('\n');
+        out
     }
 }
 

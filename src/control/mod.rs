@@ -24,6 +24,7 @@ pub mod explain;
 pub mod files;
 pub mod identity;
 pub mod journal;
+pub mod manual;
 pub mod parent;
 pub mod pid_file;
 pub mod quick;

@@ -128,6 +128,11 @@ fn checks_are_documented() {
     generated("docs/CHECKS.md", &checks());
 }
 
+#[test]
+fn the_schema_is_written() {
+    generated("config/ringx.schema.json", &crate::config::schema::schema());
+}
+
 /// A file of the repository that is written by this test when that is asked for, and compared else.
 fn generated(path: &str, text: &str) {
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);

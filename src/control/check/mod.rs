@@ -15,6 +15,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 
 use super::cli::Options;
@@ -57,10 +58,10 @@ pub struct Ask {
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     /// Take findings of a rule as errors, or of all.
-    #[arg(long, value_name = "RULE")]
+    #[arg(long, value_name = "RULE", hide_possible_values = true, value_parser = PossibleValuesParser::new(names()))]
     deny: Vec<String>,
     /// Say nothing of a rule; in a file, `# ringx: allow RULE` does that for its line, or for the next one.
-    #[arg(long, value_name = "RULE")]
+    #[arg(long, value_name = "RULE", hide_possible_values = true, value_parser = PossibleValuesParser::new(names()))]
     allow: Vec<String>,
     /// List the rules.
     #[arg(long)]
@@ -103,12 +104,6 @@ pub fn run(ask: &Ask) -> ExitCode {
     if ask.rules {
         return commands::print(report::rules().as_bytes());
     }
-    if let Some(unknown) = ask.deny.iter().chain(&ask.allow).find(|id| !known(id)) {
-        say(&format!(
-            "ringx: there is no rule \"{unknown}\"; --rules lists them\n"
-        ));
-        return ExitCode::from(CODE_CANNOT_LOAD);
-    }
     let options = Options {
         file: ask.conf.clone().or_else(|| ask.file.clone()),
         prefix: ask.prefix.clone(),
@@ -144,8 +139,9 @@ pub fn run(ask: &Ask) -> ExitCode {
     }
 }
 
-fn known(id: &str) -> bool {
-    id == "all" || rules::find(id).is_some()
+/// What `--deny` and `--allow` take.
+fn names() -> impl Iterator<Item = &'static str> {
+    rules::ALL.iter().map(|r| r.id).chain(["all"])
 }
 
 fn worst(examined: &Examined) -> Level {

@@ -189,6 +189,12 @@ pub struct UpstreamServer {
     pub drain: bool,
     /// `route=`; empty when none.
     pub route: Arc<[u8]>,
+    /// `resolve`: its addresses are looked for while running.
+    pub resolve: bool,
+    /// `service=`: its addresses are those of SRV records; empty when not.
+    pub service: Arc<[u8]>,
+    /// `slow_start=`: how long it takes its full share after it came back; zero for at once.
+    pub slow_start: Duration,
 }
 
 /// `resolver`.

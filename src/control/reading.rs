@@ -113,6 +113,7 @@ fn study(
     match compile(model, &env) {
         Ok(mut plan) => {
             move_default_logs(setup, &mut plan);
+            loaded.diags.append(&mut plan.warnings);
             let (tls, found) = certs::build(&plan, &loaded.tree.files, memory);
             let bad = found.iter().any(|diag| diag.level == diag::Level::Emerg);
             loaded.diags.extend(found);

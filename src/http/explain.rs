@@ -334,6 +334,11 @@ fn group(notes: &mut Notes, cx: Cx<'_>, id: crate::plan::GroupId) {
         }
         notes.say("content", text);
     }
+    for line in group.lines.iter() {
+        let name = shown(line.question());
+        let text = format!("  peers of {name}, which are found while running");
+        notes.say("content", text);
+    }
 }
 
 fn answer(notes: &mut Notes, ex: &Exchange) {

@@ -30,6 +30,6 @@ pub fn note(ex: &Exchange, cx: Cx<'_>) {
             connect_ms: attempt.connect_ms,
             took_ms: attempt.response_ms.unwrap_or_default(),
         };
-        sheet.attempt(group, peer, &noted);
+        sheet.attempt(group, peer, &attempt.addr, &noted);
     }
 }

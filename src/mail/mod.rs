@@ -10,14 +10,14 @@ pub mod peers;
 mod post;
 pub mod session;
 
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use post::{BOX_MAX, Inbox, Outbox, Post};
 
-use crate::plan::{GroupId, ListenerId, Plan, ResolverId};
+use crate::plan::lines::FoundPeer;
+use crate::plan::{GroupId, ListenerId, Plan};
 
 /// Who has a box: shards have the numbers from 0 on, control comes after the last of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,19 +68,17 @@ pub enum PeerChange {
     Recovered,
 }
 
-/// The answer of a resolver that one shard got, for all of them.
+/// What one shard found for a `server` line, for all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resolved {
-    /// The epoch that the id belongs to.
+pub struct Found {
+    /// The epoch that the numbers belong to.
     pub epoch: u64,
-    /// Which resolver.
-    pub resolver: ResolverId,
-    /// The name in lower case.
-    pub name: Arc<[u8]>,
-    /// Its addresses, with port 0; empty when the name has none.
-    pub addresses: Arc<[SocketAddr]>,
-    /// How long the answer holds.
-    pub ttl: Duration,
+    /// The group.
+    pub group: GroupId,
+    /// Which of the group's [`LinePlan`](crate::plan::lines::LinePlan)s.
+    pub line: usize,
+    /// All addresses that it has now.
+    pub peers: Box<[FoundPeer]>,
 }
 
 /// Every message there is.
@@ -112,17 +110,8 @@ pub enum Mail {
     PeerState(PeerState),
     /// Something is set on a peer.
     PeerOrder(Arc<peers::PeerOrder>),
-    /// A name was resolved.
-    Resolved(Resolved),
-    /// Ask a shard to resolve a name for everybody.
-    Resolve {
-        /// The epoch that the id belongs to.
-        epoch: u64,
-        /// Which resolver.
-        resolver: ResolverId,
-        /// The name in lower case.
-        name: Arc<[u8]>,
-    },
+    /// A `server` line has other addresses.
+    Found(Arc<Found>),
     /// Send your counters to `to`.
     Collect {
         /// Who asks.
@@ -165,8 +154,7 @@ impl Mail {
             Self::ReopenLogs => "reopen logs",
             Self::PeerState(_) => "peer state",
             Self::PeerOrder(_) => "peer order",
-            Self::Resolved(_) => "resolved",
-            Self::Resolve { .. } => "resolve",
+            Self::Found(_) => "found",
             Self::Collect { .. } => "collect",
             Self::Collected { .. } => "collected",
             Self::Limit(_) => "limit",

@@ -9,9 +9,12 @@
     reason = "locked when a plan comes or goes and by who reads, never while requests are served"
 )]
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
 
 use super::counters::add;
 use super::latency::{Distribution, Latency};
@@ -41,8 +44,24 @@ const PEER_CELLS: usize = CLASSES + 5;
 struct Numbers {
     locations: Box<[AtomicU64]>,
     peers: Box<[AtomicU64]>,
+    /// Peers that the plan does not name, because they were found while running.
+    others: Mutex<Vec<Other>>,
     latency: Latency,
 }
+
+/// The numbers of a peer that was found while running.
+#[derive(Debug)]
+struct Other {
+    group: GroupId,
+    name: Bytes,
+    cells: Arc<[AtomicU64]>,
+}
+
+/// Peers that are found while running and counted each by itself; those beyond are counted together.
+const OTHERS_MAX: usize = 4096;
+
+/// What peers are called that are too many.
+const REST: &[u8] = b"others";
 
 /// Where one shard counts under one plan. Dropped with the plan.
 pub struct Sheet {
@@ -50,6 +69,7 @@ pub struct Sheet {
     plan: Arc<Plan>,
     /// The first peer of each group among all peers.
     first_peers: Box<[u32]>,
+    others: RefCell<HashMap<(GroupId, Bytes), Arc<[AtomicU64]>>>,
     board: Arc<Board>,
 }
 
@@ -217,24 +237,55 @@ impl Sheet {
     }
 
     /// Counts an attempt on a peer.
-    pub fn attempt(&self, group: GroupId, peer: PeerId, attempt: &Attempt) {
+    pub fn attempt(&self, group: GroupId, peer: PeerId, name: &Bytes, attempt: &Attempt) {
+        if peer.index() >= self.plan.groups[group].peers.len() {
+            return book(&self.other(group, name), attempt);
+        }
         let place = self.first_peers[group.index()] as usize + peer.index();
         let first = place * PEER_CELLS;
-        let cells = &self.numbers.peers[first..first + PEER_CELLS];
-        add(&cells[class(attempt.status)], 1);
-        add(&cells[CLASSES], attempt.received);
-        add(&cells[CLASSES + 1], attempt.sent);
-        if let Some(ms) = attempt.connect_ms {
-            add(&cells[CLASSES + 2], ms);
-            add(&cells[CLASSES + 4], 1);
+        book(&self.numbers.peers[first..first + PEER_CELLS], attempt);
+    }
+
+    /// The numbers of a peer that was found while running.
+    fn other(&self, group: GroupId, name: &Bytes) -> Arc<[AtomicU64]> {
+        let mut others = self.others.borrow_mut();
+        if let Some(cells) = others.get(&(group, name.clone())) {
+            return Arc::clone(cells);
         }
-        add(&cells[CLASSES + 3], attempt.took_ms);
+        let name = if others.len() < OTHERS_MAX {
+            Bytes::copy_from_slice(name)
+        } else {
+            Bytes::from_static(REST)
+        };
+        let cells = others.entry((group, name.clone())).or_insert_with(|| {
+            let cells: Arc<[AtomicU64]> = cells(PEER_CELLS).into();
+            // A list is whole whoever panicked beside it.
+            let mut all = (self.numbers.others.lock()).unwrap_or_else(PoisonError::into_inner);
+            all.push(Other {
+                group,
+                name,
+                cells: Arc::clone(&cells),
+            });
+            cells
+        });
+        Arc::clone(cells)
     }
 
     /// All sheets of the process.
     pub fn board(&self) -> &Arc<Board> {
         &self.board
     }
+}
+
+fn book(cells: &[AtomicU64], attempt: &Attempt) {
+    add(&cells[class(attempt.status)], 1);
+    add(&cells[CLASSES], attempt.received);
+    add(&cells[CLASSES + 1], attempt.sent);
+    if let Some(ms) = attempt.connect_ms {
+        add(&cells[CLASSES + 2], ms);
+        add(&cells[CLASSES + 4], 1);
+    }
+    add(&cells[CLASSES + 3], attempt.took_ms);
 }
 
 impl Drop for Sheet {
@@ -264,6 +315,7 @@ impl Board {
         let numbers = Arc::new(Numbers {
             locations: cells(plan.locations.len() * LOCATION_CELLS),
             peers: cells(peers as usize * PEER_CELLS),
+            others: Mutex::default(),
             latency: Latency::default(),
         });
         let open = (Arc::clone(&numbers), Arc::clone(plan));
@@ -272,6 +324,7 @@ impl Board {
             numbers,
             plan: Arc::clone(plan),
             first_peers: first_peers.into(),
+            others: RefCell::default(),
             board: Arc::clone(self),
         }
     }
@@ -306,6 +359,11 @@ impl Report {
                 let key = (text(&group.name), text(&peer.name));
                 sum(&mut self.peers.entry(key).or_default().0, row);
             }
+        }
+        let others = (numbers.others.lock()).unwrap_or_else(PoisonError::into_inner);
+        for other in others.iter() {
+            let key = (text(&plan.groups[other.group].name), text(&other.name));
+            sum(&mut self.peers.entry(key).or_default().0, &other.cells);
         }
         self.latency.add(&numbers.latency);
     }

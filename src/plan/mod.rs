@@ -13,6 +13,7 @@ pub mod expr;
 pub mod filters;
 pub mod groups;
 pub mod limits;
+pub mod lines;
 pub mod location;
 pub mod locations;
 pub mod lookup;
@@ -128,6 +129,8 @@ pub struct Plan {
     pub slots: IdVec<SlotId, SlotPlan>,
     /// Members of the open variable families (`http_x_y`, `arg_a`), indexed by [`expr::Var::Named`].
     pub family_names: Vec<FamilyName>,
+    /// What is worth telling of a plan that is good: backends that are not known yet.
+    pub warnings: Vec<crate::config::diag::Diag>,
     /// `resolver` lines.
     pub resolvers: IdVec<ResolverId, ResolverPlan>,
     /// `limit_req_zone` and `limit_conn_zone` lines.
@@ -295,6 +298,8 @@ pub struct GroupPlan {
     pub sticky: Option<Box<sticky::StickyPlan>>,
     /// Primary peers then backups, one for each resolved address.
     pub peers: IdVec<PeerId, PeerPlan>,
+    /// `server` lines whose addresses are found while running, and added to the peers.
+    pub lines: Arc<[lines::LinePlan]>,
     /// `zone NAME SIZE`: failures of its peers are shared by all shards.
     pub zone: Option<Zone>,
     /// `keepalive` and its companions. Capacity 0 means no pool.
@@ -399,6 +404,8 @@ pub struct PeerPlan {
     pub max_fails: u32,
     /// `fail_timeout=`.
     pub fail_timeout: Duration,
+    /// `slow_start=`; zero for none.
+    pub slow_start: Duration,
     /// `backup`.
     pub backup: bool,
     /// `down`.

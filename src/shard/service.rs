@@ -4,13 +4,16 @@
 //! lasts. Start at [`Http::connection`].
 
 mod h2;
+mod lines;
 mod named;
 mod tls;
 
 use std::cell::{Cell, RefCell};
+use std::cmp::Ordering;
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use slab::Slab;
@@ -28,7 +31,7 @@ use crate::http::exchange::Exchange;
 use crate::http::local::{Generation, Local};
 use crate::http::log::{Errno, Text};
 use crate::http::{flow, stapling, tunnel};
-use crate::mail::{Mail, NewPlan, PeerState, Target};
+use crate::mail::{Found, Mail, NewPlan, PeerState, Target};
 use crate::net::Addr;
 use crate::net::clock::Clock;
 use crate::net::listener::Accepted;
@@ -131,6 +134,8 @@ pub struct Http {
     homes: RefCell<Vec<Rc<Home>>>,
     /// Connections of HTTP/2, which a drain tells.
     alarms: RefCell<Slab<Alarm>>,
+    /// What was found for a plan that has not come yet.
+    early: RefCell<Vec<Arc<Found>>>,
     /// The next connection's number.
     next: Cell<u64>,
     /// How many shards take numbers in turn.
@@ -158,6 +163,7 @@ impl Http {
             exchanges: RefCell::new(Vec::new()),
             homes: RefCell::new(Vec::new()),
             alarms: RefCell::new(Slab::new()),
+            early: RefCell::default(),
             next: Cell::new(u64::from(parts.index.0) + 1),
             // Every target but control is a shard.
             shards: (parts.outbox.targets() as u64).saturating_sub(1).max(1),
@@ -520,6 +526,14 @@ impl Http {
         if shard.index == Target(0) {
             stapling::start(&generation, &service.local);
         }
+        for found in service.early.take() {
+            match found.epoch.cmp(&generation.epoch) {
+                Ordering::Less => {}
+                Ordering::Equal => lines::learn(&generation, &found),
+                Ordering::Greater => service.early.borrow_mut().push(found),
+            }
+        }
+        lines::begin(shard, &generation);
         let declared = [Some(&generation), old.as_ref()];
         service.local.limits.keep_tables(|table| {
             let mut zones = declared
@@ -754,6 +768,16 @@ impl Serve for Http {
             Mail::Limit(letter) => service.local.limits.take(letter),
             Mail::Cache(letter) => service.local.cache.take(*letter),
             Mail::Session(letter) => service.local.sessions.take(*letter),
+            Mail::Found(found) => {
+                let generation = service.generation();
+                let epoch = generation.as_ref().map_or(0, |generation| generation.epoch);
+                match generation {
+                    Some(generation) if epoch == found.epoch => lines::learn(&generation, &found),
+                    // The plan that it is about is still on its way.
+                    _ if epoch < found.epoch => service.early.borrow_mut().push(found),
+                    _ => {}
+                }
+            }
             Mail::PeerOrder(order) => {
                 if let Some(generation) = service.generation() {
                     generation.groups.order(&order);

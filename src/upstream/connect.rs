@@ -242,6 +242,7 @@ mod tests {
                 max_conns: 0,
                 max_fails: 1,
                 fail_timeout: Duration::from_secs(10),
+                slow_start: Duration::ZERO,
                 backup: false,
                 down: false,
                 drain: false,
@@ -253,6 +254,7 @@ mod tests {
             explicit: true,
             method: Method::RoundRobin,
             sticky: None,
+            lines: Default::default(),
             peers: peers.into(),
             zone: None,
             keepalive: KeepalivePlan {

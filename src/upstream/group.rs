@@ -9,6 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -18,8 +19,9 @@ use super::peers::{Kind, PeerSet, Target, configured, lines, tags};
 use super::selection::Selection;
 use crate::base::ids::{DenseId, IdVec};
 use crate::base::time::Mono;
-use crate::mail::PeerChange;
 use crate::mail::peers::{Administrative, PeerOrder, PeerSetting};
+use crate::mail::{Found, PeerChange};
+use crate::plan::lines::{FoundPeer, LinePlan};
 use crate::plan::{GroupId, GroupPlan, PeerAddr, PeerId, PeerPlan, Zone};
 
 /// Settings of peers that are gone which one group remembers.
@@ -94,6 +96,14 @@ impl Groups {
             .unwrap_or_default()
     }
 
+    /// Takes over what was found for a `server` line of this plan. Says whose idle connections are of no use any more.
+    pub fn learn(&self, plans: &IdVec<GroupId, GroupPlan>, found: &Found) -> Vec<PeerId> {
+        match (self.groups.get(found.group), plans.get(found.group)) {
+            (Some(group), Some(plan)) => group.learn(plan, found.line, &found.peers),
+            _ => Vec::new(),
+        }
+    }
+
     /// Hands out what other shards must hear of the peers of `zone`d groups. Call it once per turn of the loop.
     pub fn take_notes(&self, mut each: impl FnMut(HealthNote)) {
         self.outbox.drain(&mut each);
@@ -131,6 +141,10 @@ pub struct Group {
     /// Peers that take requests, as far as administrators are concerned.
     tries: Cell<u32>,
     next_id: Cell<u32>,
+    /// `server` lines whose addresses are found while running.
+    lines: Arc<[LinePlan]>,
+    /// What was found, for each of them.
+    found: RefCell<Vec<Box<[FoundPeer]>>>,
     /// What peers left behind that are gone, by their tags.
     absent: RefCell<HashMap<u64, PeerState>>,
     /// For a group with a `zone`: where failures are told to other shards.
@@ -155,10 +169,19 @@ impl Group {
             zone: zone.clone(),
         });
         let kind = Kind::of(&plan.method);
-        let group = Self::empty(Some(id), Bytes::copy_from_slice(&plan.name), kind, shared);
-        let legacies = before.flat_map(|before| before.legacy(group.shared.is_some()));
-        group.absent.borrow_mut().extend(legacies);
+        let mut group = Self::empty(Some(id), Bytes::copy_from_slice(&plan.name), kind, shared);
+        group.lines = Arc::clone(&plan.lines);
+        *group.found.borrow_mut() = vec![Box::default(); plan.lines.len()];
+        for before in before {
+            let legacy = before.legacy(group.shared.is_some());
+            group.absent.borrow_mut().extend(legacy);
+            group.go_on_from(before);
+        }
+        // The peers of the plan come first, so that their numbers are those of the plan.
         group.replace(plan.peers.as_slice());
+        if group.found.borrow().iter().any(|found| !found.is_empty()) {
+            group.replace(&group.all(plan));
+        }
         group
     }
 
@@ -172,6 +195,8 @@ impl Group {
             peers: RefCell::default(),
             tries: Cell::new(0),
             next_id: Cell::new(0),
+            lines: Arc::default(),
+            found: RefCell::default(),
             absent: RefCell::default(),
             shared,
         }
@@ -296,6 +321,45 @@ impl Group {
     fn count_tries(&self, peers: &[PeerState]) {
         let up = |p: &&PeerState| p.administrative == Administrative::Up;
         self.tries.set(count(peers.iter().filter(up).count()));
+    }
+
+    /// Takes over what was found for lines that ask for the same.
+    fn go_on_from(&self, before: &Self) {
+        let known = before.found.borrow();
+        for (line, found) in self.lines.iter().zip(&mut *self.found.borrow_mut()) {
+            let same = before.lines.iter().position(|other| line.asks_like(other));
+            if let Some(known) = same
+                .and_then(|at| known.get(at))
+                .filter(|_| found.is_empty())
+            {
+                found.clone_from(known);
+            }
+        }
+    }
+
+    /// The peers of the plan and those that were found, primaries first.
+    fn all(&self, plan: &GroupPlan) -> Vec<PeerPlan> {
+        let mut peers = plan.peers.as_slice().to_vec();
+        for (line, found) in self.lines.iter().zip(&*self.found.borrow()) {
+            peers.extend(line.peers(found));
+        }
+        peers.sort_by_key(|peer| peer.backup);
+        peers
+    }
+
+    /// Other addresses were found for a line.
+    fn learn(&self, plan: &GroupPlan, line: usize, found: &[FoundPeer]) -> Vec<PeerId> {
+        match self.found.borrow_mut().get_mut(line) {
+            Some(known) if **known != *found => *known = found.into(),
+            _ => return Vec::new(),
+        }
+        self.replace(&self.all(plan))
+    }
+
+    /// What was found for a line so far.
+    pub fn found(&self, line: usize) -> Box<[FoundPeer]> {
+        let found = self.found.borrow();
+        found.get(line).cloned().unwrap_or_default()
     }
 
     /// Takes other peers, primaries first. Those that were there keep their numbers, connections and state.

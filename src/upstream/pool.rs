@@ -206,6 +206,21 @@ impl Pool {
         }
     }
 
+    /// Closes what waits for these peers of a group, which it has let go; connections that are shared end with their
+    /// last request.
+    pub fn forget(&self, group: GroupId, peers: &[PeerId]) {
+        if peers.is_empty() {
+            return;
+        }
+        self.h2.forget(group, peers);
+        if let Some(idle) = self.groups.get(group) {
+            let mut shelf = idle.shelf.borrow_mut();
+            shelf
+                .entries
+                .retain(|entry| !peers.contains(&entry.conn.peer));
+        }
+    }
+
     /// Closes all and keeps none from now on: the generation drains.
     pub fn close(&self) {
         self.open.set(false);
@@ -259,6 +274,7 @@ mod tests {
             explicit: true,
             method: Method::RoundRobin,
             sticky: None,
+            lines: Default::default(),
             peers: IdVec::new(),
             zone: None,
             keepalive: KeepalivePlan {

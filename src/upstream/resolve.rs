@@ -27,7 +27,11 @@ use crate::net::join::{First, race};
 use crate::net::runtime;
 use crate::net::udp::Datagrams;
 use crate::plan::{ResolverId, ResolverPlan};
-use crate::proto::dns::{self, Answer, DnsError, Query};
+use crate::proto::dns::{self, Answer, DnsError, Query, Srv};
+
+mod line;
+
+pub use line::{Discovery, Handle};
 
 /// A question is asked again, of the next server, after this time.
 const RESEND: Duration = Duration::from_secs(5);
@@ -96,6 +100,8 @@ pub enum Progress {
     Found(Vec<IpAddr>, Duration),
     /// The name is another name's; valid for so long.
     Alias(Vec<u8>, Duration),
+    /// The services of the name, valid for so long.
+    Services(Vec<Srv>, Duration),
     /// It has no address.
     Failed(u8),
 }
@@ -137,6 +143,23 @@ impl Lookup {
         }
         Some(Self {
             halves,
+            code: 0,
+            ttl: u32::MAX,
+        })
+    }
+
+    /// The question for the services of a name.
+    pub fn services(name: &[u8], id: u16) -> Option<Self> {
+        let mut message = Vec::with_capacity(name.len() + 18);
+        dns::encode_query(&mut message, id, name, Query::Srv).ok()?;
+        Some(Self {
+            halves: vec![Half {
+                query: Query::Srv,
+                id,
+                message,
+                tcp: false,
+                answer: None,
+            }],
             code: 0,
             ttl: u32::MAX,
         })
@@ -226,6 +249,9 @@ impl Lookup {
         if !addresses.is_empty() {
             return Progress::Found(addresses, ttl);
         }
+        if !answer.services.is_empty() {
+            return Progress::Services(answer.services, ttl);
+        }
         // As nginx: the alias counts that came with the last answer.
         match answer.alias {
             Some(name) => Progress::Alias(name, ttl),
@@ -248,12 +274,15 @@ fn rotate(addresses: &[IpAddr], random: u64) -> Vec<IpAddr> {
     all
 }
 
+#[derive(Clone)]
 struct Known {
     addresses: Rc<[IpAddr]>,
     until: Mono,
+    /// Nobody has had it from the cache yet.
+    fresh: bool,
 }
 
-type Outcome = Result<Rc<[IpAddr]>, u8>;
+type Outcome = Result<Known, u8>;
 
 /// One name being asked for, and who waits for it.
 #[derive(Default)]
@@ -332,6 +361,12 @@ impl Resolvers {
         }
     }
 
+    /// A resolver, for who asks it by himself; none when it has no servers.
+    pub fn handle(&self, resolver: ResolverId) -> Option<Handle> {
+        let resolver = self.resolvers.get(resolver)?;
+        (!resolver.plan.servers.is_empty()).then(|| Handle(Rc::clone(resolver)))
+    }
+
     /// Addresses of a name within `resolver_timeout`. An address in text is its own answer.
     pub async fn resolve(
         &self,
@@ -348,18 +383,12 @@ impl Resolvers {
         if resolver.plan.servers.is_empty() {
             return Err(ResolveError::NoResolver);
         }
-        let name = name.strip_suffix(b".").unwrap_or(name).to_ascii_lowercase();
-        if let Some(addresses) = resolver.recall(&name, clock::mono()) {
-            return Ok(rotate(&addresses, secret()));
-        }
-        let waiter = Waiter::new(resolver.flight(&name).ok_or(ResolveError::Code(SERVFAIL))?);
-        let landed = pin!(waiter.0.landed());
-        let limit = pin!(runtime::sleep(within));
-        match race(landed, limit).await {
-            First::Left(Ok(addresses)) => Ok(addresses.to_vec()),
-            First::Left(Err(code)) => Err(ResolveError::Code(code)),
-            First::Right(()) => Err(ResolveError::TimedOut),
-        }
+        let known = resolver.addresses(name, within).await?;
+        Ok(if known.fresh {
+            known.addresses.to_vec()
+        } else {
+            rotate(&known.addresses, secret())
+        })
     }
 }
 
@@ -382,17 +411,40 @@ fn secret() -> u64 {
 enum Asked {
     Found(Vec<IpAddr>, Duration),
     Alias(Vec<u8>, Duration),
+    Services(Vec<Srv>, Duration),
     Failed(u8),
     /// Nobody waits any more.
     Abandoned,
 }
 
 impl Resolver {
-    fn recall(&self, name: &[u8], now: Mono) -> Option<Rc<[IpAddr]>> {
+    /// Addresses of a name, from the cache or from a server.
+    async fn addresses(
+        self: &Rc<Self>,
+        name: &[u8],
+        within: Duration,
+    ) -> Result<Known, ResolveError> {
+        let name = name.strip_suffix(b".").unwrap_or(name).to_ascii_lowercase();
+        if let Some(known) = self.recall(&name, clock::mono()) {
+            return Ok(known);
+        }
+        let waiter = Waiter::new(self.flight(&name).ok_or(ResolveError::Code(SERVFAIL))?);
+        let landed = pin!(waiter.0.landed());
+        let limit = pin!(runtime::sleep(within));
+        match race(landed, limit).await {
+            First::Left(outcome) => outcome.map_err(ResolveError::Code),
+            First::Right(()) => Err(ResolveError::TimedOut),
+        }
+    }
+
+    fn recall(&self, name: &[u8], now: Mono) -> Option<Known> {
         let mut known = self.known.borrow_mut();
         let found = known.get(name)?;
         if now < found.until {
-            return Some(Rc::clone(&found.addresses));
+            return Some(Known {
+                fresh: false,
+                ..found.clone()
+            });
         }
         known.remove(name);
         None
@@ -425,34 +477,41 @@ impl Resolver {
         let mut current = name.to_vec();
         let mut least = Duration::MAX;
         for _ in 0..=CHAIN_MAX {
-            match self.ask(&current, flight).await {
+            match self.ask(&current, false, flight).await {
                 Asked::Found(addresses, ttl) => {
                     let addresses: Rc<[IpAddr]> = addresses.into();
                     let until =
                         clock::mono().after(self.plan.valid.unwrap_or_else(|| ttl.min(least)));
                     let known = Known {
-                        addresses: Rc::clone(&addresses),
+                        addresses,
                         until,
+                        fresh: true,
                     };
-                    self.known.borrow_mut().insert(Rc::clone(name), known);
-                    return Ok(addresses);
+                    let kept = known.clone();
+                    self.known.borrow_mut().insert(Rc::clone(name), kept);
+                    return Ok(known);
                 }
                 Asked::Alias(next, ttl) => {
                     least = least.min(ttl);
                     current = next;
                 }
                 Asked::Failed(code) => return Err(code),
-                Asked::Abandoned => return Err(SERVFAIL),
+                Asked::Abandoned | Asked::Services(..) => return Err(SERVFAIL),
             }
         }
         Err(NXDOMAIN)
     }
 
-    /// Asks for one name, server after server, for as long as somebody waits.
-    async fn ask(&self, name: &[u8], flight: &Flight) -> Asked {
+    /// Asks for the addresses or services of one name, server after server, for as long as somebody waits.
+    async fn ask(&self, name: &[u8], services: bool, flight: &Flight) -> Asked {
         let [a, b, c, d, ..] = secret().to_le_bytes();
         let ids = [u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d])];
-        let Some(mut lookup) = Lookup::new(name, &self.plan, ids) else {
+        let lookup = if services {
+            Lookup::services(name, ids[0])
+        } else {
+            Lookup::new(name, &self.plan, ids)
+        };
+        let Some(mut lookup) = lookup else {
             return Asked::Failed(NXDOMAIN);
         };
         let count = self.plan.servers.len();
@@ -474,6 +533,7 @@ impl Resolver {
                 {
                     Progress::Found(addresses, ttl) => return Asked::Found(addresses, ttl),
                     Progress::Alias(next, ttl) => return Asked::Alias(next, ttl),
+                    Progress::Services(services, ttl) => return Asked::Services(services, ttl),
                     Progress::Failed(code) => return Asked::Failed(code),
                     Progress::Wait | Progress::AskTcp(_) => {}
                 }

@@ -121,7 +121,7 @@ const MISTAKES: &[(&str, &str)] = &[
         "invalid URL prefix in DIR/ringx.conf:8",
     ),
     (
-        "server { location / { proxy_pass http://no.such.invalid; } }",
+        "strict_dns on; server { location / { proxy_pass http://no.such.invalid; } }",
         "host not found in upstream \"no.such.invalid\" in DIR/ringx.conf:8",
     ),
     (

@@ -35,7 +35,7 @@ fn a_bad_reload_keeps_the_old_configuration() {
             "unexpected \"}\"",
         ),
         (
-            "server { listen %%ADDR_0%%; location / { proxy_pass http://no.such.invalid; } }",
+            "strict_dns on; server { listen %%ADDR_0%%; location / { proxy_pass http://no.such.invalid; } }",
             "host not found in upstream \"no.such.invalid\"",
         ),
         (

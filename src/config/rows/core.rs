@@ -69,6 +69,7 @@ family! {
         list error_log: ErrorLog = "", error_log, HSL, args_min(1), "Where errors are logged, and from which level.";
         value resolver: Option<Arc<Resolver>> = "", resolver, HSL, args_min(1), "Name servers for names that are only known per request.";
         value resolver_timeout: Duration = "30s", msec, HSL, args(1), "How long to wait for a name server.";
+        value strict_dns: bool = "off", flag, H, args(1), "Refuses a configuration with a backend whose name is not known at start, as nginx does.";
     } also {
         root: Arc<Root> = Arc::new(Root::default()), "`root` or `alias`: where files are.";
         types: List<MimeType> = default_types(), "`types`: content types by file name extension, as (type, extension in lower case).";

@@ -1,5 +1,6 @@
 //! Rows of `upstream` blocks: servers, balancing, idle connections.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -128,6 +129,9 @@ fn parse_server(args: &mut Args<'_>) -> Parsed<UpstreamServer> {
         down: false,
         drain: false,
         route: Arc::default(),
+        resolve: false,
+        service: Arc::default(),
+        slow_start: Duration::ZERO,
     };
     for word in &args.words[1..] {
         let invalid = || Fault {
@@ -156,12 +160,9 @@ fn parse_server(args: &mut Args<'_>) -> Parsed<UpstreamServer> {
             b"fail_timeout=" => out.fail_timeout = parse_sec(value).ok_or_else(invalid)?,
             b"backup" => out.backup = true,
             b"down" => out.down = true,
-            b"resolve" => {
-                return later(
-                    "names are resolved at start; resolving again comes with a later version",
-                );
-            }
-            b"service=" => return later("SRV records come with a later version"),
+            b"resolve" => out.resolve = true,
+            b"service=" if value.is_empty() => return Err(Fault::new("service is empty")),
+            b"service=" => out.service = Arc::from(value),
             b"drain" => out.drain = true,
             b"route=" if value.is_empty() => return Err(Fault::new("route is empty")),
             b"route=" if value.len() > ROUTE_MAX => {
@@ -174,10 +175,31 @@ fn parse_server(args: &mut Args<'_>) -> Parsed<UpstreamServer> {
     }
     let url = url::parse(args.bytes(0), false)
         .map_err(|e| Fault::new(format!("{e} in upstream \"{}\"", args.word(0).lossy())))?;
+    check_names(&mut out, &url).map_err(Fault::new)?;
     out.host = Arc::from(url.host);
     out.unix = url.unix;
     out.port = url.port.unwrap_or(80);
     Ok(out)
+}
+
+/// What `resolve` and `service=` ask of an address.
+fn check_names(server: &mut UpstreamServer, url: &url::Url) -> Result<(), String> {
+    let shown = server.address.lossy();
+    let text = String::from_utf8_lossy(&url.host);
+    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
+    let fixed = url.unix || bare.unwrap_or(&text).parse::<IpAddr>().is_ok();
+    if !server.service.is_empty() {
+        let problem = match (server.resolve, url.port, fixed) {
+            (false, ..) => "requires \"resolve\" parameter",
+            (true, Some(_), _) => "may not have port",
+            (true, None, true) => "requires domain name",
+            (true, None, false) => return Ok(()),
+        };
+        return Err(format!("service upstream \"{shown}\" {problem}"));
+    }
+    // An address stays what it is.
+    server.resolve &= !fixed;
+    Ok(())
 }
 
 fn balance(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive, method: Balance) {

@@ -114,6 +114,7 @@ pub fn compile(model: &Model, env: &Env<'_>) -> Result<Plan, Vec<Diag>> {
         splits: tables.splits,
         slots,
         family_names,
+        warnings: compiler.warnings,
         resolvers: compiler.resolvers,
         limit_zones: compiler.limit_zones,
         tls_clients: compiler.tls_clients,
@@ -131,6 +132,9 @@ pub fn compile(model: &Model, env: &Env<'_>) -> Result<Plan, Vec<Diag>> {
 struct Compiler<'a> {
     env: &'a Env<'a>,
     diags: Vec<Diag>,
+    warnings: Vec<Diag>,
+    /// A backend that is not known at start is an error.
+    strict_dns: bool,
     registry: Registry,
     listeners: IdVec<ListenerId, ListenerPlan>,
     servers: IdVec<ServerId, ServerPlan>,
@@ -165,6 +169,8 @@ impl<'a> Compiler<'a> {
         Self {
             env,
             diags: Vec::new(),
+            warnings: Vec::new(),
+            strict_dns: false,
             registry: Registry::default(),
             listeners: IdVec::new(),
             servers: IdVec::new(),
@@ -190,6 +196,11 @@ impl<'a> Compiler<'a> {
     fn error(&mut self, message: impl Into<String>, span: Span) {
         self.diags
             .push(Diag::at(Level::Emerg, message, span, self.env.files));
+    }
+
+    fn warn(&mut self, message: impl Into<String>, span: Span) {
+        self.warnings
+            .push(Diag::at(Level::Warn, message, span, self.env.files));
     }
 
     /// Compiles a value; one that is wrong is reported and comes back empty.

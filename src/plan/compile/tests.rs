@@ -484,14 +484,14 @@ fn settings_are_compiled() {
 fn refusals_use_nginx_words_and_tell_all() {
     let cases: &[(&str, &[&str])] = &[
         (
-            "server { location / { proxy_pass http://nowhere.test; } location /b { proxy_pass http://no.test:8080; } }",
+            "strict_dns on; server { location / { proxy_pass http://nowhere.test; } location /b { proxy_pass http://no.test:8080; } }",
             &[
                 "host not found in upstream \"nowhere.test\"",
                 "host not found in upstream \"no.test\"",
             ],
         ),
         (
-            "upstream u { server no.test:81; }",
+            "strict_dns on; upstream u { server no.test:81; }",
             &["host not found in upstream \"no.test:81\""],
         ),
         (
@@ -510,7 +510,7 @@ fn refusals_use_nginx_words_and_tell_all() {
             &["pcre2_compile() failed: missing closing parenthesis in \"a(b\""],
         ),
         (
-            "add_header X $none; server { location / { proxy_pass http://no.test; if ($host) { break; } } }",
+            "strict_dns on; add_header X $none; server { location / { proxy_pass http://no.test; if ($host) { break; } } }",
             &[
                 "unknown \"none\" variable",
                 "host not found in upstream \"no.test\"",

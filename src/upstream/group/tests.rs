@@ -19,6 +19,7 @@ fn peer(port: u16) -> PeerPlan {
         max_conns: 0,
         max_fails: 1,
         fail_timeout: Duration::from_secs(10),
+        slow_start: Duration::ZERO,
         backup: false,
         down: false,
         drain: false,
@@ -36,6 +37,7 @@ fn plan(peers: Vec<PeerPlan>, zone: bool) -> GroupPlan {
         explicit: true,
         method: Method::RoundRobin,
         sticky: None,
+        lines: Default::default(),
         zone: zone.then(|| Zone::new("z".into())),
         peers: peers.into(),
         keepalive: KeepalivePlan {

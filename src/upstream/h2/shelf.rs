@@ -259,6 +259,20 @@ impl Shelves {
         }
     }
 
+    /// Takes no new streams to these peers any more.
+    pub fn forget(&self, group: GroupId, peers: &[PeerId]) {
+        let Some(shelf) = self.groups.get(group) else {
+            return;
+        };
+        shelf.entries.borrow_mut().retain(|entry| {
+            let gone = peers.contains(&entry.key.peer);
+            if gone {
+                entry.shared.retire();
+            }
+            !gone
+        });
+    }
+
     /// Takes no new streams any more; connections end with their last one.
     pub fn close(&self) {
         for shelf in &self.groups {

@@ -144,6 +144,7 @@ fn plan(idle_max: u32) -> IdVec<GroupId, GroupPlan> {
         explicit: true,
         method: Method::RoundRobin,
         sticky: None,
+        lines: Default::default(),
         peers: IdVec::new(),
         zone: None,
         keepalive: KeepalivePlan {

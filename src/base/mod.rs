@@ -6,6 +6,7 @@ pub mod cidr;
 pub mod escape;
 pub mod hash;
 pub mod ids;
+pub mod json;
 pub mod lru;
 pub mod needles;
 pub mod password;

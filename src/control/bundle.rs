@@ -82,6 +82,8 @@ pub enum Down {
     Quit,
     /// Exit now.
     Stop,
+    /// A line of an operator, with the number that its answer carries.
+    Ask(u64, Vec<u8>),
 }
 
 /// Worker to parent.
@@ -93,6 +95,8 @@ pub enum Up {
     Refused(u64, String),
     /// The last connection of a replaced generation is done.
     Drained(u64),
+    /// The answer to a line of an operator, or what is wrong with it.
+    Told(u64, Result<Vec<u8>, String>),
 }
 
 /// Bytes that are no message of this protocol.
@@ -115,6 +119,11 @@ impl Down {
             }
             Self::Quit => 3,
             Self::Stop => 4,
+            Self::Ask(ticket, line) => {
+                out.u64(*ticket);
+                out.bytes(line);
+                5
+            }
         };
         (kind, out.0)
     }
@@ -127,6 +136,7 @@ impl Down {
             2 => Self::Reopen(from.list(Reader::path)?),
             3 => Self::Quit,
             4 => Self::Stop,
+            5 => Self::Ask(from.u64()?, from.bytes()?.to_vec()),
             _ => return Err(Malformed),
         };
         from.end(message)
@@ -142,10 +152,14 @@ impl Up {
             Self::Accepted(generation) => (1, generation),
             Self::Refused(generation, _) => (2, generation),
             Self::Drained(generation) => (3, generation),
+            Self::Told(ticket, Ok(_)) => (4, ticket),
+            Self::Told(ticket, Err(_)) => (5, ticket),
         };
         out.u64(*generation);
-        if let Self::Refused(_, reason) = self {
-            out.bytes(reason.as_bytes());
+        match self {
+            Self::Refused(_, text) | Self::Told(_, Err(text)) => out.bytes(text.as_bytes()),
+            Self::Told(_, Ok(bytes)) => out.bytes(bytes),
+            Self::Accepted(_) | Self::Drained(_) => {}
         }
         (kind, out.0)
     }
@@ -158,6 +172,8 @@ impl Up {
             1 => Self::Accepted(generation),
             2 => Self::Refused(generation, from.text()?),
             3 => Self::Drained(generation),
+            4 => Self::Told(generation, Ok(from.bytes()?.to_vec())),
+            5 => Self::Told(generation, Err(from.text()?)),
             _ => return Err(Malformed),
         };
         from.end(message)

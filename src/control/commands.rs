@@ -13,7 +13,7 @@ use super::cli::Options;
 use super::identity::Identity;
 use super::journal::{Journal, cause};
 use super::setup::Setup;
-use super::{check, cli, convert, explain, manual, quick, say, start};
+use super::{check, cli, convert, explain, manual, quick, say, show, start, tail};
 use crate::config::schema;
 
 /// Wrong use of a subcommand.
@@ -50,6 +50,12 @@ enum Command {
     Check(check::Ask),
     /// Tell what a configuration would do with a request, and why: nothing is served and nobody is asked.
     Explain(explain::Ask),
+    /// Show what a running server does: peers, servers, caches, limits, shards.
+    Show(show::Show),
+    /// Change something about a running server.
+    Set(show::Set),
+    /// Show the last requests of a running server, with the microseconds of their phases.
+    Tail(tail::Tail),
     /// Put a proxy in front of one or more servers, without a configuration.
     Proxy(quick::Proxy),
     /// Run a proxy with sample origins on 127.0.0.1:8080 and print what to try.
@@ -123,6 +129,9 @@ pub fn run(command: Vec<OsString>) -> ExitCode {
                 ExitCode::from(CODE_INVALID)
             }
         },
+        Command::Show(ask) => said(show::show(&ask)),
+        Command::Set(ask) => said(show::set(&ask)),
+        Command::Tail(ask) => said(tail::tail(&ask).map(|()| Vec::new())),
         Command::Proxy(proxy) => quick::proxy(&proxy, command),
         Command::Demo { port } => quick::demo(port, command),
         Command::Completions { shell } => {
@@ -154,6 +163,17 @@ pub fn print(text: &[u8]) -> ExitCode {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("ringx: write() failed {}\n", cause(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What a running server said, or why it said nothing.
+fn said(answer: Result<Vec<u8>, String>) -> ExitCode {
+    match answer {
+        Ok(text) => print(&text),
+        Err(text) => {
+            say(&format!("ringx: {}\n", text.trim_end()));
             ExitCode::FAILURE
         }
     }

@@ -14,6 +14,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::bundle::Bundle;
 use super::cores;
+use crate::base::time::Mono;
+use crate::http::console;
 use crate::mail::{Inbox, ListenSocket, Mail, NewPlan, Post, Target};
 use crate::net::bell;
 use crate::net::clock;
@@ -31,9 +33,11 @@ pub type Logs = Files;
 const SERVING_WAIT: Duration = Duration::from_secs(10);
 /// How long a stop waits for shards to write what is buffered.
 const STOP_WAIT: Duration = Duration::from_millis(500);
+/// How long shards may take to answer an operator.
+const ANSWER_WAIT: Duration = Duration::from_secs(3);
 
 /// What shards tell on their own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The last connection of a replaced generation is done, on all shards.
     Drained(u64),
@@ -41,6 +45,18 @@ pub enum Event {
     Finished,
     /// A shard ended that nobody told to.
     Lost(u16),
+    /// What shards say to a line of an operator.
+    Told(u64, Result<Vec<u8>, String>),
+}
+
+/// A line of an operator that shards have yet to answer.
+struct Question {
+    ticket: u64,
+    left: usize,
+    /// Answers by shard.
+    parts: Vec<(u16, Vec<u8>)>,
+    fault: Option<String>,
+    until: Mono,
 }
 
 /// The running shards.
@@ -61,6 +77,7 @@ pub struct Engine {
     retiring: Vec<(u64, usize)>,
     leaving: bool,
     choice: Choice,
+    questions: Vec<Question>,
 }
 
 impl Engine {
@@ -118,6 +135,7 @@ impl Engine {
             retiring: Vec::new(),
             leaving: false,
             choice,
+            questions: Vec::new(),
         };
         engine.shelf.put(engine.epoch, Arc::new(tls));
         engine.hand_out(bundle, logs, sockets)?;
@@ -245,6 +263,72 @@ impl Engine {
         }
     }
 
+    /// Puts an operator's line to the shards that it concerns; what they say comes as an event.
+    pub fn ask(&mut self, ticket: u64, line: &[u8]) -> Result<(), String> {
+        let shards = if console::concerns_all(line) {
+            self.threads.len()
+        } else {
+            1
+        };
+        for shard in 0..shards {
+            let mail = Mail::Collect {
+                to: self.inbox.own(),
+                ticket,
+                line: line.into(),
+            };
+            self.send(Target(u16::try_from(shard).unwrap_or(u16::MAX)), mail)?;
+        }
+        self.questions.push(Question {
+            ticket,
+            left: shards,
+            parts: Vec::new(),
+            fault: None,
+            until: clock::mono().after(ANSWER_WAIT),
+        });
+        Ok(())
+    }
+
+    /// When the patience with the first unanswered question ends.
+    #[must_use]
+    pub fn patience(&self) -> Option<Duration> {
+        let now = clock::mono();
+        let left = self.questions.iter().map(|each| each.until.since(now));
+        left.min()
+    }
+
+    fn collect(&mut self, shard: u16, ticket: u64, text: Result<Vec<u8>, String>) {
+        let mut questions = self.questions.iter_mut();
+        let Some(question) = questions.find(|question| question.ticket == ticket) else {
+            return;
+        };
+        question.left = question.left.saturating_sub(1);
+        match text {
+            Ok(part) => question.parts.push((shard, part)),
+            Err(fault) => question.fault = Some(fault),
+        }
+    }
+
+    /// Questions that are answered, or that nobody answers any more.
+    fn answered(&mut self, events: &mut Vec<Event>) {
+        let now = clock::mono();
+        let over = |question: &mut Question| question.left == 0 || question.until <= now;
+        for mut question in self.questions.extract_if(.., over) {
+            let answer = match question.fault {
+                Some(fault) => Err(fault),
+                None if question.left > 0 => Err("a shard does not answer".to_owned()),
+                None => {
+                    question.parts.sort_by_key(|(shard, _)| *shard);
+                    Ok(question
+                        .parts
+                        .into_iter()
+                        .flat_map(|(_, part)| part)
+                        .collect())
+                }
+            };
+            events.push(Event::Told(question.ticket, answer));
+        }
+    }
+
     /// Writes to other files from now on.
     pub fn reopen(&mut self, logs: &Logs) {
         self.send_all(|| Mail::ReopenLogs);
@@ -315,9 +399,11 @@ impl Engine {
                         events.push(Event::Lost(shard.0));
                     }
                 }
+                Mail::Collected { from, ticket, text } => self.collect(from.0, ticket, text),
                 _ => {}
             }
         }
+        self.answered(&mut events);
         while let Some((shard, _)) = self.ended_thread() {
             if !self.leaving {
                 events.push(Event::Lost(u16::try_from(shard).unwrap_or(u16::MAX)));

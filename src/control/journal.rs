@@ -2,6 +2,7 @@
 //!
 //! Shards have logs of their own (`observe`); this one is for a process that may block. Start at [`Journal::log`].
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
@@ -9,6 +10,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::identity::Identity;
@@ -125,7 +127,12 @@ pub struct Journal {
     pub sinks: Vec<Sink>,
     /// Whether warnings and worse go to standard error as well, as long as an operator is watching.
     pub console: bool,
+    /// Somebody who is told of warnings and worse as well.
+    pub listener: Option<Heard>,
 }
+
+/// Lines of a log that somebody listens to, without their beginning.
+pub type Heard = Rc<RefCell<Vec<String>>>;
 
 impl Journal {
     /// A log that only speaks to the terminal.
@@ -135,6 +142,7 @@ impl Journal {
             identity,
             sinks: Vec::new(),
             console: true,
+            listener: None,
         }
     }
 
@@ -166,6 +174,9 @@ impl Journal {
     /// Writes one line wherever its level is wanted.
     pub fn log(&self, level: Level, text: &str) {
         let text = printable(text);
+        if let Some(heard) = self.listener.as_ref().filter(|_| level <= Level::Warn) {
+            heard.borrow_mut().push(format!("[{}] {text}", word(level)));
+        }
         let mut on_terminal = false;
         for sink in self.sinks.iter().filter(|sink| level <= sink.level) {
             let line = line(level, &text, sink.json);
@@ -287,6 +298,7 @@ mod tests {
             identity: Identity::Nginx,
             sinks: vec![sink(&all, Level::Debug), sink(&few, Level::Error)],
             console: false,
+            listener: None,
         };
         journal.notice("one\ntwo");
         journal.log(Level::Error, "three");
@@ -325,6 +337,7 @@ mod tests {
             identity: Identity::Nginx,
             sinks: vec![sink],
             console: false,
+            listener: None,
         };
         journal.log(Level::Error, "text");
         let mut room = [0; 256];

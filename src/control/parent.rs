@@ -12,7 +12,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::bundle::{Down, Up};
 use super::crew::{End, Way, Worker};
-use super::journal::{Journal, Level, cause};
+use super::desk::{Desk, Task};
+use super::journal::{Heard, Journal, Level, cause};
 use super::pid_file::PidFile;
 use super::setup::Setup;
 use super::signals::{Arrived, Signal, Signals};
@@ -42,6 +43,8 @@ struct Pending {
     site: Site,
     /// The worker asked.
     worker: u64,
+    /// What was said about it on the way.
+    heard: Heard,
 }
 
 struct Parent {
@@ -71,6 +74,7 @@ struct Parent {
     /// Logs were opened again while a reload was pending.
     reopen_again: bool,
     failed: bool,
+    desk: Desk,
 }
 
 /// Runs the parent until the last worker has gone.
@@ -80,7 +84,7 @@ pub fn run(
     journal: Journal,
     signals: Signals,
     pid_file: Option<PidFile>,
-    upgrade: Upgrade,
+    (upgrade, desk): (Upgrade, Desk),
 ) -> ExitCode {
     let mut parent = Parent {
         setup,
@@ -100,6 +104,7 @@ pub fn run(
         has_served: false,
         reopen_again: false,
         failed: false,
+        desk,
     };
     parent.journal.notice("start worker processes");
     parent.start_worker();
@@ -120,6 +125,7 @@ impl Parent {
             self.answers(index);
         }
         self.reap();
+        self.operators();
         let now = clock::mono().0;
         if matches!(self.leaving, Leaving::Fast(deadline) if now >= deadline) {
             self.workers.iter_mut().for_each(Worker::kill);
@@ -152,7 +158,20 @@ impl Parent {
                 .filter(|worker| !worker.silent)
                 .map(|worker| PollFd::new(worker, PollFlags::IN)),
         );
+        self.desk.fds(&mut fds);
         poll(&mut fds, timeout.as_ref()).ok();
+    }
+
+    /// Sees to what has come over the control socket.
+    fn operators(&mut self) {
+        for (client, line) in self.desk.lines() {
+            let current = self.workers.iter().find(|worker| !worker.leaving);
+            let serving = current.is_some_and(|worker| worker.serving);
+            let task = self.desk.line(client, &line, &self.site, serving);
+            if let Task::Relay(client) = task {
+                self.desk.relay(client, line, current);
+            }
+        }
     }
 
     fn signal(&mut self, arrived: Arrived) {
@@ -228,6 +247,8 @@ impl Parent {
             // The new binary did not please: the old one serves again, with what it had.
             self.resting = false;
             self.start_worker();
+            self.desk.reload_begins();
+            self.desk.reload_ended(&Ok(Vec::new()));
             return;
         }
         if self.pending.is_some() {
@@ -240,10 +261,30 @@ impl Parent {
 
     /// Reads everything again. What cannot be served is told, and the old configuration stays.
     fn reload(&mut self) {
-        let held = &self.site.bound;
-        let Some(mut site) = Site::load(&self.setup, held, &self.journal) else {
-            return;
+        self.desk.reload_begins();
+        let heard = Heard::default();
+        let listening = Journal {
+            listener: Some(heard.clone()),
+            ..self.journal.clone()
         };
+        match self.offer(&listening) {
+            Some((site, worker)) => {
+                self.pending = Some(Pending {
+                    site,
+                    worker,
+                    heard,
+                })
+            }
+            None => self.refused(&heard, ""),
+        }
+    }
+
+    /// Reads everything again and hands it to a worker, whose number is returned.
+    fn offer(&mut self, journal: &Journal) -> Option<(Site, u64)> {
+        let mut site = Site::load(&self.setup, &self.site.bound, journal)?;
+        self.desk
+            .follow(&site, self.pid_file.is_some(), journal)
+            .ok()?;
         site.bundle.generation = self.site.bundle.generation + 1;
         let way = site.way();
         let current = self.workers.iter().position(|worker| !worker.leaving);
@@ -254,26 +295,26 @@ impl Parent {
                 self.spawn(way)
             }
         };
-        let Some(index) = asked else { return };
-        let worker = &mut self.workers[index];
-        match site.send_to(worker) {
-            Ok(()) => {
-                self.pending = Some(Pending {
-                    worker: worker.id,
-                    site,
-                })
-            }
-            Err(error) => {
-                let pid = worker.pid();
-                // A message that was sent in part leaves a channel that nothing can follow.
-                worker.kill();
-                let text = format!(
-                    "cannot hand the configuration to worker process {pid} {}",
-                    cause(&error)
-                );
-                self.journal.emerg(&text);
-            }
+        let worker = &mut self.workers[asked?];
+        if let Err(error) = site.send_to(worker) {
+            let pid = worker.pid();
+            // A message that was sent in part leaves a channel that nothing can follow.
+            worker.kill();
+            journal.emerg(&format!(
+                "cannot hand the configuration to worker process {pid} {}",
+                cause(&error)
+            ));
+            return None;
         }
+        let id = worker.id;
+        Some((site, id))
+    }
+
+    /// Tells who waits for the end of a reload that it came to nothing.
+    fn refused(&mut self, heard: &Heard, more: &str) {
+        let mut lines = heard.take();
+        lines.extend((!more.is_empty()).then(|| format!("[emerg] {more}")));
+        self.desk.reload_ended(&Err(lines.join("\n")));
     }
 
     fn answers(&mut self, index: usize) {
@@ -305,8 +346,11 @@ impl Parent {
             Up::Accepted(_) => {
                 self.workers[index].serving = true;
                 self.has_served = true;
+                self.desk.repeat(&self.workers[index]);
                 if let Some(pending) = self.pending.take_if(|pending| pending.worker == id) {
                     self.adopt(pending.site, index);
+                    let warnings = pending.heard.take().join("\n").into_bytes();
+                    self.desk.reload_ended(&Ok(warnings));
                     if std::mem::take(&mut self.reopen_again) {
                         self.reopen();
                     }
@@ -314,7 +358,9 @@ impl Parent {
             }
             Up::Refused(_, reason) => {
                 self.journal.emerg(&reason);
-                self.pending.take_if(|pending| pending.worker == id);
+                if let Some(pending) = self.pending.take_if(|pending| pending.worker == id) {
+                    self.refused(&pending.heard, &reason);
+                }
                 if !self.workers[index].serving {
                     self.workers[index].send(&Down::Stop, &[]).ok();
                 }
@@ -325,6 +371,7 @@ impl Parent {
                     "generation {generation} of worker process {pid} exited with code 0"
                 ));
             }
+            Up::Told(client, text) => self.desk.told(client, &text),
         }
         if self.pending.is_none() && std::mem::take(&mut self.reload_again) {
             self.hup();
@@ -444,14 +491,13 @@ impl Parent {
         };
         self.journal
             .log(level, &format!("worker process {pid} {end}"));
-        if self
-            .pending
-            .take_if(|pending| pending.worker == id)
-            .is_some()
-        {
-            self.journal.emerg(&format!(
+        self.desk.gone(id);
+        if let Some(pending) = self.pending.take_if(|pending| pending.worker == id) {
+            let text = format!(
                 "worker process {pid} ended while it took the new configuration; the old one stays"
-            ));
+            );
+            self.journal.emerg(&text);
+            self.refused(&pending.heard, &text);
         }
         let others = self.workers.iter().any(|other| !other.leaving);
         if self.leaving != Leaving::No || self.resting || others {
@@ -503,6 +549,11 @@ impl Parent {
 
     fn new_binary_gone(&mut self, end: End) {
         let _ = end;
+        let has_pid_file = self.pid_file.is_some();
+        // The new one had the name of the control socket, and took it along.
+        self.desk
+            .follow(&self.site, has_pid_file, &self.journal)
+            .ok();
         if let Some(pid_file) = &mut self.pid_file
             && let Err(error) = pid_file.step_back()
         {
@@ -520,6 +571,7 @@ impl Parent {
     fn exit(mut self) -> ExitCode {
         self.workers.iter_mut().for_each(Worker::kill);
         self.close_sockets();
+        self.desk.close();
         if let Some(pid_file) = self.pid_file.take() {
             let path = pid_file.path();
             if let Err(error) = pid_file.remove() {

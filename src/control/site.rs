@@ -12,14 +12,14 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::bundle::{Bundle, Credentials, Down, ListenerSlot};
+use super::bundle::{Bundle, Credentials, Down, Found, ListenerSlot};
 use super::crew::{Way, Worker};
 use super::journal::{self, Journal, Level, Outlet, Sink, Syslog, cause};
 use super::reading::{self, ACCESS_LOG_DEFAULT, Read};
 use super::setup::Setup;
 use super::sockets::{self, Address, Bound, Purpose, Wanted};
 use crate::config::Loaded;
-use crate::config::model::{ListenOptions, Main, SoKeepalive};
+use crate::config::model::{Control, ListenOptions, Main, SoKeepalive};
 use crate::net::listener::Options;
 use crate::net::runtime::DRIVER_ENV;
 use crate::net::stream::Keepalive;
@@ -43,6 +43,8 @@ pub struct Site {
     /// The pid file, and whether the configuration named it.
     pub pid: (PathBuf, bool),
     main: Main,
+    /// The files of the configuration itself.
+    sources: Vec<PathBuf>,
     error_logs: ErrorLogs,
     /// Some log, of whatever location, goes to standard error.
     stderr_is_log: bool,
@@ -126,6 +128,7 @@ impl Site {
             error_logs: error_logs(&plan),
             stderr_is_log: plan.logs.iter().any(|log| *log == LogTarget::Stderr),
             main: plan.main,
+            sources: loaded.files.iter().map(|(path, _)| path.clone()).collect(),
         })
     }
 
@@ -139,6 +142,29 @@ impl Site {
     #[must_use]
     pub fn daemon(&self) -> bool {
         self.main.daemon
+    }
+
+    /// Where operators talk to the process.
+    #[must_use]
+    pub fn control(&self) -> &Control {
+        &self.main.operate.control
+    }
+
+    /// The configuration as it was read, in the form of `-T`.
+    #[must_use]
+    pub fn dump(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (path, found) in &self.bundle.files {
+            if let Found::Bytes(bytes) = found
+                && self.sources.contains(path)
+            {
+                let head = format!("# configuration file {}:\n", path.display());
+                out.extend_from_slice(head.as_bytes());
+                out.extend_from_slice(bytes);
+                out.push(b'\n');
+            }
+        }
+        out
     }
 
     /// How its worker is started.

@@ -5,11 +5,14 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use rustix::fs::Mode;
 use rustix::process::{Pid, kill_process};
 
 use super::cli::{Options, Order};
+use super::client::{self, Link};
+use super::desk::Desk;
 use super::identity::Identity;
 use super::journal::{Journal, Level, cause};
 use super::pid_file::{self, PidFile, Unread};
@@ -19,7 +22,11 @@ use super::signals::Signals;
 use super::site::{self, Site};
 use super::upgrade::{self, Upgrade};
 use super::{parent, say};
+use crate::config::model::Main;
 use crate::net::sys::process::{Side, fork};
+
+/// How long `-s reload` waits to hear what became of it.
+const VERDICT_WAIT: Duration = Duration::from_secs(60);
 
 /// Does what the options say.
 pub fn run(mut setup: Setup, options: &Options) -> ExitCode {
@@ -79,13 +86,17 @@ pub fn run(mut setup: Setup, options: &Options) -> ExitCode {
             );
         }
     };
+    let Ok(desk) = Desk::open(&site, pid_file.is_some(), &journal) else {
+        pid_file.map(PidFile::remove);
+        return ExitCode::FAILURE;
+    };
     journal = Journal {
         console: false,
         ..site.journal(&journal)
     };
     site.take_stderr(&journal);
     greet(&setup, &site, &journal);
-    parent::run(setup, site, journal, signals, pid_file, upgrade)
+    parent::run(setup, site, journal, signals, pid_file, (upgrade, desk))
 }
 
 fn fail(journal: &Journal, text: &str) -> ExitCode {
@@ -176,8 +187,14 @@ fn signal(setup: &Setup, order: Order, journal: &Journal) -> ExitCode {
         Order::Reload => rustix::process::Signal::HUP,
     };
     let target = Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH);
+    let mut verdict = match order {
+        Order::Reload => await_verdict(setup, &read.plan.main, pid),
+        _ => None,
+    };
     match target.and_then(|target| kill_process(target, signal)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => verdict
+            .as_mut()
+            .map_or(ExitCode::SUCCESS, |link| told(link, journal)),
         Err(error) => {
             journal.log(
                 Level::Alert,
@@ -190,6 +207,33 @@ fn signal(setup: &Setup, order: Order, journal: &Journal) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A connection on which the verdict about the next reload will come; none when no control socket of the process answers.
+fn await_verdict(setup: &Setup, main: &Main, pid: i32) -> Option<Link> {
+    let path = client::socket_path(setup, main)?;
+    let mut link = Link::open(&path).ok()?;
+    let process = link.ask("verdict").ok()?.ok()?;
+    // A socket that another process has taken tells nothing of this one.
+    (process == pid.to_string().as_bytes()).then_some(link)
+}
+
+/// Differs from nginx: `-s reload` ends when the new configuration is served, and fails when it was refused.
+fn told(link: &mut Link, journal: &Journal) -> ExitCode {
+    let verdict = link.set_patience(VERDICT_WAIT).and_then(|()| link.answer());
+    let text = match verdict {
+        Ok(Ok(_)) => return ExitCode::SUCCESS,
+        Ok(Err(reasons)) => {
+            for line in reasons.lines() {
+                say(&format!("{}: {line}\n", journal.identity.name()));
+            }
+            "the new configuration was refused, the old one stays".to_owned()
+        }
+        Err(error) => format!("no verdict about the new configuration {}", cause(&error)),
+    };
+    // The server has its own line about it in the log.
+    say(&format!("{}: {text}\n", journal.identity.name()));
+    ExitCode::FAILURE
 }
 
 /// Leaves the terminal: a new session, nothing to read, nowhere to print.

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit};
 
 use super::bundle::{Bundle, Credentials, Down, Up};
@@ -196,7 +196,9 @@ impl Worker {
                 .iter()
                 .map(|engine| PollFd::new(engine, PollFlags::IN)),
         );
-        poll(&mut fds, None).ok();
+        let patience = self.engine.as_ref().and_then(Engine::patience);
+        let timeout = patience.and_then(|left| Timespec::try_from(left).ok());
+        poll(&mut fds, timeout.as_ref()).ok();
     }
 
     /// The parent has gone without a word: finish what is open and go too. Nobody can restart or reload us.
@@ -226,6 +228,15 @@ impl Worker {
                 engine.stop();
                 self.journal.notice("exiting");
                 return Some(0);
+            }
+            (Down::Ask(ticket, line), Some(engine)) => {
+                if let Err(fault) = engine.ask(ticket, &line) {
+                    self.answer(&Up::Told(ticket, Err(fault)));
+                }
+            }
+            (Down::Ask(ticket, _), None) => {
+                let fault = "the worker does not serve yet".to_owned();
+                self.answer(&Up::Told(ticket, Err(fault)));
             }
             (Down::Quit | Down::Stop, None) => return Some(0),
             (Down::Reopen(_) | Down::Quit, _) => {}
@@ -297,6 +308,7 @@ impl Worker {
         for event in engine.events() {
             match event {
                 Event::Drained(generation) => self.answer(&Up::Drained(generation)),
+                Event::Told(ticket, text) => self.answer(&Up::Told(ticket, text)),
                 Event::Lost(shard) => {
                     self.journal.log(
                         Level::Alert,

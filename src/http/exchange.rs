@@ -22,8 +22,9 @@ use super::subrequest::Background;
 use crate::base::buf::BufPool;
 use crate::base::time::Mono;
 use crate::front::{ConnInfo, Stream};
-use crate::net::Addr;
 use crate::net::file::{self, File};
+use crate::net::{Addr, clock};
+use crate::observe::recorder::Phases;
 use crate::plan::regex::Captures;
 use crate::plan::{GroupId, LocationId, PeerId, ServerId};
 use crate::proto::head::{Fields, Method, RequestHead};
@@ -100,6 +101,8 @@ pub struct Exchange {
     pub started: Mono,
     /// The same moment in microseconds.
     pub started_us: u64,
+    /// When later steps were taken, for the flight recorder.
+    pub phases: Phases,
     /// Request bytes read, head and body: `$request_length`.
     pub request_length: u64,
     /// The request's body goes to an origin while the answer is passed on.
@@ -504,6 +507,7 @@ impl Exchange {
             vars: VarCache::default(),
             started: Mono::default(),
             started_us: 0,
+            phases: Phases::default(),
             request_length: 0,
             upload: None,
             limit_rate: None,
@@ -536,6 +540,12 @@ impl Exchange {
     #[must_use]
     pub fn client(&self) -> &Addr {
         self.real_client.as_ref().unwrap_or(&self.conn.remote)
+    }
+
+    /// What the flight recorder is told of a step that is taken now.
+    #[must_use]
+    pub fn step_us(&self) -> u32 {
+        Phases::since(self.started_us, clock::micros())
     }
 
     /// What follows is fetched with GET, or HEAD if that was asked for: error pages and `X-Accel-Redirect`.
@@ -600,6 +610,7 @@ impl Exchange {
         buffers.give(std::mem::take(&mut self.preread));
         self.real_client = None;
         self.attempts.clear();
+        self.phases = Phases::default();
         reset_fields(&mut self.upstream_fields);
         reset_fields(&mut self.upstream_trailers);
         self.upstream_body = UpstreamBody::None;

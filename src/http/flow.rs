@@ -47,6 +47,7 @@ pub async fn serve(
 ) -> Box<Exchange> {
     let cx = Cx::new(&generation, &local);
     let ex = &mut *exchange;
+    ex.phases.head = ex.step_us();
     if settle(ex, refused, cx).await {
         transfer::send(ex, cx).await;
     } else {

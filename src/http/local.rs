@@ -23,6 +23,7 @@ use crate::net::clock::Clock;
 use crate::net::deadline::Deadlines;
 use crate::net::splice::Pipes;
 use crate::net::tls::TlsSet;
+use crate::observe::recorder::Recorder;
 use crate::observe::tally::Sheet;
 use crate::observe::{Counters, Logs};
 use crate::plan::location::LocationPlan;
@@ -93,6 +94,8 @@ pub struct Local {
     pub deadlines: Rc<Deadlines>,
     /// Counters, single writer.
     pub counters: Counters,
+    /// The last requests.
+    pub recorder: Recorder,
     /// Connections should close after what they are doing: a drain has begun.
     pub draining: Cell<bool>,
     rng: RefCell<Rng>,
@@ -130,6 +133,7 @@ impl Local {
             clock,
             deadlines,
             counters,
+            recorder: Recorder::default(),
             draining: Cell::new(false),
             rng: RefCell::new(rng),
             subrequests: RefCell::default(),

@@ -6,6 +6,7 @@ pub mod aftermath;
 pub mod body;
 pub mod browser;
 pub mod certificates;
+pub mod console;
 pub mod content;
 pub mod debug;
 pub mod error;

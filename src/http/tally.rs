@@ -3,7 +3,9 @@
 use super::exchange::Exchange;
 use super::local::Cx;
 use crate::net::clock;
+use crate::observe::recorder::Flight;
 use crate::observe::tally::{Attempt, Request};
+use crate::plan::location::LocationKind;
 
 /// Counts a request that is over.
 pub fn note(ex: &Exchange, cx: Cx<'_>) {
@@ -19,6 +21,9 @@ pub fn note(ex: &Exchange, cx: Cx<'_>) {
             took_us: clock::micros().saturating_sub(ex.started_us),
         },
     );
+    if cx.local.recorder.is_on() {
+        remember(ex, cx, answered);
+    }
     for attempt in &ex.attempts {
         let (Some(group), Some(peer)) = (attempt.group, attempt.peer) else {
             continue;
@@ -32,4 +37,30 @@ pub fn note(ex: &Exchange, cx: Cx<'_>) {
         };
         sheet.attempt(group, peer, &attempt.addr, &noted);
     }
+}
+
+/// Leaves the request with the flight recorder.
+fn remember(ex: &Exchange, cx: Cx<'_>, answered: bool) {
+    let (head, location) = (&ex.head, cx.location(ex.location));
+    let modifier = match location.kind {
+        LocationKind::Exact => "= ",
+        LocationKind::Regex => "~ ",
+        LocationKind::Prefix | LocationKind::Named | LocationKind::Anonymous => "",
+    };
+    cx.local.recorder.note(&Flight {
+        ended: cx.local.clock.unix(),
+        idle_ms: ex.started.ms_since(ex.conn.accepted),
+        phases: ex.phases,
+        took_us: clock::micros().saturating_sub(ex.started_us),
+        status: if answered { ex.response.status } else { 0 },
+        client: ex.client().ip().map(|at| at.ip()),
+        received: ex.request_length,
+        sent: ex.response.bytes_sent,
+        attempts: u16::try_from(ex.attempts.len()).unwrap_or(u16::MAX),
+        method: head.bytes(head.method_name),
+        host: &ex.host,
+        target: head.bytes(head.target),
+        location: (modifier, &location.name),
+        peer: ex.attempts.last().map_or(b"", |attempt| &attempt.addr),
+    });
 }

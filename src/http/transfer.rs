@@ -161,6 +161,7 @@ fn queue_head(ex: &mut Exchange, cx: Cx<'_>) {
     stream.set_chunk(settings.http2.http2_chunk_size);
     stream.queue_head(&view, &cx.local.buffers);
     response.head_sent = true;
+    ex.phases.first = ex.step_us();
 }
 
 async fn body(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), ClientFault> {

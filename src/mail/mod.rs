@@ -112,21 +112,23 @@ pub enum Mail {
     PeerOrder(Arc<peers::PeerOrder>),
     /// A `server` line has other addresses.
     Found(Arc<Found>),
-    /// Send your counters to `to`.
+    /// A line of an operator, to be answered to `to`.
     Collect {
         /// Who asks.
         to: Target,
         /// Comes back with the answer.
-        ticket: u32,
+        ticket: u64,
+        /// The line.
+        line: Box<[u8]>,
     },
-    /// The counters of a shard, as `observe` lays them out.
+    /// What a shard says to that.
     Collected {
         /// Whose.
         from: Target,
         /// The question's.
-        ticket: u32,
-        /// The counters.
-        words: Box<[u64]>,
+        ticket: u64,
+        /// The answer, or what is wrong with the line.
+        text: Result<Vec<u8>, String>,
     },
     /// About limits of requests and connections.
     Limit(limit::Letter),

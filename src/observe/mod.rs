@@ -8,6 +8,7 @@ pub mod entry;
 pub mod latency;
 pub mod log;
 pub mod metrics;
+pub mod recorder;
 pub mod scribe;
 pub mod status;
 pub mod tally;

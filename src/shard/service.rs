@@ -30,7 +30,7 @@ use crate::http::access::Limits;
 use crate::http::exchange::Exchange;
 use crate::http::local::{Generation, Local};
 use crate::http::log::{Errno, Text};
-use crate::http::{flow, stapling, tunnel};
+use crate::http::{console, flow, stapling, tunnel};
 use crate::mail::{Found, Mail, NewPlan, PeerState, Target};
 use crate::net::Addr;
 use crate::net::clock::Clock;
@@ -552,6 +552,8 @@ impl Http {
             // Nobody would answer the next request of those that came by an address that is gone.
             shard.deadlines.close_idle(usize::MAX, false);
         }
+        let flights = generation.plan.main.operate.flights;
+        service.local.recorder.resize(flights as usize);
         shard.set_sockets_max(generation.plan.main.worker_connections as usize);
         if let Err(error) = shard.set_listeners(new.sockets) {
             let main = &generation.plan.error_logs;
@@ -630,6 +632,22 @@ async fn tick(shard: Rc<Shard<Http>>) {
             });
         }
     }
+}
+
+/// Answers a line of an operator.
+async fn tell(
+    shard: Rc<Shard<Http>>,
+    generation: Rc<Generation>,
+    (to, ticket, line): (Target, u64, Box<[u8]>),
+) {
+    let local = shard.service.local.clone();
+    let text = console::answer(line, generation, local).await;
+    let told = Mail::Collected {
+        from: shard.index,
+        ticket,
+        text,
+    };
+    shard.outbox.post(to, told);
 }
 
 /// Mails what this shard learned of peers of `zone`d groups to all others.
@@ -781,6 +799,11 @@ impl Serve for Http {
             Mail::PeerOrder(order) => {
                 if let Some(generation) = service.generation() {
                     generation.groups.order(&order);
+                }
+            }
+            Mail::Collect { to, ticket, line } => {
+                if let Some(generation) = service.generation() {
+                    runtime::spawn(tell(shard.clone(), generation, (to, ticket, line)));
                 }
             }
             Mail::PeerState(state) => {

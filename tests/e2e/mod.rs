@@ -34,6 +34,7 @@ mod limits;
 mod log;
 mod numbers;
 mod open_files;
+mod operate;
 mod peer;
 mod php;
 mod process;

@@ -53,6 +53,8 @@ pub struct Main {
     pub debug_connection: Vec<(DebugClient, Span)>,
     /// An `events` block stands in the file.
     pub events: bool,
+    /// `control` and `flight_recorder`.
+    pub operate: Operate,
 }
 
 /// Whom one `debug_connection` names.
@@ -97,6 +99,7 @@ impl Main {
             multi_accept: false,
             event_method: None,
             debug_connection: Vec::new(),
+            operate: Operate::default(),
         }
     }
 }

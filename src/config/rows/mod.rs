@@ -19,6 +19,7 @@ pub mod limits;
 pub mod log;
 pub mod main;
 mod map;
+pub mod operate;
 pub mod parse_cache;
 pub(crate) mod parse_core;
 pub(crate) mod parse_proxy;
@@ -65,6 +66,7 @@ const INCLUDE: &[Row] = &[row(
 /// The families in the order of lookup, each with its heading.
 pub(crate) const FAMILIES: &[(&str, &[&[Row]])] = &[
     ("Process and events", &[main::ROWS, INCLUDE]),
+    ("Operation", &[operate::ROWS]),
     ("Servers and locations", &[server::ROWS]),
     ("HTTP core", &[core::FIELD_ROWS, core::ROWS]),
     (

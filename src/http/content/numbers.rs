@@ -82,6 +82,15 @@ async fn made(
     }
 }
 
+/// All numbers as JSON, for who does not ask by HTTP.
+pub async fn json(cx: Cx<'_>) -> Result<String, String> {
+    let facts = facts(cx);
+    let board = cx.generation.sheet.board().clone();
+    offload::compute(move || status::json(&facts, &board.read()))
+        .await
+        .map_err(|error| format!("numbers could not be gathered ({})", log::Errno(&error)))
+}
+
 fn answer(ex: &mut Exchange, content_type: &str, body: Body, length: usize) -> Flow {
     let response = &mut ex.response;
     response.status = 200;

@@ -423,6 +423,7 @@ async fn attempts(
         };
         let reused = conn.reused();
         note_connected(ex, cx, reused);
+        ex.phases.connect = ex.step_us();
         let sent_before = request.sent;
         let mut origin = Lease::new(conn, selection, &mut ex.upstream_spare, request.asked);
         let watched =
@@ -685,6 +686,7 @@ fn note_head(ex: &mut Exchange, cx: Cx<'_>, origin: &Origin) {
         attempt.status = origin.inbound.head.status;
         attempt.header_ms = Some(now.ms_since(attempt.started));
     }
+    ex.phases.header = ex.step_us();
 }
 
 /// A response head came: passed on, replaced by an error page, or thrown away for another peer's.

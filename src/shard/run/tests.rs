@@ -68,14 +68,14 @@ impl Serve for Echo {
 
     fn mail(shard: &Rc<Shard<Self>>, mail: Mail) {
         match mail {
-            Mail::Collect { to, ticket } => {
-                let words = Box::from([shard.connections() as u64, shard.accepted()]);
+            Mail::Collect { to, ticket, .. } => {
+                let text = Ok(vec![shard.connections() as u8, shard.accepted() as u8]);
                 shard.outbox.post(
                     to,
                     Mail::Collected {
                         from: shard.index,
                         ticket,
-                        words,
+                        text,
                     },
                 );
             }
@@ -175,17 +175,18 @@ impl Bench {
         }
     }
 
-    fn counts(&self) -> Vec<u64> {
+    fn counts(&self) -> Vec<u8> {
         self.send(Mail::Collect {
             to: Target(1),
             ticket: 3,
+            line: Box::default(),
         });
         match self.letter() {
             Mail::Collected {
                 from: Target(0),
                 ticket: 3,
-                words,
-            } => words.into_vec(),
+                text: Ok(text),
+            } => text,
             other => unreachable!("{}", other.name()),
         }
     }

@@ -40,6 +40,8 @@ pub mod observe;
 
 pub mod http;
 
+pub mod stream;
+
 pub mod shard;
 
 pub mod control;

@@ -25,16 +25,23 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "stream",
+        &[
+            "base", "proto", "plan", "net", "front", "upstream", "observe", "http",
+        ],
+    ),
+    (
         "shard",
         &[
-            "base", "proto", "plan", "net", "mail", "front", "upstream", "cache", "observe", "http",
+            "base", "proto", "plan", "net", "mail", "front", "upstream", "cache", "observe",
+            "http", "stream",
         ],
     ),
     (
         "control",
         &[
             "base", "proto", "config", "plan", "net", "mail", "front", "upstream", "cache",
-            "observe", "http", "shard",
+            "observe", "http", "stream", "shard",
         ],
     ),
 ];

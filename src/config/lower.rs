@@ -25,6 +25,8 @@ pub(crate) struct Lowering<'a> {
     pub(crate) main: Main,
     /// The `http` block, once there is one.
     pub(crate) http: Option<Http>,
+    /// The `stream` block, once it has been read; while it is, it stands in `http`'s place.
+    pub(crate) stream: Option<Http>,
     /// Names whose format has not been looked up yet are indexes into this.
     pub(crate) shared: rows::Shared,
 }
@@ -299,10 +301,12 @@ pub(crate) fn lower(tree: &Tree, prefix: &Path, identity: Identity) -> (Model, V
         diags: Vec::new(),
         main: Main::new(identity),
         http: None,
+        stream: None,
         shared: rows::Shared::default(),
     };
     let mut frame = Frame::new(Contexts::MAIN, Settings::default());
     load.apply(&mut frame, &tree.directives);
+    rows::stream::check_addresses(&mut load);
     // A file that a reload catches while it is being written must not pass for a configuration without servers.
     if !load.main.events || tree.directives.is_empty() {
         load.diags.push(Diag::general(
@@ -314,6 +318,7 @@ pub(crate) fn lower(tree: &Tree, prefix: &Path, identity: Identity) -> (Model, V
         Model {
             main: load.main,
             http: load.http,
+            stream: load.stream,
         },
         load.diags,
     )

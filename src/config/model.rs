@@ -41,6 +41,7 @@ pub use super::rows::rewrite::Rewriting;
 pub use super::rows::secure_link::SecureLink;
 pub use super::rows::ssi::SsiSettings;
 pub use super::rows::ssl::{CertificateCache, ConfCommand, SessionCache, Ssl};
+pub use super::rows::stream::{SendProxy, Stream};
 pub use super::rows::sub::{SubFilter, Substitution};
 pub use super::rows::subrequest::{AuthRequestSet, MirrorTo, Subrequests};
 pub use super::rows::userid::{Userid, UseridExpires};
@@ -93,6 +94,9 @@ pub struct Model {
     pub main: Main,
     /// The `http` block.
     pub http: Option<Http>,
+    /// The `stream` block, in the same shape: what it shares with `http` is read by the same rows, and what only requests
+    /// have stays empty.
+    pub stream: Option<Http>,
 }
 
 /// The `http` block.
@@ -189,6 +193,8 @@ pub struct Settings {
     pub zstd: Arc<Zstd>,
     /// `charset` and its companions.
     pub charset: Arc<Charset>,
+    /// Sessions of `stream`.
+    pub stream: Arc<Stream>,
 }
 
 /// A `server` block.
@@ -267,6 +273,24 @@ pub enum Content {
     Metrics,
     /// `status`.
     Status,
+    /// A server of `stream`.
+    Session(Session),
+}
+
+/// What happens to sessions of a server in `stream`.
+#[derive(Clone, Debug)]
+pub enum Session {
+    /// Not said yet.
+    Nothing,
+    /// `proxy_pass`.
+    Pass {
+        /// The whole parameter.
+        address: Text,
+        /// Its parts, when it has no variables.
+        target: Option<Target>,
+    },
+    /// `return`.
+    Return(Text),
 }
 
 /// One step of the rewrite phase.

@@ -22,9 +22,12 @@ impl Contexts {
     pub const LOCATION_IF: Self = Self(1 << 6);
     pub const LIMIT_EXCEPT: Self = Self(1 << 7);
     pub const UPSTREAM: Self = Self(1 << 8);
+    pub const STREAM: Self = Self(1 << 9);
+    pub const STREAM_SERVER: Self = Self(1 << 10);
+    pub const STREAM_UPSTREAM: Self = Self(1 << 11);
 
     /// The names used in the documentation, in order.
-    pub(crate) const NAMES: [(Self, &'static str); 9] = [
+    pub(crate) const NAMES: [(Self, &'static str); 12] = [
         (Self::MAIN, "main"),
         (Self::EVENTS, "events"),
         (Self::HTTP, "http"),
@@ -34,6 +37,9 @@ impl Contexts {
         (Self::LOCATION_IF, "if in location"),
         (Self::LIMIT_EXCEPT, "limit_except"),
         (Self::UPSTREAM, "upstream"),
+        (Self::STREAM, "stream"),
+        (Self::STREAM_SERVER, "server in stream"),
+        (Self::STREAM_UPSTREAM, "upstream in stream"),
     ];
 
     /// Both sets together.
@@ -66,6 +72,11 @@ pub(crate) mod ctx {
     pub(crate) const S: C = C::SERVER;
     pub(crate) const L: C = C::LOCATION;
     pub(crate) const U: C = C::UPSTREAM;
+    /// `stream`, its servers, its groups, and the first two together.
+    pub(crate) const T: C = C::STREAM;
+    pub(crate) const TS: C = C::STREAM_SERVER;
+    pub(crate) const TU: C = C::STREAM_UPSTREAM;
+    pub(crate) const TTS: C = T.or(TS);
     pub(crate) const HS: C = H.or(S);
     pub(crate) const SL: C = S.or(L);
     pub(crate) const HSL: C = HS.or(L);
@@ -226,7 +237,7 @@ pub(crate) const fn row(
 
 impl Row {
     /// Every block.
-    pub(crate) const ANYWHERE: Contexts = Contexts(0x1ff);
+    pub(crate) const ANYWHERE: Contexts = Contexts(0xfff);
 
     /// The same row for a directive with a block of directives.
     pub(crate) const fn scope(mut self) -> Self {

@@ -50,6 +50,12 @@ const ABSENT: &[&str] = &[
     "upstream_least_time",
 ];
 
+/// The same for `stream`.
+const STREAM_PRESENT: &[&str] = &["realip"];
+
+/// The same for `stream`.
+const STREAM_ABSENT: &[&str] = &["limit_conn", "pass", "set", "upstream_least_time"];
+
 /// Paths that hold when neither the command line nor the configuration names one. They are those of
 /// nginx's own packages (`/etc/nginx/nginx.conf`), not of a build from source (`/usr/local/nginx`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +174,13 @@ impl Identity {
         for module in ABSENT {
             text.push_str(&format!(" --without-http_{module}_module"));
         }
+        text.push_str(" --with-stream");
+        for module in STREAM_PRESENT {
+            text.push_str(&format!(" --with-stream_{module}_module"));
+        }
+        for module in STREAM_ABSENT {
+            text.push_str(&format!(" --without-stream_{module}_module"));
+        }
         text.push('\n');
         text
     }
@@ -248,13 +261,33 @@ mod tests {
         ),
     ];
 
+    /// A line of a server in `stream` that each absent part would understand.
+    const STREAM_PROBES: &[(&str, &str)] = &[
+        ("limit_conn", "limit_conn x 1;"),
+        ("pass", "pass 127.0.0.1:1;"),
+        ("set", "set $x 1;"),
+        (
+            "upstream_least_time",
+            "} upstream u { least_time connect; server 127.0.0.1:1; } server {",
+        ),
+    ];
+
     #[test]
     fn what_is_absent_is_refused_and_the_other_way_round() {
         assert_eq!(PROBES.len(), ABSENT.len());
-        for (module, line) in PROBES {
+        assert_eq!(STREAM_PROBES.len(), STREAM_ABSENT.len());
+        let requests = PROBES.iter().map(|(module, line)| {
             assert!(ABSENT.contains(module), "{module}");
-            let disk = crate::control::files::Disk::default();
             let text = format!("events {{}} http {{ server {{ location / {{ {line} }} }} }}");
+            (module, text)
+        });
+        let sessions = STREAM_PROBES.iter().map(|(module, line)| {
+            assert!(STREAM_ABSENT.contains(module), "{module}");
+            let text = format!("events {{}} stream {{ server {{ listen 1; {line} }} }}");
+            (module, text)
+        });
+        for (module, text) in requests.chain(sessions) {
+            let disk = crate::control::files::Disk::default();
             disk.put(Path::new("/t.conf"), text.as_bytes());
             let loaded = config::load(
                 &disk,

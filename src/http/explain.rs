@@ -311,6 +311,7 @@ fn content(
                 notes.say("upstream", shown(&line));
             }
         }
+        Content::Session(_) => {}
         Content::EmptyGif => notes.say("content", "empty_gif".to_owned()),
         Content::StubStatus => notes.say("content", "stub_status".to_owned()),
         Content::Metrics => notes.say("content", "metrics".to_owned()),

@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::io;
 use std::time::Duration;
 
+use super::clock::{self, Mono};
 use super::join::join2;
 use super::runtime;
 use super::splice::{self, Breath, Gait, Manner, Moved, Pipes, Splice, Turn, Way};
@@ -47,6 +48,10 @@ pub struct Totals {
     pub up: Moved,
     /// From the origin to the client.
     pub down: Moved,
+    /// When the origin's first byte came.
+    pub answered: Cell<Option<Mono>>,
+    /// Whose end it was that ended the tunnel: of two, with half-close, the later one.
+    pub ended: Cell<Option<Way>>,
 }
 
 /// Why a tunnel ended.
@@ -123,6 +128,9 @@ pub async fn relay(
 impl Tunnel<'_> {
     async fn direction(&self, way: Way, rx: &mut RecvHalf, tx: &mut SendHalf, ahead: Vec<u8>) {
         let result = self.pump(way, rx, tx, ahead).await;
+        if result.is_ok() && (self.options.half_close || self.totals.ended.get().is_none()) {
+            self.totals.ended.set(Some(way));
+        }
         if result.is_ok() && self.options.half_close {
             let _ = tx.finish();
             return;
@@ -184,6 +192,9 @@ impl Tunnel<'_> {
             };
             match turn {
                 Turn::Moved(n) => {
+                    if way == Way::Down && self.totals.answered.get().is_none() {
+                        self.totals.answered.set(Some(clock::mono()));
+                    }
                     gait.note(n);
                     if !runtime::on_ring() {
                         // There a wait for what is ready lets nobody else run.

@@ -31,7 +31,7 @@ pub struct Entry<'a> {
 
 /// One circumstance of a line.
 pub struct Fact<'a> {
-    /// nginx's name of it: `client`.
+    /// nginx's name of it: `client`. Behind one that ends in a colon there is no blank, as nginx has it for numbers.
     pub name: &'static str,
     /// Its value, as it came.
     pub value: &'a [u8],
@@ -81,11 +81,15 @@ impl<'a> Entry<'a> {
         // As in nginx, lines for debugging say no more than themselves.
         if self.level != LogLevel::Debug {
             for fact in self.facts {
-                let (name, value) = (fact.name, Text(fact.value));
+                let value = Text(fact.value);
+                let (name, blank) = match fact.name.strip_suffix(':') {
+                    Some(name) => (name, ""),
+                    None => (fact.name, " "),
+                };
                 let _ = match fact.quoted {
                     true if fact.value.is_empty() => Ok(()),
-                    true => write!(line, ", {name}: \"{value}\""),
-                    false => write!(line, ", {name}: {value}"),
+                    true => write!(line, ", {name}:{blank}\"{value}\""),
+                    false => write!(line, ", {name}:{blank}{value}"),
                 };
             }
         }
@@ -118,7 +122,8 @@ impl<'a> Entry<'a> {
         quote(out, &message);
         for fact in self.facts {
             if !fact.value.is_empty() {
-                let _ = write!(out, "\",\"{}\":\"", fact.name);
+                let name = fact.name.trim_end_matches(':');
+                let _ = write!(out, "\",\"{name}\":\"");
                 quote(out, &fact.value[..fact.value.len().min(VALUE_MAX)]);
             }
         }

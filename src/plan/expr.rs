@@ -132,6 +132,8 @@ pub enum Var {
     Geo(GeoId),
     /// `split_clients`.
     Split(SplitId),
+    /// What only a session of `stream` has, or has in another sense than a request.
+    Session(super::stream::SessionVar),
 }
 
 /// Variable families whose members are named by the configuration.

@@ -14,6 +14,7 @@ use super::referer::RefererPlan;
 use super::regex::Regex;
 use super::rules::{FieldSet, HeaderRules};
 use super::script::Script;
+use super::stream::SessionPlan;
 use super::tls::{ProxyTls, TlsServerPlan};
 use super::{ErrorTo, FormatId, GroupId, LocationId, LogId, ResolverId, ServerId};
 use crate::config::model;
@@ -138,6 +139,8 @@ pub enum Content {
     Metrics,
     /// `status`.
     Status,
+    /// A server of `stream`: no request gets here.
+    Session(Box<SessionPlan>),
 }
 
 impl Content {
@@ -151,6 +154,7 @@ impl Content {
             Self::StubStatus => "stub status",
             Self::Metrics => "metrics",
             Self::Status => "status",
+            Self::Session(_) => "session",
         }
     }
 }

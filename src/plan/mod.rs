@@ -24,6 +24,7 @@ pub mod rules;
 pub mod script;
 pub mod sticky;
 pub mod store;
+pub mod stream;
 pub mod tls;
 pub mod vars;
 
@@ -103,7 +104,7 @@ pub struct Plan {
     pub main: model::Main,
     /// Bound addresses, in the order of their first `listen`.
     pub listeners: IdVec<ListenerId, ListenerPlan>,
-    /// Servers in file order.
+    /// Servers in file order, those of `stream` behind those of `http`.
     pub servers: IdVec<ServerId, ServerPlan>,
     /// All locations of all servers; nested ones too.
     pub locations: IdVec<LocationId, LocationPlan>,
@@ -111,6 +112,8 @@ pub struct Plan {
     pub groups: IdVec<GroupId, GroupPlan>,
     /// The same groups by the hosts that URLs name.
     pub group_index: GroupIndex,
+    /// Those of `stream`, by the names that are used there.
+    pub stream_index: GroupIndex,
     /// Where log lines go. [`LogId`] 0 is the main `error_log`.
     pub logs: IdVec<LogId, LogTarget>,
     /// The main `error_log` lines: what is not about one request goes here.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::expr::{Family, Var};
 use super::names::Table;
 use super::script::SetTarget;
+use super::stream::SessionVar;
 use super::{FamilyName, GeoId, MapId, SlotId, SlotPlan, SplitId};
 use crate::base::ids::IdVec;
 use crate::proto::tokens::Token;
@@ -242,6 +243,8 @@ enum Defined {
 /// Collects the variables of one configuration while it is compiled.
 #[derive(Default)]
 pub struct Registry {
+    /// Names mean what they mean in `stream`.
+    stream: bool,
     defined: Table<Defined>,
     slots: IdVec<SlotId, SlotPlan>,
     family_names: Vec<FamilyName>,
@@ -266,8 +269,27 @@ impl Registry {
         self.define(name, Var::Split(id))
     }
 
+    /// From now on names are those of `stream`; none of `http` is known there.
+    pub fn begin_stream(&mut self) {
+        self.stream = true;
+        self.defined = Table::default();
+    }
+
+    /// The lower-case name, unless it is one that may not be defined.
+    fn changeable(&self, name: &[u8]) -> Result<Box<[u8]>, String> {
+        if !self.stream {
+            return changeable(name);
+        }
+        let lower = name.to_ascii_lowercase();
+        if SessionVar::of(&lower).is_some() {
+            let shown = String::from_utf8_lossy(name);
+            return Err(format!("the duplicate \"{shown}\" variable"));
+        }
+        Ok(lower.into_boxed_slice())
+    }
+
     fn define(&mut self, name: &[u8], var: Var) -> Result<(), String> {
-        let lower = changeable(name)?;
+        let lower = self.changeable(name)?;
         match self.defined.get(&lower) {
             // A name that is also `set` reads the table until it is set.
             Some(&Defined::Slot(slot)) => self.slots[slot].fallback = Some(var),
@@ -296,8 +318,10 @@ impl Registry {
 
     /// Defines what `set` or a named capture assigns.
     pub fn define_slot(&mut self, name: &[u8]) -> Result<SetTarget, String> {
-        let lower = changeable(name)?;
-        let fallback = match (self.defined.get(&lower), Builtin::of(&lower)) {
+        let lower = self.changeable(name)?;
+        let builtin = Some(&lower).filter(|_| !self.stream);
+        let builtin = builtin.and_then(|name| Builtin::of(name));
+        let fallback = match (self.defined.get(&lower), builtin) {
             (Some(&Defined::Slot(slot)), _) => return Ok(SetTarget::Slot(slot)),
             (Some(&Defined::Table(var)), _) => Some(var),
             (None, Some(Builtin::Args)) => return Ok(SetTarget::Args),
@@ -320,6 +344,17 @@ impl Registry {
             Some(&Defined::Slot(slot)) => return Some(Var::Slot(slot)),
             Some(&Defined::Table(var)) => return Some(var),
             None => {}
+        }
+        if self.stream {
+            return match SessionVar::of(&lower) {
+                Some(var) => Some(Var::Session(var)),
+                None => match family_of(&lower)? {
+                    (family @ Family::ProxyProtocolTlv, member) => {
+                        Some(Var::Named(family, self.member(family, member)))
+                    }
+                    _ => None,
+                },
+            };
         }
         if let Some(builtin) = Builtin::of(&lower) {
             self.wants_hello |= matches!(

@@ -6,6 +6,7 @@
 mod h2;
 mod lines;
 mod named;
+mod stream;
 mod tls;
 
 use std::cell::{Cell, RefCell};
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use slab::Slab;
 
+use self::stream::Sorted;
 use self::tls::{Begun, Newcomer};
 use super::pool::Workers;
 use super::{After, Begin, Event, Serve, Shard};
@@ -185,6 +187,13 @@ impl Http {
         self.local.counters.add(Count::SplicedDown, down);
     }
 
+    /// The number of a new connection.
+    fn number(&self) -> u64 {
+        let number = self.next.get();
+        self.next.set(number + self.shards);
+        number
+    }
+
     fn generation(&self) -> Option<Rc<Generation>> {
         self.generation.borrow().clone()
     }
@@ -325,8 +334,7 @@ impl Http {
         home: &Home,
         accepted: Accepted,
     ) -> Option<Box<Conn>> {
-        let number = self.next.get();
-        self.next.set(number + self.shards);
+        let number = self.number();
         let Accepted {
             mut stream,
             peer,
@@ -766,8 +774,12 @@ impl Serve for Http {
     async fn serve(shard: Rc<Shard<Self>>, begin: Begin<Self>) -> After<Client> {
         let (client, waited) = match begin {
             Begin::Parked(client, woken) => (client, Some(Waited::of(&woken))),
-            Begin::Accepted(accepted) => match shard.service.begin(accepted).await {
-                Some(client) => (client, None),
+            Begin::Accepted(accepted) => match shard.service.sort(accepted) {
+                Some(Sorted::Requests(accepted)) => match shard.service.begin(accepted).await {
+                    Some(client) => (client, None),
+                    None => return After::Closed,
+                },
+                Some(Sorted::Session(session)) => return session.apart(&shard),
                 None => return After::Closed,
             },
         };

@@ -133,6 +133,30 @@ impl Selection {
         self.again
     }
 
+    /// The current peer took the connection, which clears it of earlier failures as an answer would: what follows may
+    /// last for days.
+    pub fn connected(&mut self) {
+        let Some(at) = self.current else {
+            return;
+        };
+        self.recover(at);
+    }
+
+    /// A peer that passed its probe is well again.
+    fn recover(&self, at: usize) {
+        let recovered = self.with_state(at, |state| {
+            let recovered = state.accessed < state.checked && state.fails > 0;
+            if recovered {
+                state.fails = 0;
+            }
+            recovered
+        });
+        if recovered == Some(true) {
+            let tag = self.set.targets()[at].tag;
+            self.group.tell(tag, PeerChange::Recovered);
+        }
+    }
+
     /// One more attempt, because a reused connection failed before it answered.
     pub(super) fn grant(&mut self) {
         self.tries_left += 1;
@@ -313,16 +337,9 @@ impl Selection {
         if let Some(conns) = &target.conns {
             conns.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
         }
-        let recovered = self.with_state(at, |state| {
-            state.conns = state.conns.saturating_sub(1);
-            let recovered = passed && state.accessed < state.checked && state.fails > 0;
-            if recovered {
-                state.fails = 0;
-            }
-            recovered
-        });
-        if recovered == Some(true) {
-            self.group.tell(target.tag, PeerChange::Recovered);
+        self.with_state(at, |state| state.conns = state.conns.saturating_sub(1));
+        if passed {
+            self.recover(at);
         }
     }
 }

@@ -51,6 +51,7 @@ mod rewrite;
 mod server;
 mod splice;
 mod stapling;
+mod stream;
 mod subrequests;
 mod tls;
 mod toml;

@@ -106,6 +106,23 @@ impl Conn {
         self.reader.take_all()
     }
 
+    /// Sends back what comes, to its end.
+    pub fn echo(&mut self) {
+        loop {
+            let had = self.reader.rest().to_vec();
+            if !had.is_empty() {
+                let bytes = self.bytes(had.len());
+                if !self.send(bytes) {
+                    return;
+                }
+            }
+            match self.reader.fill() {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+    }
+
     /// The address that the connection comes from.
     pub fn peer(&mut self) -> SocketAddr {
         match &self.reader.source().socket {
@@ -282,21 +299,13 @@ impl Origin {
             conn.send(
                 "HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n",
             );
-            loop {
-                let had = conn.reader.rest().to_vec();
-                if !had.is_empty() {
-                    let bytes = conn.bytes(had.len());
-                    if !conn.send(bytes) {
-                        return;
-                    }
-                }
-                match conn.reader.fill() {
-                    Ok(0) => return,
-                    Ok(_) => {}
-                    Err(_) => return,
-                }
-            }
+            conn.echo();
         })
+    }
+
+    /// Sends back whatever comes, until the other side has said all.
+    pub fn mirror() -> Self {
+        Self::script(Conn::echo)
     }
 
     /// The TCP address.

@@ -57,6 +57,11 @@ impl Config {
         Self::http(&format!("server {{\nlisten %%ADDR_0%%;\n{text}\n}}"))
     }
 
+    /// The text of a `stream` block; a server that says `ready` on `%%ADDR_0%%` is added.
+    pub fn stream(text: &str) -> Self {
+        Self::main(&stream_text(text))
+    }
+
     /// A whole file.
     pub fn main(text: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("ringx-").tempdir().unwrap();
@@ -265,6 +270,11 @@ impl Config {
     }
 }
 
+/// The file around the text of a `stream` block.
+fn stream_text(text: &str) -> String {
+    format!("{PRELUDE}stream {{\nserver {{ listen %%ADDR_0%%; return ready; }}\n{text}\n}}\n")
+}
+
 /// The binary under test.
 fn binary() -> PathBuf {
     std::env::var_os(BINARY_VARIABLE)
@@ -426,6 +436,11 @@ impl Proxy {
     /// Replaces the text of the `http` block, for the next reload.
     pub fn rewrite_http(&mut self, text: &str) {
         self.rewrite(&format!("{PRELUDE}http {{\naccess_log off;\n{text}\n}}\n"));
+    }
+
+    /// Replaces the text of the `stream` block, for the next reload.
+    pub fn rewrite_stream(&mut self, text: &str) {
+        self.rewrite(&stream_text(text));
     }
 
     /// Reloads and waits until `took` holds.

@@ -19,7 +19,7 @@ pub struct Access {
 pub(crate) const ROWS: &[Row] = &[
     row(
         "allow",
-        HSLE,
+        HSLE.or(TTS),
         args(1),
         rule,
         "Addresses that may ask; with deny in order, the first that matches counts.",
@@ -27,7 +27,7 @@ pub(crate) const ROWS: &[Row] = &[
     .many(),
     row(
         "deny",
-        HSLE,
+        HSLE.or(TTS),
         args(1),
         rule,
         "Addresses that are refused; with allow in order, the first that matches counts.",

@@ -58,6 +58,39 @@ pub(super) fn http(load: &mut Lowering<'_>) {
     load.http = Some(http);
 }
 
+/// The same for `stream`.
+pub(super) fn stream(load: &mut Lowering<'_>) {
+    let Some(stream) = load.http.take() else {
+        return;
+    };
+    listens(load, &stream);
+    names(load, &stream);
+    for server in &stream.servers {
+        if let Content::Session(Session::Pass {
+            address,
+            target: Some(target),
+        }) = &server.content
+        {
+            let known = load
+                .shared
+                .groups
+                .contains(&target.host.to_ascii_lowercase());
+            let shown = String::from_utf8_lossy(&target.host).into_owned();
+            match (target.port, known) {
+                (None, false) if !target.unix => {
+                    load.error(format!("no port in upstream \"{shown}\""), address.span);
+                }
+                (Some(port), true) if !target.unix => load.error(
+                    format!("upstream \"{shown}\" may not have port {port}"),
+                    address.span,
+                ),
+                _ => {}
+            }
+        }
+    }
+    load.http = Some(stream);
+}
+
 fn header_buffers(load: &mut Lowering<'_>, http: &Http) {
     let small = |s: &&Server| {
         let core = &s.settings.core;
@@ -85,7 +118,7 @@ fn caches(load: &mut Lowering<'_>, http: &Http) {
 }
 
 /// An address as nginx prints it.
-fn shown(addr: &ListenAddr) -> String {
+pub(super) fn shown(addr: &ListenAddr) -> String {
     match addr {
         ListenAddr::Inet(addr) => addr.to_string(),
         ListenAddr::Unix(path) => format!("unix:{}", path.display()),

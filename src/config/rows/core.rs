@@ -35,10 +35,10 @@ family! {
         value client_body_in_single_buffer: bool = "off", flag, HSL, args(1), "Keeps a request body in one buffer." accepted "a body in memory always is one buffer";
         value sendfile: bool = "off", flag, HSLI, args(1), "Sends files without copying them through the process.";
         value sendfile_max_chunk: usize = "2m", size, HSL, args(1), "Most bytes that one turn of sendfile may move.";
-        value splice: Splicing = "auto", |a| one_of(a, Splicing::WORDS), HSL, args(1), "Whether tunnels and unbuffered bodies go from socket to socket inside the kernel: auto where it pays.";
+        value splice: Splicing = "auto", |a| one_of(a, Splicing::WORDS), HSL.or(TTS), args(1), "Whether tunnels and unbuffered bodies go from socket to socket inside the kernel: auto where it pays.";
         value output_buffers: Buffers = "2 32k", buffers, HSL, args(2), "Buffers for reading a file that is not sent by sendfile." accepted "files are read into buffers of the shard";
         value tcp_nopush: bool = "off", flag, HSL, args(1), "Sends head and start of a file in one packet." accepted "head and body leave together where they fit";
-        value tcp_nodelay: bool = "on", flag, HSL, args(1), "Sends small packets at once on keep-alive connections.";
+        value tcp_nodelay: bool = "on", flag, HSL.or(TTS), args(1), "Sends small packets at once on keep-alive connections.";
         value send_timeout: Duration = "60s", msec, HSL, args(1), "Longest gap between two writes to a client.";
         value limit_rate: Option<Amount> = "", some_amount, HSLI, args(1), "Bytes per second towards a client; 0 is no limit.";
         value limit_rate_after: Option<Amount> = "", some_amount, HSLI, args(1), "Bytes sent before the rate limit begins.";
@@ -66,9 +66,9 @@ family! {
         value chunked_transfer_encoding: bool = "on", flag, HSL, args(1), "Allows chunked answers.";
         value etag: bool = "on", flag, HSL, args(1), "Adds an ETag to files.";
         gather early_hints: List<Text> = "", texts, HSL, args_min(1), "Relays 103 answers while one of the values is neither empty nor 0.";
-        list error_log: ErrorLog = "", error_log, HSL, args_min(1), "Where errors are logged, and from which level.";
-        value resolver: Option<Arc<Resolver>> = "", resolver, HSL, args_min(1), "Name servers for names that are only known per request.";
-        value resolver_timeout: Duration = "30s", msec, HSL, args(1), "How long to wait for a name server.";
+        list error_log: ErrorLog = "", error_log, HSL.or(TTS), args_min(1), "Where errors are logged, and from which level.";
+        value resolver: Option<Arc<Resolver>> = "", resolver, HSL.or(TTS), args_min(1), "Name servers for names that are only known per request.";
+        value resolver_timeout: Duration = "30s", msec, HSL.or(TTS), args(1), "How long to wait for a name server.";
         value strict_dns: bool = "off", flag, H, args(1), "Refuses a configuration with a backend whose name is not known at start, as nginx does.";
     } also {
         root: Arc<Root> = Arc::new(Root::default()), "`root` or `alias`: where files are.";
@@ -120,7 +120,7 @@ pub(crate) const ROWS: &[Row] = &[
     }),
     checked!(
         "variables_hash_max_size",
-        H,
+        H.or(T),
         args(1),
         num,
         "tables size themselves",
@@ -128,7 +128,7 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     checked!(
         "variables_hash_bucket_size",
-        H,
+        H.or(T),
         args(1),
         num,
         "tables size themselves",
@@ -136,7 +136,7 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     checked!(
         "server_names_hash_max_size",
-        H,
+        H.or(T),
         args(1),
         num,
         "tables size themselves",
@@ -144,7 +144,7 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     checked!(
         "server_names_hash_bucket_size",
-        H,
+        H.or(T),
         args(1),
         num,
         "tables size themselves",

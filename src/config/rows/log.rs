@@ -23,19 +23,19 @@ family! {
 pub(crate) const ROWS: &[Row] = &[
     row(
         "access_log",
-        HSLIE,
+        HSLIE.or(TTS),
         args_min(1),
         access_log,
-        "Where requests are logged.",
+        "Where requests and sessions are logged.",
     )
     .many()
-    .default("logs/access.log combined")
+    .default("logs/access.log combined; off in stream")
     .clearing(Inherit::Replace, |settings| {
         Arc::make_mut(&mut settings.log).access_log = Some(Arc::default());
     }),
     row(
         "log_format",
-        H,
+        H.or(T),
         args_min(2),
         |_, _, _| {},
         "A named format of log lines.",
@@ -44,7 +44,7 @@ pub(crate) const ROWS: &[Row] = &[
     .default("combined \"...\""),
     checked!(
         "open_log_file_cache",
-        HSL,
+        HSL.or(TTS),
         args_to(1, 4),
         log_file_cache,
         "the writer opens such a file for the lines of a moment, off the shards",
@@ -63,10 +63,11 @@ pub(super) fn combined() -> LogFormat {
     }
 }
 
-/// Reads the formats of an `http` block before anything names them.
+/// Reads the formats of an `http` or `stream` block before anything names them.
 pub(super) fn formats(load: &mut Lowering<'_>, directives: &[Directive]) {
     let mut names: std::collections::HashSet<Arc<[u8]>> = std::collections::HashSet::new();
-    names.insert(combined().name);
+    let known = load.http.iter().flat_map(|http| &http.log_formats);
+    names.extend(known.map(|format| Arc::clone(&format.name)));
     for directive in directives
         .iter()
         .filter(|d| *d.name.bytes == *b"log_format" && d.args.len() >= 2)
@@ -135,6 +136,10 @@ fn access_log(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive)
         frame.seen.insert("access_log off", directive.span);
         Arc::make_mut(&mut frame.settings.log).access_log = None;
         return;
+    }
+    let stream = frame.context.meets(TTS);
+    if stream && directive.args.len() < 2 {
+        return load.error("log format is not specified", directive.span);
     }
     let default = b"combined"[..].to_vec();
     let name = directive

@@ -18,7 +18,7 @@ use crate::config::value::*;
 pub(crate) const ROWS: &[Row] = &[
     row(
         "map",
-        H,
+        H.or(T),
         args(2),
         map,
         "A variable whose value depends on another.",
@@ -26,7 +26,7 @@ pub(crate) const ROWS: &[Row] = &[
     .data(),
     row(
         "geo",
-        H,
+        H.or(T),
         args_to(1, 2),
         geo,
         "A variable whose value depends on an address.",
@@ -34,7 +34,7 @@ pub(crate) const ROWS: &[Row] = &[
     .data(),
     row(
         "split_clients",
-        H,
+        H.or(T),
         args(2),
         split_clients,
         "A variable that splits clients into shares.",
@@ -42,7 +42,7 @@ pub(crate) const ROWS: &[Row] = &[
     .data(),
     checked!(
         "map_hash_max_size",
-        H,
+        H.or(T),
         args(1),
         num,
         "tables size themselves",
@@ -50,7 +50,7 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     checked!(
         "map_hash_bucket_size",
-        H,
+        H.or(T),
         args(1),
         num,
         "tables size themselves",

@@ -35,6 +35,7 @@ mod server;
 pub mod ssi;
 pub mod ssl;
 pub(crate) mod sticky;
+pub mod stream;
 pub mod sub;
 pub mod subrequest;
 pub(crate) mod syslog;
@@ -124,6 +125,7 @@ pub(crate) const FAMILIES: &[(&str, &[&[Row]])] = &[
             zstd::ROWS,
         ],
     ),
+    ("TCP", &[stream::ROWS, stream::FIELD_ROWS]),
     ("Charsets", &[charset::FIELD_ROWS, charset::ROWS]),
     ("Not yet", &[refused::ROWS]),
 ];

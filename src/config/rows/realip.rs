@@ -10,7 +10,7 @@ use crate::config::value::*;
 family! {
     /// Settings of the realip family.
     pub struct Realip in realip {
-        list set_real_ip_from: TrustedPeer = "", trusted_peer, HSL, args(1), "Peers whose word for the client's address is taken.";
+        list set_real_ip_from: TrustedPeer = "", trusted_peer, HSL.or(TTS), args(1), "Peers whose word for the client's address is taken.";
         value real_ip_header: RealIpHeader = "X-Real-IP", real_ip_header, HSL, args(1), "Field in which a trusted peer names the client, or proxy_protocol.";
         value real_ip_recursive: bool = "off", flag, HSL, args(1), "Goes back through a list of addresses until one is not trusted.";
     } also {

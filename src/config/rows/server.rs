@@ -97,13 +97,7 @@ fn server(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
         }));
     }
     if inner.names.is_empty() {
-        inner.names.push(Name {
-            text: Text {
-                span: directive.span,
-                ..Text::default()
-            },
-            kind: NameKind::Exact,
-        });
+        inner.names.push(no_name(directive.span));
     }
     super::checks::locations(load, &inner.locations);
     if let Some(http) = &mut load.http {
@@ -119,7 +113,18 @@ fn server(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
     }
 }
 
-fn server_name(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
+/// The name of a server that has none.
+pub(super) fn no_name(span: Span) -> Name {
+    Name {
+        text: Text {
+            span,
+            ..Text::default()
+        },
+        kind: NameKind::Exact,
+    }
+}
+
+pub(super) fn server_name(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
     for word in &directive.args {
         match name(load, directive, word) {
             Ok(name) => frame.names.push(name),
@@ -344,9 +349,10 @@ pub(super) fn noname(frame: &Frame, context: Contexts) -> Frame {
     inner
 }
 
-fn listen(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
+pub(super) fn listen(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
     let address = &directive.args[0];
-    let addrs = match url::parse_listen(&address.bytes, 80) {
+    let stream = frame.context == Contexts::STREAM_SERVER;
+    let addrs = match url::parse_listen(&address.bytes, if stream { 0 } else { 80 }) {
         Ok(addrs) => addrs,
         Err(what) => {
             let message = format!(
@@ -365,7 +371,26 @@ fn listen(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
         options: ListenOptions::default(),
         text: text_of(address),
     };
+    let portless = |addr: &ListenAddr| match addr {
+        ListenAddr::Inet(addr) => addr.port() == 0,
+        ListenAddr::Name(_, port) => *port == 0,
+        ListenAddr::Unix(_) => false,
+    };
+    if addrs.iter().any(portless) {
+        let message = format!(
+            "no port in \"{}\" of the \"listen\" directive",
+            address.lossy()
+        );
+        return load.error(message, address.span);
+    }
     for word in &directive.args[1..] {
+        if stream && let Some(because) = super::stream::unfit_listen(&word.bytes) {
+            let message = format!(
+                "the \"{}\" parameter of \"listen\" is not supported yet: {because}",
+                word.lossy()
+            );
+            return load.error(message, word.span);
+        }
         if let Err((message, hint)) = listen_parameter(load, &mut listen, directive, word) {
             match hint {
                 Some(hint) => load.error_hint(message, hint, word.span),

@@ -36,20 +36,20 @@ macro_rules! group_row {
 
 /// The rows of this family.
 pub(crate) const ROWS: &[Row] = &[
-    row("upstream", H, args(1), upstream, "A group of servers.").scope(),
-    row("server", U, args_min(1), server, "A server of the group.").many(),
-    row("zone", U, args_to(1, 2), zone, "Shares the state of the group.").many(),
-    row("least_conn", U, args(0), |l, f, d| balance(l, f, d, Balance::LeastConn), "Picks the server with the fewest connections for its weight.").many(),
+    row("upstream", H.or(T), args(1), upstream, "A group of servers.").scope(),
+    row("server", U.or(TU), args_min(1), server, "A server of the group.").many(),
+    row("zone", U.or(TU), args_to(1, 2), zone, "Shares the state of the group.").many(),
+    row("least_conn", U.or(TU), args(0), |l, f, d| balance(l, f, d, Balance::LeastConn), "Picks the server with the fewest connections for its weight.").many(),
     row("ip_hash", U, args(0), |l, f, d| balance(l, f, d, Balance::IpHash), "Keeps a client's network on one server.").many(),
-    row("hash", U, args_to(1, 2), hash, "Keeps a key on one server.").many(),
-    row("random", U, args_to(0, 2), random, "Picks servers at random.").many(),
+    row("hash", U.or(TU), args_to(1, 2), hash, "Keeps a key on one server.").many(),
+    row("random", U.or(TU), args_to(0, 2), random, "Picks servers at random.").many(),
     row("keepalive", U, args_to(1, 2), keepalive, "How many idle connections each shard keeps.").default("32 local"),
     group_row!("keepalive_timeout", args(1), msec => keepalive_timeout, "How long an idle connection is kept.").default("60s"),
     group_row!("keepalive_requests", args(1), num => keepalive_requests, "Most requests of one connection.").default("1000"),
     group_row!("keepalive_time", args(1), msec => keepalive_time, "Longest life of a connection.").default("1h"),
     group_row!("resolver", args_min(1), resolver => resolver, "Name servers of the group."),
     group_row!("resolver_timeout", args(1), some_msec => resolver_timeout, "How long to wait for a name server."),
-    refused("least_time", U, args_to(1, 2), "balancing by response time comes with a later version; least_conn is near"),
+    refused("least_time", U.or(TU), args_to(1, 2), "balancing by response time comes with a later version; least_conn is near"),
     refused("queue", U, args_to(1, 2), "waiting for a free server is not supported"),
     refused("ntlm", U, args(0), "NTLM needs a connection for each client"),
     refused("state", U, args(1), "the servers of a group come from the configuration"),
@@ -57,7 +57,11 @@ pub(crate) const ROWS: &[Row] = &[
 
 fn upstream(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
     let name = directive.args[0].bytes.to_ascii_lowercase();
-    let mut inner = frame.child(Contexts::UPSTREAM);
+    let context = match frame.context {
+        Contexts::STREAM => Contexts::STREAM_UPSTREAM,
+        _ => Contexts::UPSTREAM,
+    };
+    let mut inner = frame.child(context);
     inner.upstream = Some(Box::new(Upstream {
         name: Arc::from(name),
         servers: Vec::new(),

@@ -3,7 +3,7 @@
 use super::{classic, load_text};
 
 /// What is said about a line at a level of the file; `""` is silence.
-fn check(before: &str, after: &str, cases: &[(&str, &str)]) {
+pub(super) fn check(before: &str, after: &str, cases: &[(&str, &str)]) {
     for (text, want) in cases {
         let said = classic(&load_text(&format!("{before}\n{text}\n{after}")));
         let line = before.matches('\n').count() + 2;
@@ -81,10 +81,6 @@ const MAIN: &[(&str, &str)] = &[
         "[emerg] open() \"/c/nope.conf\" failed (2: No such file or directory) @",
     ),
     ("include nope/*.conf;", ""),
-    (
-        "stream {}",
-        "[emerg] \"stream\" directive is not supported yet: proxying of plain TCP and UDP comes with a later version @",
-    ),
 ];
 
 #[test]

@@ -7,6 +7,7 @@ mod inherit;
 mod languages;
 mod lexer;
 pub(super) mod seeds;
+mod stream;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -40,6 +40,8 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
     match &location.content {
         Content::Files => files::serve(ex, cx).await,
         Content::Proxy(plan) => proxy::run(ex, cx, plan).await,
+        // A connection to such a server carries no requests.
+        Content::Session(_) => Flow::Close,
         Content::EmptyGif => fixed::empty_gif(ex),
         Content::StubStatus => status::serve(ex, cx),
         // Boxed, because they are rare and not small.

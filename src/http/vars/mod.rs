@@ -69,6 +69,8 @@ pub fn value(var: Var, ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool
             family::value(family, &cx.plan.family_names[index as usize], ex, cx, out)
         }
         Var::Slot(slot) => slot_value(slot, ex, cx, out),
+        // Only `stream` compiles such.
+        Var::Session(_) => false,
         Var::Map(_) | Var::Geo(_) | Var::Split(_) => guarded(var, ex, cx, out),
     }
 }

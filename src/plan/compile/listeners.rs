@@ -25,14 +25,15 @@ struct Address {
 }
 
 impl Compiler<'_> {
-    /// Makes the listeners. A wildcard also serves the other addresses of its port, unless their
+    /// Makes the listeners; `first` is the number of the block's first server. A wildcard also serves the other addresses of its port, unless their
     /// socket was asked for by an option.
-    pub(super) fn listeners(&mut self, http: &Http) {
+    pub(super) fn listeners(&mut self, http: &Http, first: usize) {
         let mut addresses: Vec<Address> = Vec::new();
         for (index, server) in http.servers.iter().enumerate() {
             for listen in &server.listens {
                 for addr in self.listen_addrs(listen) {
-                    add_address(&mut addresses, addr, listen, ServerId::from_index(index));
+                    let server = ServerId::from_index(first + index);
+                    add_address(&mut addresses, addr, listen, server);
                 }
             }
         }
@@ -65,12 +66,12 @@ impl Compiler<'_> {
                 if let ListenAddr::Tcp(addr) = addresses[other].addr {
                     hosts.push((
                         Some(addr),
-                        self.address(http, &addresses[other], &mut regexes),
+                        self.address((http, first), &addresses[other], &mut regexes),
                     ));
                 }
             }
             let address = &addresses[index];
-            hosts.push((None, self.address(http, address, &mut regexes)));
+            hosts.push((None, self.address((http, first), address, &mut regexes)));
             self.listeners.push(ListenerPlan {
                 addr: address.addr.clone(),
                 options: address.options.clone(),
@@ -98,14 +99,14 @@ impl Compiler<'_> {
 
     fn address(
         &mut self,
-        http: &Http,
+        (http, first): (&Http, usize),
         address: &Address,
         regexes: &mut HashMap<ServerId, Vec<Arc<Regex>>>,
     ) -> AddressPlan {
         let default = address.default.unwrap_or(address.servers[0]);
         let mut names = VirtualHosts::new(default);
         for &server in &address.servers {
-            let own = &http.servers[server.index()].names;
+            let own = &http.servers[server.index() - first].names;
             for name in own {
                 let (mask, text) = match name.kind {
                     NameKind::Regex { .. } => continue,
@@ -130,7 +131,7 @@ impl Compiler<'_> {
             proxy_protocol: address.proxy_protocol,
             ssl: address.ssl,
             listens_http2: address.http2,
-            http2: address.http2 || http.servers[default.index()].settings.http2.http2,
+            http2: address.http2 || http.servers[default.index() - first].settings.http2.http2,
             names,
         }
     }

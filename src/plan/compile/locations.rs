@@ -161,6 +161,10 @@ impl Compiler<'_> {
             model::Content::StubStatus => Content::StubStatus,
             model::Content::Metrics => Content::Metrics,
             model::Content::Status => Content::Status,
+            model::Content::Session(session) => match self.session(settings, session) {
+                Some(session) => Content::Session(Box::new(session)),
+                None => Content::Files,
+            },
             model::Content::Proxy(pass) => match self.proxy(settings, pass) {
                 Some(proxy) => Content::Proxy(Box::new(proxy)),
                 // The reason was reported; the plan is not going to be used.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Compiler, bytes_of};
 use crate::base::cidr::Cidr;
-use crate::base::ids::{DenseId, IdVec};
+use crate::base::ids::DenseId;
 use crate::config::model::{self, DebugClient, ErrorLog, Http, LogLevel, LogSink, Main};
 use crate::plan::location::AccessLogPlan;
 use crate::plan::{
@@ -77,16 +77,15 @@ impl Compiler<'_> {
     }
 
     pub(super) fn formats(&mut self, http: &Http) {
-        let formats: IdVec<FormatId, LogFormat> = http
-            .log_formats
-            .iter()
-            .map(|format| LogFormat {
+        self.first_format = self.formats.len();
+        for format in &http.log_formats {
+            let plan = LogFormat {
                 name: bytes_of(&format.name),
                 escape: format.escape,
                 line: self.expr(&format.format),
-            })
-            .collect();
-        self.formats = formats;
+            };
+            self.formats.push(plan);
+        }
     }
 
     /// `access_log` lines; none when they are off.
@@ -106,7 +105,7 @@ impl Compiler<'_> {
                 LogSink::Variable(path) => self.expr(path),
                 _ => crate::plan::expr::Expr::default(),
             },
-            format: FormatId::from_index(line.format),
+            format: FormatId::from_index(self.first_format + line.format),
             condition: line
                 .condition
                 .as_ref()

@@ -20,6 +20,7 @@ mod proxy;
 mod scripts;
 mod servers;
 mod sticky;
+mod stream;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -78,14 +79,17 @@ pub fn compile(model: &Model, env: &Env<'_>) -> Result<Plan, Vec<Diag>> {
     let absent = Http::default();
     let http = model.http.as_ref().unwrap_or(&absent);
     compiler.define_names(http);
-    let tables = compiler.tables(http);
+    compiler.tables(http);
     compiler.formats(http);
     compiler.charset_maps(http);
     compiler.upstreams(http);
     compiler.limit_zones(http);
     compiler.stores(http);
     compiler.servers(http);
-    compiler.listeners(http);
+    compiler.listeners(http, 0);
+    if let Some(stream) = &model.stream {
+        compiler.stream(stream);
+    }
     if !compiler.diags.is_empty() {
         compiler
             .diags
@@ -105,13 +109,14 @@ pub fn compile(model: &Model, env: &Env<'_>) -> Result<Plan, Vec<Diag>> {
         locations: compiler.locations,
         groups: compiler.groups,
         group_index: compiler.group_index,
+        stream_index: compiler.stream_index,
         logs: compiler.logs,
         error_logs: compiler.error_logs,
         debug_clients,
         formats: compiler.formats,
-        maps: tables.maps,
-        geos: tables.geos,
-        splits: tables.splits,
+        maps: compiler.tables.maps,
+        geos: compiler.tables.geos,
+        splits: compiler.tables.splits,
         slots,
         family_names,
         warnings: compiler.warnings,
@@ -141,9 +146,14 @@ struct Compiler<'a> {
     locations: IdVec<LocationId, LocationPlan>,
     groups: IdVec<GroupId, GroupPlan>,
     group_index: GroupIndex,
+    /// The groups of `stream`, once it is compiled.
+    stream_index: GroupIndex,
+    tables: tables::Tables,
     logs: IdVec<LogId, LogTarget>,
     error_logs: Arc<[ErrorTo]>,
     formats: IdVec<FormatId, LogFormat>,
+    /// Where the formats of the block begin that is being compiled.
+    first_format: usize,
     resolvers: IdVec<ResolverId, ResolverPlan>,
     limit_zones: IdVec<ZoneId, ZonePlan>,
     stores: Vec<StoreRef>,
@@ -177,9 +187,12 @@ impl<'a> Compiler<'a> {
             locations: IdVec::new(),
             groups: IdVec::new(),
             group_index: GroupIndex::default(),
+            stream_index: GroupIndex::default(),
+            tables: tables::Tables::default(),
             logs: IdVec::new(),
             error_logs: Arc::from([]),
             formats: IdVec::new(),
+            first_format: 0,
             resolvers: IdVec::new(),
             limit_zones: IdVec::new(),
             stores: Vec::new(),

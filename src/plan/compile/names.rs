@@ -9,24 +9,27 @@ use crate::config::model::{
 use crate::plan::{GeoId, MapId, SplitId};
 
 impl Compiler<'_> {
-    /// Registers maps, geos and splits, `set` variables and named captures.
+    /// Registers maps, geos and splits, which are not among the tables yet, `set` variables and named captures.
     pub(super) fn define_names(&mut self, http: &Http) {
         for (index, map) in http.maps.iter().enumerate() {
-            let defined = self
-                .registry
-                .define_map(&map.variable.bytes, MapId::from_index(index));
+            let defined = self.registry.define_map(
+                &map.variable.bytes,
+                MapId::from_index(self.tables.maps.len() + index),
+            );
             self.report(defined, &map.variable);
         }
         for (index, geo) in http.geos.iter().enumerate() {
-            let defined = self
-                .registry
-                .define_geo(&geo.variable.bytes, GeoId::from_index(index));
+            let defined = self.registry.define_geo(
+                &geo.variable.bytes,
+                GeoId::from_index(self.tables.geos.len() + index),
+            );
             self.report(defined, &geo.variable);
         }
         for (index, split) in http.split_clients.iter().enumerate() {
-            let defined = self
-                .registry
-                .define_split(&split.variable.bytes, SplitId::from_index(index));
+            let defined = self.registry.define_split(
+                &split.variable.bytes,
+                SplitId::from_index(self.tables.splits.len() + index),
+            );
             self.report(defined, &split.variable);
         }
         for entry in http.maps.iter().flat_map(|map| &map.entries) {

@@ -12,8 +12,8 @@ use crate::plan::{LocationId, ServerId};
 impl Compiler<'_> {
     /// Compiles every server with its locations; ids follow the file.
     pub(super) fn servers(&mut self, http: &Http) {
-        for (index, server) in http.servers.iter().enumerate() {
-            let id = ServerId::from_index(index);
+        for server in &http.servers {
+            let id = ServerId::from_index(self.servers.len());
             let plan = self.server(server, id);
             self.servers.push(plan);
         }

@@ -8,6 +8,7 @@ use crate::plan::lookup::{GeoBuilder, GeoPlan, MapPlan, SplitPlan};
 use crate::plan::{GeoId, MapId, SplitId};
 
 /// The compiled tables.
+#[derive(Default)]
 pub(super) struct Tables {
     pub(super) maps: IdVec<MapId, MapPlan>,
     pub(super) geos: IdVec<GeoId, GeoPlan>,
@@ -15,15 +16,18 @@ pub(super) struct Tables {
 }
 
 impl Compiler<'_> {
-    pub(super) fn tables(&mut self, http: &Http) -> Tables {
-        Tables {
-            maps: http.maps.iter().map(|map| self.map(map)).collect(),
-            geos: http.geos.iter().map(|geo| self.geo(geo)).collect(),
-            splits: http
-                .split_clients
-                .iter()
-                .map(|split| self.split(split))
-                .collect(),
+    pub(super) fn tables(&mut self, http: &Http) {
+        for map in &http.maps {
+            let plan = self.map(map);
+            self.tables.maps.push(plan);
+        }
+        for geo in &http.geos {
+            let plan = self.geo(geo);
+            self.tables.geos.push(plan);
+        }
+        for split in &http.split_clients {
+            let plan = self.split(split);
+            self.tables.splits.push(plan);
         }
     }
 

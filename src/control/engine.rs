@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::bundle::Bundle;
 use super::cores;
+use crate::base::ids::DenseId;
 use crate::base::time::Mono;
 use crate::http::console;
 use crate::mail::{Inbox, ListenSocket, Mail, NewPlan, Post, Target};
@@ -23,7 +24,7 @@ use crate::net::runtime::{self, Choice, Prefer};
 use crate::net::tls::{Shelf, TlsSet};
 use crate::observe::scribe::Files;
 use crate::observe::{Counters, Scribe};
-use crate::plan::{ListenerId, Plan};
+use crate::plan::{ListenerId, LogId, Plan};
 use crate::shard::{self, Http, Parts, Setup};
 
 /// Log files by path.
@@ -177,7 +178,11 @@ impl Engine {
         sockets: Vec<OwnedFd>,
     ) -> Result<(), String> {
         // Shards find their places by number: those of a new plan are known before it arrives.
-        self.scribe.table(&self.plan, logs);
+        let table = self.scribe.table(&self.plan, logs);
+        for (log, lines) in &self.shelf.get(self.epoch).key_logs {
+            let (sink, _) = table.sinks[LogId::from_index(*log)];
+            lines.connect(self.scribe.taker(sink));
+        }
         let mut shares: Vec<Vec<ListenSocket>> = self.threads.iter().map(|_| Vec::new()).collect();
         for (slot, fd) in bundle.listeners.iter().zip(sockets) {
             let stat = rustix::fs::fstat(&fd)

@@ -4,11 +4,11 @@
 //! occur; the caller only learns that there were some. Start at [`Site::open`].
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,6 +38,8 @@ pub struct Site {
     pub bundle: Bundle,
     /// Open log files, by path.
     pub logs: Vec<(PathBuf, Arc<File>)>,
+    /// Those of them that nobody else may read.
+    secrets: Vec<PathBuf>,
     /// Open listeners.
     pub bound: Vec<Bound>,
     /// The pid file, and whether the configuration named it.
@@ -96,7 +98,8 @@ impl Site {
         make_folders(&folders(&plan), credentials.as_ref(), journal)?;
         let paths = log_paths(&plan);
         make_log_folder(&setup.prefix.join(ACCESS_LOG_DEFAULT), &paths);
-        let logs = open_logs(&paths, journal)?;
+        let secrets = secret_paths(&plan);
+        let logs = open_logs(&paths, &secrets, journal)?;
         let purpose = if test {
             Purpose::Test
         } else {
@@ -123,6 +126,7 @@ impl Site {
         Some(Self {
             bundle,
             logs,
+            secrets,
             bound,
             pid,
             error_logs: error_logs(&plan),
@@ -249,7 +253,7 @@ impl Site {
     pub fn reopen(&mut self, journal: &Journal) {
         let owner = self.bundle.credentials.as_ref();
         for (path, file) in &mut self.logs {
-            match open_log(path) {
+            match open_log(path, &self.secrets) {
                 Ok(new) => {
                     let theirs = new
                         .metadata()
@@ -332,19 +336,44 @@ fn make_log_folder(default: &PathBuf, paths: &[PathBuf]) {
 
 /// Opens a log file. The names of our own output are taken literally: opening them anew fails for sockets, and would
 /// begin a redirected file from its start.
-fn open_log(path: &Path) -> io::Result<File> {
+/// Who has the secrets of a connection reads it.
+const SECRET_MODE: u32 = 0o600;
+
+fn open_log(path: &Path, secrets: &[PathBuf]) -> io::Result<File> {
     let own = match path.as_os_str().as_bytes() {
         b"/dev/stdout" => rustix::stdio::stdout().try_clone_to_owned()?,
         b"/dev/stderr" => rustix::stdio::stderr().try_clone_to_owned()?,
-        _ => return journal::open(path),
+        _ => {
+            let file = journal::open(path)?;
+            if secrets.iter().any(|secret| secret == path) {
+                file.set_permissions(Permissions::from_mode(SECRET_MODE))?;
+            }
+            return Ok(file);
+        }
     };
     Ok(own.into())
 }
 
-fn open_logs(paths: &[PathBuf], journal: &Journal) -> Option<Vec<(PathBuf, Arc<File>)>> {
+/// The files that secrets of connections are written to.
+fn secret_paths(plan: &Plan) -> Vec<PathBuf> {
+    let servers = plan.servers.iter().filter_map(|server| server.tls.as_ref());
+    let logs = servers.filter_map(|tls| tls.key_log);
+    let logs = logs.chain(plan.tls_clients.iter().filter_map(|tls| tls.key_log));
+    let paths = logs.filter_map(|log| match &plan.logs[log] {
+        LogTarget::File(path) => Some(path.clone()),
+        _ => None,
+    });
+    paths.collect()
+}
+
+fn open_logs(
+    paths: &[PathBuf],
+    secrets: &[PathBuf],
+    journal: &Journal,
+) -> Option<Vec<(PathBuf, Arc<File>)>> {
     let mut logs = Vec::new();
     for path in paths {
-        match open_log(path) {
+        match open_log(path, secrets) {
             Ok(file) => logs.push((path.clone(), Arc::new(file))),
             Err(error) => {
                 journal.emerg(&format!(

@@ -224,6 +224,21 @@ impl Scribe {
         }
     }
 
+    /// Takes lines for a place from any thread, and never waits: what finds the queue full is lost.
+    pub fn taker(&self, sink: SinkId) -> impl Fn(Vec<u8>) + Send + Sync + 'static {
+        let scribe = self.clone();
+        move |bytes| {
+            let job = Job::Write {
+                sink,
+                bytes,
+                gzip: 0,
+            };
+            if scribe.offer(job).is_err() {
+                scribe.lost.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// Waits until everything that was handed over is written; for the end of the process.
     pub fn sync(&self) {
         let (done, wait) = sync_channel(1);

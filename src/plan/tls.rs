@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use super::ResolverId;
 use super::expr::Expr;
+use super::{LogId, ResolverId};
 use crate::config::diag::Span;
 use crate::config::model;
 
@@ -60,6 +60,8 @@ pub struct TlsServerPlan {
     pub stapling_file: Option<Material>,
     /// `resolver` of the server, for stapling.
     pub resolver: Option<ResolverId>,
+    /// `ssl_key_log`.
+    pub key_log: Option<LogId>,
 }
 
 /// TLS to the backends of a location, as far as no request decides about it.
@@ -77,6 +79,8 @@ pub struct TlsClientPlan {
     pub trusted: Option<Material>,
     /// `proxy_ssl_crl`.
     pub revoked: Option<Material>,
+    /// `proxy_ssl_key_log`.
+    pub key_log: Option<LogId>,
 }
 
 /// TLS to the backends of a location, as far as a request decides about it.

@@ -574,3 +574,40 @@ fn nothing_is_spliced_past_the_keys() {
         assert!(client.response().body == big, "up {path}");
     }
 }
+
+#[test]
+fn secrets_are_logged_where_that_is_asked_for() {
+    use std::os::unix::fs::PermissionsExt;
+    let (config, pair) = server(
+        "ssl_key_log keys.log; location / { proxy_pass https://%%ADDR_1%%; proxy_ssl_key_log back.log; } }
+         server { listen %%ADDR_1%% ssl; return 200 x;",
+    );
+    let proxy = config.start();
+    let labels = |name: &str| {
+        let text = proxy.log(name);
+        let lines = text.lines();
+        let lines = lines.map(|line| {
+            let words: Vec<&str> = line.split(' ').collect();
+            let hex = |word: &str| word.bytes().all(|byte| byte.is_ascii_hexdigit());
+            assert!(words.len() == 3 && words[1].len() == 64 && hex(words[1]) && hex(words[2]));
+            words[0].to_owned()
+        });
+        lines.collect::<Vec<_>>()
+    };
+    let mut older = client(proxy.addr(), pair.trusted(TLS12), "a.test");
+    assert_eq!(older.get("/").response().text(), "x");
+    wait::until("the first secret", || labels("keys.log").len() == 1);
+    assert_eq!(labels("keys.log"), ["CLIENT_RANDOM"]);
+    let mut newer = client(proxy.addr(), pair.trusted(TLS13), "a.test");
+    assert_eq!(newer.get("/").response().text(), "x");
+    for name in ["keys.log", "back.log"] {
+        for label in ["CLIENT_HANDSHAKE_TRAFFIC_SECRET", "SERVER_TRAFFIC_SECRET_0"] {
+            wait::until(label, || labels(name).iter().any(|known| known == label));
+        }
+        let mode = std::fs::metadata(proxy.path(name))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}

@@ -25,6 +25,7 @@ macro_rules! settings {
             value certificate_key: Option<Text> = "", some_text, args(1), "The key of our certificate for backends.";
             value certificate_cache: Option<CertificateCache> = "", certificate_cache, args_to(1, 3), "Keeps certificates whose names hold variables.";
             value password_file: Option<Text> = "", some_text, args(1), "File of passwords for encrypted keys, one in a line.";
+            value key_log: Option<Text> = "", some_text, args(1), "File that the secrets of connections to backends are written to, in the format of NSS.";
             list  conf_command: ConfCommand = "", conf_command, args(2), "A command of OpenSSL's configuration.";
         }
     };

@@ -39,6 +39,7 @@ family! {
         value ssl_stapling_responder: Option<Text> = "", some_text, HS, args(1), "The OCSP responder to ask, instead of the certificate's own.";
         value ssl_stapling_verify: bool = "off", flag, HS, args(1), "Takes only OCSP answers that are signed for the issuer of the certificate; one out of a file is sent as it is.";
         value ssl_certificate_compression: bool = "off", flag, HS, args(1), "Sends certificates compressed (TLS 1.3) to clients that can read them: zlib and Brotli.";
+        value ssl_key_log: Option<Text> = "", some_text, HS, args(1), "File that the secrets of connections are written to, in the format of NSS, for those who decrypt what they recorded.";
         value ssl_early_data: bool = "off", flag, HS, args(1), "Takes requests in the first flight of a resumed session, which somebody may have replayed.";
         list  ssl_conf_command: ConfCommand = "", conf_command, HS, args(2), "A command of OpenSSL's configuration.";
         value ssl_reject_handshake: bool = "off", flag, HS, args(1), "Refuses every handshake for this server.";

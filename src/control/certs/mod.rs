@@ -9,16 +9,17 @@ use std::sync::Arc;
 
 use agree::{Words, agree};
 
+use crate::base::ids::DenseId;
 use crate::config::diag::{Diag, Level, SourceFile, Span};
 use crate::config::model::VerifyClient;
 use crate::net::clock;
 use crate::net::tls::staple::Staple;
 use crate::net::tls::{
-    Certified, ClientParts, ClientTls, Clients, Memory, Offer, PairFault, ServerParts,
+    Certified, ClientParts, ClientTls, Clients, KeyLines, Memory, Offer, PairFault, ServerParts,
     SessionParts, TicketKeys, TlsSet, Trust,
 };
-use crate::plan::Plan;
 use crate::plan::tls::{Material, Pair, TlsClientPlan, TlsServerPlan};
+use crate::plan::{LogId, Plan};
 
 /// The store of `builtin` caches, which have no name; no zone's name is empty.
 const BUILTIN: &[u8] = b"";
@@ -50,6 +51,27 @@ impl Findings<'_> {
     }
 }
 
+/// What shards are to do besides.
+#[derive(Default)]
+struct Wanted {
+    staples: Vec<Arc<Staple>>,
+    key_logs: Vec<(usize, Arc<KeyLines>)>,
+}
+
+impl Wanted {
+    /// Where the secrets for a log go.
+    fn key_lines(&mut self, log: Option<LogId>) -> Option<Arc<KeyLines>> {
+        let number = log?.index();
+        let known = self.key_logs.iter().find(|(known, _)| *known == number);
+        if let Some((_, lines)) = known {
+            return Some(Arc::clone(lines));
+        }
+        let lines = Arc::<KeyLines>::default();
+        self.key_logs.push((number, Arc::clone(&lines)));
+        Some(lines)
+    }
+}
+
 /// Builds the TLS of a plan, with everything that is wrong or noteworthy. `files` are those of the load, for positions;
 /// `memory` is what is kept over reloads.
 #[must_use]
@@ -58,14 +80,14 @@ pub fn build(plan: &Plan, files: &[SourceFile], memory: &mut Memory) -> (TlsSet,
         files,
         diags: Vec::new(),
     };
+    let mut wanted = Wanted::default();
     let mut staples = Vec::new();
     let servers = plan.servers.iter().enumerate();
     let servers = servers.map(|(number, server)| match &server.tls {
         None => Offer::Nothing,
         Some(tls) => {
-            let mut wanted = Vec::new();
             let offer = offer(tls, memory, &mut wanted, &mut findings).unwrap_or_default();
-            for staple in wanted {
+            for staple in wanted.staples.drain(..) {
                 // Servers share them; whichever comes first says how its responder is found.
                 if !staples.iter().any(|(known, _)| Arc::ptr_eq(known, &staple)) {
                     staples.push((staple, number));
@@ -76,7 +98,7 @@ pub fn build(plan: &Plan, files: &[SourceFile], memory: &mut Memory) -> (TlsSet,
     });
     let servers = servers.collect();
     let clients = plan.tls_clients.iter();
-    let clients = clients.filter_map(|one| client(one, &mut findings));
+    let clients = clients.filter_map(|one| client(one, &mut wanted, &mut findings));
     let clients = clients.collect();
     // What servers inherit is built for each of them, and wrong in each of them.
     let mut diags: Vec<Diag> = Vec::new();
@@ -92,6 +114,7 @@ pub fn build(plan: &Plan, files: &[SourceFile], memory: &mut Memory) -> (TlsSet,
             clients,
             keep_hello: plan.wants_hello,
             staples,
+            key_logs: wanted.key_logs,
         },
         diags,
     )
@@ -101,7 +124,7 @@ pub fn build(plan: &Plan, files: &[SourceFile], memory: &mut Memory) -> (TlsSet,
 fn offer(
     tls: &TlsServerPlan,
     memory: &mut Memory,
-    staples: &mut Vec<Arc<Staple>>,
+    wanted: &mut Wanted,
     findings: &mut Findings<'_>,
 ) -> Option<Offer> {
     let settings = &tls.settings;
@@ -113,7 +136,7 @@ fn offer(
         }
     }
     if settings.ssl_stapling {
-        certificates = stapling::stapled(certificates, tls, memory, staples, findings);
+        certificates = stapling::stapled(certificates, tls, memory, &mut wanted.staples, findings);
     }
     let span = match settings.ssl_certificate.first() {
         Some(text) => text.span,
@@ -157,6 +180,7 @@ fn offer(
         sessions,
         early_data: settings.ssl_early_data,
         compresses: settings.ssl_certificate_compression,
+        key_log: wanted.key_lines(tls.key_log),
     };
     match parts.build() {
         Ok(tls) => Some(Offer::Tls(tls)),
@@ -169,7 +193,11 @@ fn offer(
 }
 
 /// None where something is wrong, which was told.
-fn client(tls: &TlsClientPlan, findings: &mut Findings<'_>) -> Option<ClientTls> {
+fn client(
+    tls: &TlsClientPlan,
+    wanted: &mut Wanted,
+    findings: &mut Findings<'_>,
+) -> Option<ClientTls> {
     let settings = &tls.settings;
     let certificate = match &tls.pair {
         Some(Pair::Read { certificate, key }) => {
@@ -208,6 +236,7 @@ fn client(tls: &TlsClientPlan, findings: &mut Findings<'_>) -> Option<ClientTls>
         tells_name: settings.server_name,
         trust,
         resumes: settings.session_reuse,
+        key_log: wanted.key_lines(tls.key_log),
     };
     match parts.build() {
         Ok(tls) => Some(tls),

@@ -11,7 +11,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use super::certified::Certified;
 use super::ciphers::{self, Chosen, Cipher, Group};
 use super::verify::{AnyServer, Flaw, Purpose, Trust, names_host};
-use super::{ClientTls, Facts};
+use super::{ClientTls, Facts, KeyLines};
 
 /// Servers whose sessions are kept, for each block of settings.
 const SESSIONS_MAX: usize = 1024;
@@ -37,6 +37,8 @@ pub struct ClientParts {
     pub trust: Option<Arc<Trust>>,
     /// Sessions are taken up again.
     pub resumes: bool,
+    /// Where secrets are logged.
+    pub key_log: Option<Arc<KeyLines>>,
 }
 
 /// Why a server is not the one that is meant.
@@ -62,6 +64,9 @@ impl ClientParts {
         let own = self.certificate.map(|one| one.key);
         let mut config = builder.with_client_cert_resolver(Arc::new(Own(own)));
         config.enable_sni = self.tells_name;
+        if let Some(lines) = self.key_log {
+            config.key_log = lines;
+        }
         config.resumption = match self.resumes {
             true => Resumption::in_memory_sessions(SESSIONS_MAX),
             false => Resumption::disabled(),

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use rustls::server::{NoClientAuth, NoServerSessionStorage, ServerConfig};
 
-use super::ServerTls;
 use super::certified::{self, Certificates, Certified};
 use super::ciphers::{self, Chosen, Cipher, Group};
 use super::compress::{Brotli, Zlib};
 use super::sessions::{Sessions, Store};
 use super::tickets::{TicketKeys, Tickets, digest_of};
 use super::verify::{AnyClient, Trust};
+use super::{KeyLines, ServerTls};
 
 /// Tickets that a client gets with TLS 1.3, as many as from OpenSSL.
 const TICKETS: usize = 2;
@@ -45,6 +45,8 @@ pub struct ServerParts {
     pub early_data: bool,
     /// Certificates are sent compressed to those who can read that.
     pub compresses: bool,
+    /// Where secrets are logged.
+    pub key_log: Option<Arc<KeyLines>>,
 }
 
 /// How certificates of clients are judged.
@@ -93,6 +95,9 @@ impl ServerParts {
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(certificates));
         config.ignore_client_order = self.own_order;
+        if let Some(lines) = self.key_log.clone() {
+            config.key_log = lines;
+        }
         if self.compresses {
             config.cert_compressors = vec![&Zlib, &Brotli];
         }

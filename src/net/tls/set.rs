@@ -9,7 +9,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::staple::Staple;
-use super::{ClientTls, ServerTls};
+use super::{ClientTls, KeyLines, ServerTls};
 
 /// Epochs that stay on the shelf: all shards have taken the last one before the next comes.
 const KEPT: usize = 2;
@@ -25,6 +25,8 @@ pub struct TlsSet {
     pub keep_hello: bool,
     /// OCSP answers to be fetched, each with the number of a server that wants it.
     pub staples: Vec<(Arc<Staple>, usize)>,
+    /// Secrets that are logged, each with the number of its log.
+    pub key_logs: Vec<(usize, Arc<KeyLines>)>,
 }
 
 /// What a server does with a handshake.

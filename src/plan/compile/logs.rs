@@ -71,7 +71,7 @@ impl Compiler<'_> {
     }
 
     /// The log for a target; equal targets are one log.
-    fn log(&mut self, target: LogTarget) -> LogId {
+    pub(super) fn log(&mut self, target: LogTarget) -> LogId {
         let known = self.logs.iter().position(|log| *log == target);
         known.map_or_else(|| self.logs.push(target), LogId::from_index)
     }

@@ -11,6 +11,7 @@ use crate::config::model::{ConfCommand, PassSsl, Settings, Text};
 use crate::plan::expr::{Expr, Var};
 use crate::plan::tls::{Material, Pair, ProxyTls, TlsClientPlan, TlsServerPlan};
 use crate::plan::vars::Builtin;
+use crate::plan::{LogId, LogTarget};
 
 /// What stands for the path of a file whose contents are written out.
 const DATA: &[u8] = b"data:";
@@ -62,6 +63,7 @@ impl Compiler<'_> {
             ticket_keys,
             stapling_file: self.some_material("ssl_stapling_file", ssl.ssl_stapling_file.as_ref()),
             resolver,
+            key_log: self.key_log(ssl.ssl_key_log.as_ref()),
         }))
     }
 
@@ -138,6 +140,7 @@ impl Compiler<'_> {
                 true => self.some_material("crl", settings.crl.as_ref()),
                 false => None,
             },
+            key_log: self.key_log(settings.key_log.as_ref()),
         })
     }
 
@@ -153,6 +156,13 @@ impl Compiler<'_> {
             certificate: self.material("certificate", certificate)?,
             key: self.material("certificate key", key)?,
         })
+    }
+
+    /// A log for secrets; a relative path starts from the prefix, as those of other logs do.
+    fn key_log(&mut self, path: Option<&Text>) -> Option<LogId> {
+        let path = path.filter(|path| !path.bytes.is_empty())?;
+        let given = Path::new(OsStr::from_bytes(&path.bytes));
+        Some(self.log(LogTarget::File(self.env.prefix.join(given))))
     }
 
     /// A path; a relative one starts from the folder of the configuration file, as in nginx.

@@ -71,6 +71,8 @@ pub(super) struct Store {
     pub removing: Cell<bool>,
     pub scanning: Cell<bool>,
     pub sizes: Sizes,
+    /// Entries that were removed for their age or for room.
+    pub evicted: Cell<u64>,
     /// When a fault was last handed on, and when one was last told of.
     fault: Cell<Option<Mono>>,
     told: Cell<Option<Mono>>,
@@ -174,6 +176,17 @@ impl Cache {
         }
     }
 
+    /// Tells what this shard has of each store: name, bytes and entries on disk, bytes and entries in memory, and
+    /// how many entries were removed for their age or for room.
+    pub fn sizes(&self, mut tell: impl FnMut(&StorePlan, (u64, u64), (usize, usize), u64)) {
+        for store in self.stores.borrow().iter() {
+            let owner = store.owner.borrow();
+            let disk = (owner.index.bytes(), owner.index.len() as u64);
+            let hot = store.hot.borrow().size();
+            tell(&store.plan.borrow(), disk, hot, store.evicted.get());
+        }
+    }
+
     /// This process will end, and another one may serve from the same directories already: nothing is removed any more
     /// for its age or size. `shard` calls it when it begins to drain.
     pub fn retire(&self) {
@@ -208,6 +221,7 @@ impl Cache {
             removing: Cell::new(false),
             scanning: Cell::new(false),
             sizes: Sizes::default(),
+            evicted: Cell::new(0),
             fault: Cell::new(None),
             told: Cell::new(None),
             touch_every: Cell::new(touch_every(plan)),

@@ -102,6 +102,7 @@ async fn step(cache: &Rc<Cache>, store: &Rc<Store>) {
         while more && files < most && clock::mono() < end {
             let few = (most - files).min(FEW);
             let seen = evict_few(store, second.saturating_sub(inactive), few);
+            store.evicted.set(store.evicted.get() + u64::from(seen));
             let evict = store.sizes.evict.get();
             files += seen;
             more = seen == few || (evict > 0 && seen > 0);

@@ -103,7 +103,7 @@ impl Syslog {
         // Severities of syslog count from emergency at 0, as the levels do.
         let priority = self.facility * 8 + level as u8;
         let now = clock::unix().secs;
-        let stamp = log_syslog(now, utc_offset(now));
+        let stamp = log_syslog(now, utc_offset(now) / 60);
         let text = format!(
             "<{priority}>{}{}{}",
             String::from_utf8_lossy(&stamp),
@@ -248,7 +248,7 @@ fn line(level: Level, text: &str, json: bool) -> Vec<u8> {
     let at = clock::unix();
     let stamp = Stamp {
         at,
-        offset: utc_offset(at.secs),
+        offset: utc_offset(at.secs) / 60,
         process: rustix::process::getpid().as_raw_nonzero().get(),
         thread: rustix::thread::gettid().as_raw_nonzero().get(),
     };

@@ -75,7 +75,7 @@ impl Generation {
             certificates: Kept::default(),
             tls,
             small_files: SmallFiles::default(),
-            sheet: local.counters.sheet(&plan),
+            sheet: local.counters.sheet(&plan, epoch),
             epoch,
             plan,
         }

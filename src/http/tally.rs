@@ -1,10 +1,11 @@
 //! What a finished request adds to the counts of its location and of the peers that it was passed to. Start at [`note`].
 
+use super::content::cache::Cached;
 use super::exchange::Exchange;
 use super::local::Cx;
 use crate::net::clock;
 use crate::observe::recorder::Flight;
-use crate::observe::tally::{Attempt, Request};
+use crate::observe::tally::{Attempt, CACHE_WORDS, Request};
 use crate::plan::location::LocationKind;
 
 /// Counts a request that is over.
@@ -23,6 +24,9 @@ pub fn note(ex: &Exchange, cx: Cx<'_>) {
     );
     if cx.local.recorder.is_on() {
         remember(ex, cx, answered);
+    }
+    if let Some(cached) = &ex.cached {
+        cache(cached, response.bytes_sent, cx);
     }
     for attempt in &ex.attempts {
         let (Some(group), Some(peer)) = (attempt.group, attempt.peer) else {
@@ -63,4 +67,17 @@ fn remember(ex: &Exchange, cx: Cx<'_>, answered: bool) {
         location: (modifier, &location.name),
         peer: ex.attempts.last().map_or(b"", |attempt| &attempt.addr),
     });
+}
+
+/// Counts what a store was for a request.
+fn cache(cached: &Cached, bytes: u64, cx: Cx<'_>) {
+    let Some(id) = cached.store() else {
+        return;
+    };
+    let store = cx.plan.stores.iter().position(|store| store.id == id);
+    let word = cached.status.word();
+    let word = CACHE_WORDS.iter().position(|known| Some(*known) == word);
+    if let (Some(store), Some(word)) = (store, word) {
+        cx.generation.sheet.cache(store, word, bytes);
+    }
 }

@@ -87,6 +87,13 @@ pub fn in_turn<R>(turn: impl FnOnce() -> R) -> R {
     turn()
 }
 
+/// Processor time of the calling thread, in microseconds.
+#[must_use]
+pub fn thread_cpu_us() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_nsec.unsigned_abs() / 1000
+}
+
 /// Milliseconds since the process started, for who has no [`Clock`] at hand.
 pub fn mono() -> Mono {
     reading().mono

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::live::Live;
 use super::tally::{Board, Sheet};
 use crate::plan::Plan;
 
@@ -26,6 +27,16 @@ pub enum Count {
     SplicedUp,
     /// The same from origins to clients.
     SplicedDown,
+    /// Handshakes of TLS 1.2 that agreed on new keys.
+    TlsFull12,
+    /// Those that took up an older session.
+    TlsResumed12,
+    /// The same with TLS 1.3.
+    TlsFull13,
+    /// The same with TLS 1.3.
+    TlsResumed13,
+    /// Handshakes that failed.
+    TlsFailed,
 }
 
 /// What goes up and down.
@@ -54,7 +65,7 @@ pub const FLOODS: [&str; 7] = [
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Block {
-    counts: [AtomicU64; 7],
+    counts: [AtomicU64; 12],
     floods: [AtomicU64; FLOODS.len()],
     gauges: [AtomicU64; 3],
 }
@@ -84,6 +95,10 @@ pub struct Totals {
     pub spliced_up: u64,
     /// The same from origins to clients.
     pub spliced_down: u64,
+    /// Handshakes with clients: of TLS 1.2 anew and resumed, then of TLS 1.3.
+    pub handshakes: [u64; 4],
+    /// Handshakes that failed.
+    pub handshakes_failed: u64,
     /// Connections that ended by a flood, by the kinds of [`FLOODS`].
     pub floods: [u64; FLOODS.len()],
     /// Connections that are open.
@@ -160,9 +175,14 @@ impl Counters {
         self.mine
     }
 
-    /// Where this shard counts what belongs to a plan's locations and peers.
-    pub fn sheet(&self, plan: &Arc<Plan>) -> Sheet {
-        self.board.open(plan)
+    /// Where this shard counts what belongs to the plan of an epoch.
+    pub fn sheet(&self, plan: &Arc<Plan>, epoch: u64) -> Sheet {
+        self.board.open(plan, epoch)
+    }
+
+    /// Says what this shard has at the moment.
+    pub fn say(&self, live: Live) {
+        self.board.say(live);
     }
 
     /// The numbers of each shard, a moment old at most.
@@ -193,6 +213,14 @@ impl Totals {
             failed: count(Count::Failed),
             spliced_up: count(Count::SplicedUp),
             spliced_down: count(Count::SplicedDown),
+            handshakes: [
+                Count::TlsFull12,
+                Count::TlsResumed12,
+                Count::TlsFull13,
+                Count::TlsResumed13,
+            ]
+            .map(count),
+            handshakes_failed: count(Count::TlsFailed),
             floods: std::array::from_fn(|kind| {
                 sum(&|block| block.floods[kind].load(Ordering::Relaxed))
             }),

@@ -4,9 +4,15 @@
 //! others begin with `ringx_`. Labels are names of the configuration, never a client's words. Start at [`text`].
 
 use std::fmt::{Display, Write as _};
+use std::sync::Arc;
 
 use super::counters::{FLOODS, Totals};
-use super::tally::{BUCKET_ENDS_US, CLASSES, LocationSums, PeerSums, Report};
+use super::live::Live;
+use super::tally::{
+    BUCKET_ENDS_US, CACHE_WORDS, CLASSES, LIMIT_WORDS, LocationSums, PeerSums, Report,
+};
+use super::view::{CacheView, LimitView, View};
+use crate::plan::Plan;
 
 /// A peer as the shard that is asked sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +23,14 @@ pub struct PeerView {
     pub peer: String,
     /// It is asked at present.
     pub up: bool,
-    /// Requests in progress: of this shard, or of all where the group has a `zone`.
+    /// Why it is or is not: `up`, `draining`, `down`, `unhealthy`, `failed`.
+    pub state: &'static str,
+    /// Requests in progress.
     pub active: u32,
+    /// Failures within `fail_timeout`.
+    pub fails: u32,
+    /// The group has a `zone`: what is in progress was counted over all shards.
+    pub shared: bool,
     /// `weight`.
     pub weight: u32,
     /// `backup`.
@@ -26,7 +38,7 @@ pub struct PeerView {
 }
 
 /// What is told of the process as a whole.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Facts {
     /// The program's version.
     pub version: &'static str,
@@ -42,8 +54,10 @@ pub struct Facts {
     pub shards: Vec<Totals>,
     /// Of all shards.
     pub totals: Totals,
-    /// All peers of all groups.
-    pub peers: Vec<PeerView>,
+    /// The configuration in force.
+    pub plan: Arc<Plan>,
+    /// What the answering shard has just now.
+    pub own: Live,
 }
 
 /// What the scraper asked for.
@@ -122,9 +136,15 @@ pub fn text(facts: &Facts, report: &Report, format: Format) -> String {
         out: String::with_capacity(4096),
         format,
     };
+    let view = View::of(facts, report);
     process(&mut writer, facts);
+    shards(&mut writer, facts, &view);
     requests(&mut writer, report);
-    peers(&mut writer, facts, report);
+    peers(&mut writer, &view, report);
+    caches(&mut writer, &view);
+    limits(&mut writer, &view);
+    tls(&mut writer, facts, &view);
+    others(&mut writer, facts, &view);
     if format == Format::OpenMetrics {
         writer.out.push_str("# EOF\n");
     }
@@ -205,29 +225,210 @@ fn process(w: &mut Writer, facts: &Facts) {
     for (kind, count) in FLOODS.iter().zip(totals.floods) {
         w.sample("ringx_http2_floods_total", &[("kind", kind)], count);
     }
-    w.family(
-        "ringx_shard_requests_total",
-        "counter",
-        "Requests read, by shard.",
-    );
-    for (shard, totals) in facts.shards.iter().enumerate() {
-        w.sample(
-            "ringx_shard_requests_total",
-            &[("shard", &shard.to_string())],
-            totals.requests,
-        );
+}
+
+/// What each shard does.
+fn shards(w: &mut Writer, facts: &Facts, view: &View) {
+    let counts: [(Column<Totals, u64>, &str); 2] = [
+        (
+            (
+                "ringx_shard_requests_total",
+                "Requests read, by shard.",
+                |t| t.requests,
+            ),
+            "counter",
+        ),
+        (
+            (
+                "ringx_shard_connections_active",
+                "Open client connections, by shard.",
+                |t| t.active,
+            ),
+            "gauge",
+        ),
+    ];
+    for ((name, help, value), kind) in counts {
+        w.family(name, kind, help);
+        for (shard, totals) in facts.shards.iter().enumerate() {
+            w.sample(name, &[("shard", &shard.to_string())], value(totals));
+        }
     }
+    let name = "ringx_shard_cpu_seconds_total";
+    w.family(name, "counter", "Processor time of a shard.");
+    for (shard, load) in view.shards.iter().enumerate() {
+        let seconds = load.cpu_us as f64 / 1e6;
+        w.sample(name, &[("shard", &shard.to_string())], seconds);
+    }
+    let name = "ringx_shard_loop_lag_seconds";
+    let help = "How late a shard's recurring work ran at worst within the last half second.";
+    w.family(name, "gauge", help);
+    for (shard, load) in view.shards.iter().enumerate() {
+        let seconds = load.lag_ms as f64 / 1e3;
+        w.sample(name, &[("shard", &shard.to_string())], seconds);
+    }
+}
+
+fn caches(w: &mut Writer, view: &View) {
+    let words: [Column<CacheView, [u64; CACHE_WORDS.len()]>; 2] = [
+        (
+            "ringx_cache_requests_total",
+            "Requests that a cache was asked about, by what it said.",
+            |c| c.requests,
+        ),
+        (
+            "ringx_cache_response_bytes_total",
+            "Bytes of their answers.",
+            |c| c.sent,
+        ),
+    ];
+    for (name, help, value) in words {
+        w.family(name, "counter", help);
+        for cache in &view.caches {
+            for (word, value) in CACHE_WORDS.iter().zip(value(cache)) {
+                w.sample(name, &[("zone", &cache.zone), ("status", word)], value);
+            }
+        }
+    }
+    let numbers: [(Column<CacheView, Option<u64>>, &str); 5] = [
+        (
+            ("ringx_cache_bytes", "Bytes on disk.", |c| Some(c.bytes)),
+            "gauge",
+        ),
+        (
+            (
+                "ringx_cache_max_bytes",
+                "Bytes that there may be on disk.",
+                |c| c.max_bytes,
+            ),
+            "gauge",
+        ),
+        (
+            ("ringx_cache_entries", "Stored answers.", |c| {
+                Some(c.entries)
+            }),
+            "gauge",
+        ),
+        (
+            (
+                "ringx_cache_memory_bytes",
+                "Bytes of the copies that shards have in memory.",
+                |c| Some(c.hot_bytes),
+            ),
+            "gauge",
+        ),
+        (
+            (
+                "ringx_cache_evictions_total",
+                "Answers that were removed for their age or for room.",
+                |c| Some(c.evicted),
+            ),
+            "counter",
+        ),
+    ];
+    for ((name, help, value), kind) in numbers {
+        w.family(name, kind, help);
+        for cache in &view.caches {
+            if let Some(value) = value(cache) {
+                w.sample(name, &[("zone", &cache.zone)], value);
+            }
+        }
+    }
+}
+
+fn limits(w: &mut Writer, view: &View) {
+    let name = "ringx_limit_requests_total";
     w.family(
-        "ringx_shard_connections_active",
-        "gauge",
-        "Open client connections, by shard.",
+        name,
+        "counter",
+        "Requests that a limit was asked about, by what it said.",
     );
-    for (shard, totals) in facts.shards.iter().enumerate() {
-        w.sample(
-            "ringx_shard_connections_active",
-            &[("shard", &shard.to_string())],
-            totals.active,
-        );
+    for limit in &view.limits {
+        for (word, value) in LIMIT_WORDS.iter().zip(limit.requests) {
+            let labels = [
+                ("zone", &limit.zone[..]),
+                ("kind", limit.kind),
+                ("outcome", word),
+            ];
+            w.sample(name, &labels, value);
+        }
+    }
+    let numbers: [Column<LimitView, u64>; 3] = [
+        ("ringx_limit_zone_keys", "Keys in a zone.", |l| l.keys),
+        (
+            "ringx_limit_zone_used_bytes",
+            "Bytes that the keys of a zone take.",
+            |l| l.used,
+        ),
+        ("ringx_limit_zone_bytes", "The size of a zone.", |l| l.size),
+    ];
+    for (name, help, value) in numbers {
+        w.family(name, "gauge", help);
+        for limit in &view.limits {
+            w.sample(name, &[("zone", &limit.zone)], value(limit));
+        }
+    }
+}
+
+/// Versions and whether a session was taken up, in the order of [`Totals::handshakes`].
+const HANDSHAKES: [(&str, &str); 4] = [
+    ("TLSv1.2", "no"),
+    ("TLSv1.2", "yes"),
+    ("TLSv1.3", "no"),
+    ("TLSv1.3", "yes"),
+];
+
+fn tls(w: &mut Writer, facts: &Facts, view: &View) {
+    let name = "ringx_tls_handshakes_total";
+    w.family(name, "counter", "Handshakes with clients.");
+    for ((version, resumed), count) in HANDSHAKES.iter().zip(facts.totals.handshakes) {
+        w.sample(name, &[("version", version), ("resumed", resumed)], count);
+    }
+    w.single(
+        "ringx_tls_handshakes_failed_total",
+        "counter",
+        "Handshakes with clients that failed.",
+        facts.totals.handshakes_failed,
+    );
+    let name = "ringx_tls_cert_expiry_timestamp_seconds";
+    w.family(name, "gauge", "When a certificate ends.");
+    for certificate in &view.certificates {
+        let labels = [
+            ("server", &certificate.server[..]),
+            ("certificate", &certificate.file),
+        ];
+        w.sample(name, &labels, certificate.ends);
+    }
+}
+
+/// Splicing, names, epochs.
+fn others(w: &mut Writer, facts: &Facts, view: &View) {
+    let name = "ringx_splice_bytes_total";
+    w.family(name, "counter", "Bytes that went past user space.");
+    w.sample(name, &[("direction", "up")], facts.totals.spliced_up);
+    w.sample(name, &[("direction", "down")], facts.totals.spliced_down);
+    let name = "ringx_splice_pipes";
+    w.family(name, "gauge", "Pipes for it.");
+    w.sample(name, &[("state", "used")], view.pipes.0);
+    w.sample(name, &[("state", "free")], view.pipes.1);
+    let name = "ringx_resolver_lookups_total";
+    w.family(name, "counter", "Names that requests needed addresses of.");
+    let resolver = &view.resolver;
+    for (result, count) in [
+        ("known", resolver.known),
+        ("found", resolver.found),
+        ("failed", resolver.failed),
+        ("timed_out", resolver.timed_out),
+    ] {
+        w.sample(name, &[("result", result)], count);
+    }
+    let name = "ringx_config_epoch_shards";
+    w.family(
+        name,
+        "gauge",
+        "How many shards still have an epoch of the configuration.",
+    );
+    for (epoch, shards) in &view.epochs {
+        w.sample(name, &[("epoch", &epoch.to_string())], shards);
     }
 }
 
@@ -313,7 +514,7 @@ fn requests(w: &mut Writer, report: &Report) {
     }
 }
 
-fn peers(w: &mut Writer, facts: &Facts, report: &Report) {
+fn peers(w: &mut Writer, view: &View, report: &Report) {
     let name = "ringx_upstream_requests_total";
     w.family(name, "counter", "Attempts by peer and class of answer.");
     for ((group, peer), sums) in &report.peers {
@@ -375,10 +576,15 @@ fn peers(w: &mut Writer, facts: &Facts, report: &Report) {
             }
         }
     }
-    let views: [Column<PeerView, u32>; 2] = [
+    states(w, view);
+}
+
+/// Peers as they are at the moment.
+fn states(w: &mut Writer, view: &View) {
+    let views: [Column<PeerView, u32>; 4] = [
         (
             "ringx_upstream_up",
-            "Whether a peer is asked, as the answering shard sees it.",
+            "Whether a peer is asked, as all shards see it.",
             |p| u32::from(p.up),
         ),
         (
@@ -386,15 +592,31 @@ fn peers(w: &mut Writer, facts: &Facts, report: &Report) {
             "Requests in progress on a peer.",
             |p| p.active,
         ),
+        (
+            "ringx_upstream_fails",
+            "Failures of a peer within its fail_timeout.",
+            |p| p.fails,
+        ),
+        ("ringx_upstream_weight", "Weight of a peer.", |p| p.weight),
     ];
     for (name, help, value) in views {
         w.family(name, "gauge", help);
-        for peer in &facts.peers {
+        for peer in &view.peers {
             w.sample(
                 name,
                 &[("upstream", &peer.group), ("peer", &peer.peer)],
                 value(peer),
             );
         }
+    }
+    let name = "ringx_upstream_state";
+    w.family(name, "gauge", "Why a peer is asked or not.");
+    for peer in &view.peers {
+        let labels = [
+            ("upstream", &peer.group[..]),
+            ("peer", &peer.peer),
+            ("state", peer.state),
+        ];
+        w.sample(name, &labels, 1);
     }
 }

@@ -6,12 +6,14 @@
 pub mod counters;
 pub mod entry;
 pub mod latency;
+pub mod live;
 pub mod log;
 pub mod metrics;
 pub mod recorder;
 pub mod scribe;
 pub mod status;
 pub mod tally;
+pub mod view;
 
 pub use counters::{Counters, Totals};
 pub use log::{Desk, Logs};

@@ -18,7 +18,9 @@ use bytes::Bytes;
 
 use super::counters::add;
 use super::latency::{Distribution, Latency};
+use super::live::Live;
 use crate::base::ids::DenseId as _;
+use crate::plan::limits::ZoneId;
 use crate::plan::location::LocationKind;
 use crate::plan::{GroupId, LocationId, PeerId, Plan};
 
@@ -39,9 +41,35 @@ const LOCATION_CELLS: usize = CLASSES + 3 + BUCKET_ENDS_US.len() + 1;
 /// many attempts had a new connection.
 const PEER_CELLS: usize = CLASSES + 5;
 
+/// What a cache says of requests: the words of `$upstream_cache_status`.
+pub const CACHE_WORDS: [&str; 7] = [
+    "MISS",
+    "BYPASS",
+    "EXPIRED",
+    "STALE",
+    "UPDATING",
+    "REVALIDATED",
+    "HIT",
+];
+
+/// Numbers of one store: requests by word, then the bytes of their answers.
+const STORE_CELLS: usize = 2 * CACHE_WORDS.len();
+
+/// What limits say of requests, as labels have it.
+pub const LIMIT_WORDS: [&str; 5] = [
+    "passed",
+    "delayed",
+    "rejected",
+    "delayed_dry_run",
+    "rejected_dry_run",
+];
+
 /// One shard's numbers under one plan.
 #[derive(Debug)]
 struct Numbers {
+    epoch: u64,
+    stores: Box<[AtomicU64]>,
+    zones: Box<[AtomicU64]>,
     locations: Box<[AtomicU64]>,
     peers: Box<[AtomicU64]>,
     /// Peers that the plan does not name, because they were found while running.
@@ -75,7 +103,11 @@ pub struct Sheet {
 
 /// All sheets of the process.
 #[derive(Default)]
-pub struct Board(Mutex<Sheets>);
+pub struct Board {
+    sheets: Mutex<Sheets>,
+    /// What each shard said last.
+    live: Mutex<Vec<Live>>,
+}
 
 #[derive(Default)]
 struct Sheets {
@@ -140,6 +172,14 @@ pub struct Report {
     pub peers: BTreeMap<(String, String), PeerSums>,
     /// All requests.
     pub latency: Distribution,
+    /// By the zone's name: requests by [`CACHE_WORDS`], then bytes.
+    pub stores: BTreeMap<String, [u64; STORE_CELLS]>,
+    /// By the zone's name: requests by [`LIMIT_WORDS`].
+    pub zones: BTreeMap<String, [u64; LIMIT_WORDS.len()]>,
+    /// How many shards have each epoch, requests in progress or being served by it.
+    pub epochs: BTreeMap<u64, usize>,
+    /// What each shard said last.
+    pub live: Vec<Live>,
 }
 
 impl LocationSums {
@@ -271,6 +311,21 @@ impl Sheet {
         Arc::clone(cells)
     }
 
+    /// Counts a request that a store of the plan was asked about, by the place of its word in [`CACHE_WORDS`].
+    pub fn cache(&self, store: usize, word: usize, bytes: u64) {
+        let cells = &self.numbers.stores[store * STORE_CELLS..];
+        add(&cells[word], 1);
+        add(&cells[CACHE_WORDS.len() + word], bytes);
+    }
+
+    /// Counts what a zone said, by the place of its word in [`LIMIT_WORDS`].
+    pub fn limit(&self, zone: ZoneId, word: usize) {
+        add(
+            &self.numbers.zones[zone.index() * LIMIT_WORDS.len() + word],
+            1,
+        );
+    }
+
     /// All sheets of the process.
     pub fn board(&self) -> &Arc<Board> {
         &self.board
@@ -301,11 +356,11 @@ impl Drop for Sheet {
 impl Board {
     fn lock(&self) -> std::sync::MutexGuard<'_, Sheets> {
         // Sums stay sums, whoever panicked beside them.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sheets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A new sheet, for one shard under one plan.
-    pub fn open(self: &Arc<Self>, plan: &Arc<Plan>) -> Sheet {
+    pub fn open(self: &Arc<Self>, plan: &Arc<Plan>, epoch: u64) -> Sheet {
         let mut first_peers = Vec::with_capacity(plan.groups.len());
         let mut peers = 0;
         for group in plan.groups.iter() {
@@ -313,6 +368,9 @@ impl Board {
             peers += group.peers.len() as u32;
         }
         let numbers = Arc::new(Numbers {
+            epoch,
+            stores: cells(plan.stores.len() * STORE_CELLS),
+            zones: cells(plan.limit_zones.len() * LIMIT_WORDS.len()),
             locations: cells(plan.locations.len() * LOCATION_CELLS),
             peers: cells(peers as usize * PEER_CELLS),
             others: Mutex::default(),
@@ -329,18 +387,51 @@ impl Board {
         }
     }
 
+    /// Takes what a shard has at the moment; one who reads just now makes it say nothing this time.
+    pub fn say(&self, live: Live) {
+        let Ok(mut all) = self.live.try_lock() else {
+            return;
+        };
+        match all.iter_mut().find(|known| known.shard == live.shard) {
+            Some(known) => *known = live,
+            None => all.push(live),
+        }
+    }
+
     /// Sums over all shards and all plans. Takes time with many locations: not for a shard's thread.
     pub fn read(&self) -> Report {
         let sheets = self.lock();
         let mut report = sheets.past.clone();
         for (numbers, plan) in &sheets.open {
             report.add(numbers, plan);
+            *report.epochs.entry(numbers.epoch).or_default() += 1;
         }
+        drop(sheets);
+        let live = self.live.lock();
+        report
+            .live
+            .clone_from(&live.unwrap_or_else(PoisonError::into_inner));
+        report.live.sort_by_key(|live| live.shard);
         report
     }
 }
 
 impl Report {
+    /// Takes what a shard has just now for what it said last, except for what only it knows over time.
+    pub fn refresh(&mut self, own: &Live) {
+        let known = self.live.iter_mut().find(|live| live.shard == own.shard);
+        match known {
+            Some(known) => {
+                *known = Live {
+                    lag_ms: known.lag_ms,
+                    resolver: known.resolver,
+                    ..own.clone()
+                }
+            }
+            None => self.live.push(own.clone()),
+        }
+    }
+
     fn add(&mut self, numbers: &Numbers, plan: &Plan) {
         let rows = numbers.locations.chunks_exact(LOCATION_CELLS);
         for (id, row) in plan.locations.ids().zip(rows) {
@@ -365,6 +456,19 @@ impl Report {
             let key = (text(&plan.groups[other.group].name), text(&other.name));
             sum(&mut self.peers.entry(key).or_default().0, &other.cells);
         }
+        drop(others);
+        for (store, row) in plan
+            .stores
+            .iter()
+            .zip(numbers.stores.chunks_exact(STORE_CELLS))
+        {
+            let sums = self.stores.entry(text(&store.name)).or_default();
+            sum(sums, row);
+        }
+        let rows = numbers.zones.chunks_exact(LIMIT_WORDS.len());
+        for (zone, row) in plan.limit_zones.iter().zip(rows) {
+            sum(self.zones.entry(text(&zone.name)).or_default(), row);
+        }
         self.latency.add(&numbers.latency);
     }
 }
@@ -380,7 +484,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// The first `server_name`, or `_`.
-fn server_name(plan: &Plan, location: LocationId) -> String {
+pub(super) fn server_name(plan: &Plan, location: LocationId) -> String {
     match &plan.servers[plan.locations[location].server].name[..] {
         b"" => "_".to_owned(),
         name => text(name),
@@ -388,7 +492,7 @@ fn server_name(plan: &Plan, location: LocationId) -> String {
 }
 
 /// A location as it is written; empty for what a server answers by itself.
-fn location_name(plan: &Plan, id: LocationId) -> String {
+pub(super) fn location_name(plan: &Plan, id: LocationId) -> String {
     let location = &plan.locations[id];
     let name = text(&location.name);
     match location.kind {

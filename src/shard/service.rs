@@ -6,6 +6,7 @@
 mod h2;
 mod lines;
 mod named;
+mod said;
 mod stream;
 mod tls;
 
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use slab::Slab;
 
+use self::said::Said;
 use self::stream::Sorted;
 use self::tls::{Begun, Newcomer};
 use super::pool::Workers;
@@ -612,9 +614,12 @@ async fn retire(shard: Rc<Shard<Http>>, old: Rc<Generation>) {
 
 /// What recurs: logs leave, health of shared groups is told, idle connections to origins end.
 async fn tick(shard: Rc<Shard<Http>>) {
+    let mut said = Said::default();
     loop {
+        let before = clock::mono();
         runtime::sleep(TICK).await;
         let service = &shard.service;
+        said.tell(service, before);
         service.desk.flush(clock::mono());
         service.local.limits.sweep(clock::mono());
         service.local.cache.sweep(clock::mono());

@@ -341,6 +341,8 @@ struct Resolver {
 
 /// The resolvers of one generation on one shard.
 pub struct Resolvers {
+    /// Names that were known, found, not found and not answered in time, since somebody took the numbers.
+    counts: [Cell<u64>; 4],
     resolvers: IdVec<ResolverId, Rc<Resolver>>,
 }
 
@@ -357,6 +359,7 @@ impl Resolvers {
             })
         });
         Self {
+            counts: Default::default(),
             resolvers: resolvers.collect(),
         }
     }
@@ -383,12 +386,29 @@ impl Resolvers {
         if resolver.plan.servers.is_empty() {
             return Err(ResolveError::NoResolver);
         }
-        let known = resolver.addresses(name, within).await?;
+        let known = resolver.addresses(name, within).await;
+        self.count(match &known {
+            Ok(known) if !known.fresh => 0,
+            Ok(_) => 1,
+            Err(ResolveError::TimedOut) => 3,
+            Err(_) => 2,
+        });
+        let known = known?;
         Ok(if known.fresh {
             known.addresses.to_vec()
         } else {
             rotate(&known.addresses, secret())
         })
+    }
+
+    fn count(&self, outcome: usize) {
+        let count = &self.counts[outcome];
+        count.set(count.get() + 1);
+    }
+
+    /// Names that were known, found, not found and not answered in time since the last call.
+    pub fn take_counts(&self) -> [u64; 4] {
+        [0, 1, 2, 3].map(|outcome| self.counts[outcome].take())
     }
 }
 

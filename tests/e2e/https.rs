@@ -204,7 +204,7 @@ fn a_client_whose_protocols_we_do_not_speak_is_told() {
 }
 
 /// A browser that needs no screen.
-fn browser() -> Option<PathBuf> {
+pub(super) fn browser() -> Option<PathBuf> {
     let paths = std::env::var_os("PATH")?;
     let found = std::env::split_paths(&paths)
         .flat_map(|dir| {
@@ -218,7 +218,7 @@ fn browser() -> Option<PathBuf> {
 }
 
 /// How it is started.
-fn arguments(home: &Path) -> Vec<String> {
+pub(super) fn arguments(home: &Path) -> Vec<String> {
     let mut args: Vec<String> = [
         "--headless",
         "--no-sandbox",

@@ -103,7 +103,9 @@ fn requests_are_counted_by_location_and_peers_by_answer() {
     };
     let first = scrape(&proxy);
     check(&first);
-    assert_eq!(value(&first, "nginx_connections_active"), 1.0);
+    wait::until("only this connection is open", || {
+        value(&scrape(&proxy), "nginx_connections_active") == 1.0
+    });
     // Counts outlive the plan that they were made under.
     let generation = value(&first, "ringx_config_generation");
     proxy.signal(libc::SIGHUP);
@@ -188,6 +190,8 @@ assert bare(classic) == bare(modern), classic ^ modern
 status = json.loads(texts[2])
 assert status["connections"]["requests"] >= 3, status
 assert [u["upstream"] for u in status["upstreams"]] == ["app", "app"], status
+assert [c["zone"] for c in status["caches"]] == [], status
+assert status["epochs"][0]["shards"] == 2, status
 print("read")
 "#;
 
@@ -226,4 +230,206 @@ fn the_parsers_of_others_read_it() {
         .unwrap();
     let out = reader.wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&out.stdout), "read\n");
+}
+
+/// A server with everything that has numbers of its own.
+fn full(origin: &Origin) -> Config {
+    Config::http(
+        "limit_req_zone $arg_who zone=api:1m rate=1r/m; limit_conn_zone $arg_who zone=busy:1m;
+         proxy_cache_path %%DIR%%/cache keys_zone=pages:1m max_size=5m;
+         resolver 127.0.0.1:%%PORT_2%% valid=1s; resolver_timeout 200ms;
+         upstream app { zone app 64k; server %%O%%; server %%ADDR_3%% down; }
+         server { listen %%ADDR_0%%; listen %%ADDR_1%% ssl; server_name a.test;
+            ssl_certificate %%DIR%%/c.pem; ssl_certificate_key %%DIR%%/k.pem;
+            location / { proxy_pass http://app; }
+            location /cached { proxy_cache pages; proxy_cache_valid 1m; proxy_pass http://app; }
+            location /limited { limit_req zone=api burst=1 nodelay; limit_conn busy 5; proxy_pass http://app; }
+            location /slow { limit_req zone=api burst=9; limit_req_dry_run on; proxy_pass http://app; }
+            location /name { set $name no.test; proxy_pass http://$name/; }
+            location /metrics { metrics; }
+            location /status { status; } }",
+    )
+    .set("O", origin.addr())
+    .workers(2)
+    .may_log("limiting requests")
+    .may_log("delaying request")
+    .may_log("could not be resolved")
+    .may_log("recv() failed")
+}
+
+/// The same with a certificate, running.
+fn full_site(origin: &Origin) -> Proxy {
+    let pair = rcgen::generate_simple_self_signed(vec!["a.test".to_owned()]).unwrap();
+    full(origin)
+        .file("c.pem", pair.cert.pem())
+        .file("k.pem", pair.signing_key.serialize_pem())
+        .start()
+}
+
+#[test]
+fn caches_limits_and_names_have_families() {
+    let origin = Origin::text("answer");
+    let proxy = full_site(&origin);
+    for _ in 0..5 {
+        assert_eq!(proxy.get("/cached").text(), "answer");
+    }
+    // The request behind the burst is the third.
+    let statuses = [0; 4].map(|_| proxy.get("/limited?who=me").status());
+    assert_eq!(statuses, [200, 200, 503, 503]);
+    proxy.get("/slow?who=you");
+    assert_eq!(proxy.get("/slow?who=you").status(), 200);
+    assert_eq!(proxy.get("/name").status(), 502);
+    let found = scrape(&proxy);
+    let cache =
+        |word: &str| format!("ringx_cache_requests_total{{zone=\"pages\",status=\"{word}\"}}");
+    let limit = |zone: &str, kind: &str, word: &str| {
+        format!("ringx_limit_requests_total{{zone=\"{zone}\",kind=\"{kind}\",outcome=\"{word}\"}}")
+    };
+    let peer = |addr, state| {
+        format!("ringx_upstream_state{{upstream=\"app\",peer=\"{addr}\",state=\"{state}\"}}")
+    };
+    for (name, want) in [
+        (cache("MISS"), 1.0),
+        (cache("HIT"), 4.0),
+        (limit("api", "requests", "passed"), 3.0),
+        (limit("api", "requests", "rejected"), 2.0),
+        (limit("api", "requests", "delayed_dry_run"), 1.0),
+        (limit("busy", "connections", "passed"), 2.0),
+        (peer(origin.addr(), "up"), 1.0),
+        (peer(proxy.addr_of(3), "down"), 1.0),
+        (
+            "ringx_cache_max_bytes{zone=\"pages\"}".to_owned(),
+            5_242_880.0,
+        ),
+        (
+            "ringx_limit_zone_bytes{zone=\"api\"}".to_owned(),
+            1_048_576.0,
+        ),
+        ("ringx_splice_bytes_total{direction=\"up\"}".to_owned(), 0.0),
+        ("ringx_config_epoch_shards{epoch=\"1\"}".to_owned(), 2.0),
+    ] {
+        assert_eq!(value(&found, &name), want, "{name}");
+    }
+    let file = proxy.path("c.pem");
+    let expiry = format!(
+        "ringx_tls_cert_expiry_timestamp_seconds{{server=\"a.test\",certificate=\"{}\"}}",
+        file.display()
+    );
+    assert!(value(&found, &expiry) > 1.8e9);
+    // What a shard has is said by itself, a moment later.
+    wait::until("all shards have told what they have", || {
+        let found = scrape(&proxy);
+        let keys = value(&found, "ringx_limit_zone_keys{zone=\"api\"}");
+        let entries = value(&found, "ringx_cache_entries{zone=\"pages\"}");
+        let bytes = value(&found, "ringx_cache_bytes{zone=\"pages\"}");
+        let lookups = value(&found, "ringx_resolver_lookups_total{result=\"timed_out\"}")
+            + value(&found, "ringx_resolver_lookups_total{result=\"failed\"}");
+        let cpu = value(&found, "ringx_shard_cpu_seconds_total{shard=\"1\"}");
+        (keys, entries, lookups) == (2.0, 1.0, 1.0) && bytes > 0.0 && cpu > 0.0
+    });
+}
+
+#[test]
+fn handshakes_are_counted() {
+    let origin = Origin::text("answer");
+    let proxy = full_site(&origin);
+    let addr = proxy.addr_of(1).to_string();
+    for version in ["-tls1_2", "-tls1_3"] {
+        let ran = Command::new("openssl")
+            .args(["s_client", "-connect", &addr, version])
+            .stdin(Stdio::null())
+            .output();
+        let Ok(ran) = ran else {
+            return skipped("openssl is not installed");
+        };
+        assert!(ran.status.success());
+    }
+    let mut client = crate::support::Client::tcp(proxy.addr_of(1));
+    client.send(b"\x16\x03\x01\x00\x02no".as_slice());
+    client.rest();
+    wait::until("handshakes are counted", || {
+        let found = scrape(&proxy);
+        let count = |version: &str| {
+            value(
+                &found,
+                &format!("ringx_tls_handshakes_total{{version=\"{version}\",resumed=\"no\"}}"),
+            )
+        };
+        (count("TLSv1.2"), count("TLSv1.3")) == (1.0, 1.0)
+            && value(&found, "ringx_tls_handshakes_failed_total") == 1.0
+    });
+}
+
+/// Colours, about, of a picture: different groups of four bytes in its filtered lines.
+fn variety(png: &[u8]) -> usize {
+    let mut packed = Vec::new();
+    let mut rest = &png[8..];
+    while let Some((length, tail)) = rest.split_first_chunk() {
+        let length = u32::from_be_bytes(*length) as usize;
+        if &tail[..4] == b"IDAT" {
+            packed.extend_from_slice(&tail[4..4 + length]);
+        }
+        rest = &tail[4 + length + 4..];
+    }
+    let mut lines = Vec::new();
+    let mut unpack = flate2::read::ZlibDecoder::new(&packed[..]);
+    std::io::Read::read_to_end(&mut unpack, &mut lines).unwrap();
+    let groups: std::collections::HashSet<&[u8]> = lines.chunks_exact(4).collect();
+    groups.len()
+}
+
+#[test]
+fn the_page_is_alive_in_a_browser() {
+    let Some(browser) = super::https::browser() else {
+        return;
+    };
+    let origin = Origin::text("answer");
+    let proxy = full_site(&origin);
+    let home = tempfile::tempdir().unwrap();
+    let picture = home.path().join("page.png");
+    let run = |what: &[&str]| {
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    proxy.get("/cached");
+                    proxy.get("/x");
+                }
+            });
+            let out = Command::new(&browser)
+                .args(super::https::arguments(home.path()))
+                .args([
+                    "--enable-logging=stderr",
+                    "--virtual-time-budget=6000",
+                    "--window-size=1280,2000",
+                ])
+                .args(what)
+                .arg(format!("http://{}/status", proxy.addr()))
+                .stdin(Stdio::null())
+                .output();
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            out.unwrap()
+        })
+    };
+    let out = run(&["--dump-dom"]);
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(!said.contains("CONSOLE"), "{said}");
+    let page = String::from_utf8_lossy(&out.stdout);
+    for want in [
+        "<i id=\"dot\" class=\"on\">",
+        "a.test",
+        "/limited",
+        "→ app",
+        "pages",
+        "1 of 2 up",
+        "(in force)",
+    ] {
+        assert!(page.contains(want), "{want} is not in {page}");
+    }
+    let rate = page.split_once("<span>requests/s</span><b>").unwrap().1;
+    let rate = rate.split_once("</b>").unwrap().0;
+    assert_ne!(rate, "0", "{page}");
+    run(&[&format!("--screenshot={}", picture.display())]);
+    let colours = variety(&std::fs::read(&picture).unwrap());
+    assert!(colours > 200, "a picture of {colours} colours");
 }

@@ -59,11 +59,12 @@ async fn ask(ex: &mut Exchange, cx: Cx<'_>, plan: &ConnLimits, key: &mut Vec<u8>
         ex.limits.holds.extend(asked.hold);
         let name = log::Text(&zone.name);
         match asked.verdict {
-            Verdict::Pass(_) => {}
+            Verdict::Pass(_) => super::count(cx, limit.zone, Said::Passed),
             Verdict::Busy(_) => {
                 let dry = super::dry(plan.common.dry_run, ", dry run,");
                 let text = format_args!("limiting connections{dry} by zone \"{name}\"");
                 log::error(ex, cx, plan.common.log_level, text);
+                super::count(cx, limit.zone, rejected(plan));
                 return false;
             }
             Verdict::Full | Verdict::Silent => {
@@ -71,9 +72,17 @@ async fn ask(ex: &mut Exchange, cx: Cx<'_>, plan: &ConnLimits, key: &mut Vec<u8>
                     "ngx_slab_alloc() failed: no memory in limit_conn_zone \"{name}\""
                 );
                 log::error(ex, cx, LogLevel::Crit, text);
+                super::count(cx, limit.zone, rejected(plan));
                 return false;
             }
         }
     }
     true
+}
+
+fn rejected(plan: &ConnLimits) -> Said {
+    match plan.common.dry_run {
+        true => Said::RejectedDryRun,
+        false => Said::Rejected,
+    }
 }

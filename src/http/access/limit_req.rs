@@ -44,6 +44,20 @@ pub async fn check(ex: &mut Exchange, cx: Cx<'_>, plan: &ReqLimits) -> Flow {
     let decision = decide(ex, cx, plan).await;
     let common = &plan.common;
     let name = |at: usize| log::Text(&cx.plan.limit_zones[plan.limits[at].zone].name);
+    let outcome = match decision {
+        Decision::Uncounted => return Flow::Next,
+        Decision::Pass(Wait { ms: 0, .. }) => Said::Passed,
+        Decision::Pass(_) if common.dry_run => Said::DelayedDryRun,
+        Decision::Pass(_) => Said::Delayed,
+        Decision::Busy(..) | Decision::Full if common.dry_run => Said::RejectedDryRun,
+        Decision::Busy(..) | Decision::Full => Said::Rejected,
+    };
+    let decisive = match decision {
+        Decision::Pass(wait) => wait.at,
+        Decision::Busy(at, _) => at,
+        _ => 0,
+    };
+    super::count(cx, plan.limits[decisive].zone, outcome);
     let wait = match decision {
         Decision::Uncounted => return Flow::Next,
         Decision::Pass(wait) => wait,

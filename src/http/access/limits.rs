@@ -98,6 +98,11 @@ impl Limits {
         })
     }
 
+    /// Tells of this shard's part of each table: its number, its keys, bytes that they take, bytes that there are.
+    pub fn sizes(&self, tell: impl FnMut(u64, (u64, u64, u64))) {
+        self.zones.borrow().sizes(tell);
+    }
+
     /// Whether other shards decide about some keys.
     pub fn are_shared(&self) -> bool {
         self.shards > 1

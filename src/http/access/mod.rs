@@ -25,7 +25,7 @@ use super::pace;
 use super::vars;
 use crate::base::hash;
 use crate::plan::access::AccessPlan;
-use crate::plan::limits::ZonePlan;
+use crate::plan::limits::{ZoneId, ZonePlan};
 use crate::plan::model::{LogLevel, Satisfy};
 use crate::proto::tokens::Token;
 
@@ -208,6 +208,19 @@ impl Said {
             Self::RejectedDryRun => b"REJECTED_DRY_RUN",
         }
     }
+}
+
+/// Counts what a zone said of a request, by the place of its word among those of the metrics.
+fn count(cx: Cx<'_>, zone: ZoneId, said: Said) {
+    let word = match said {
+        Said::Nothing => return,
+        Said::Passed => 0,
+        Said::Delayed => 1,
+        Said::Rejected => 2,
+        Said::DelayedDryRun => 3,
+        Said::RejectedDryRun => 4,
+    };
+    cx.generation.sheet.limit(zone, word);
 }
 
 /// The text for a rejection or delay that is only told.

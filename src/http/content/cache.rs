@@ -119,6 +119,12 @@ impl Cached {
         };
     }
 
+    /// The number of the store that was asked.
+    #[must_use]
+    pub fn store(&self) -> Option<u64> {
+        self.store.as_ref().map(|store| store.id)
+    }
+
     /// Whether a permission to fill is held: the origin is asked for others too.
     #[must_use]
     pub fn is_filling(&self) -> bool {

@@ -7,7 +7,9 @@ use super::super::exchange::{Body, Exchange};
 use super::super::flow::Flow;
 use super::super::local::Cx;
 use super::super::log;
+use crate::mail::peers::Administrative;
 use crate::net::{clock, offload, runtime};
+use crate::observe::live::{Live, StoreNow, ZoneNow};
 use crate::observe::metrics::{self, Facts, Format, PeerView};
 use crate::observe::status;
 use crate::observe::tally::Report;
@@ -67,7 +69,12 @@ async fn made(
     }
     let facts = facts(cx);
     let board = cx.generation.sheet.board().clone();
-    let text = offload::compute(move || make(&facts, &board.read())).await;
+    let text = offload::compute(move || {
+        let mut report = board.read();
+        report.refresh(&facts.own);
+        make(&facts, &report)
+    })
+    .await;
     match text {
         Ok(text) => {
             let bytes = text.into_bytes();
@@ -107,16 +114,6 @@ fn answer(ex: &mut Exchange, content_type: &str, body: Body, length: usize) -> F
 
 /// What the shard knows without asking anybody.
 fn facts(cx: Cx<'_>) -> Facts {
-    let now = cx.local.clock.mono();
-    let mut peers = Vec::new();
-    for (id, plan) in cx.plan.groups.enumerate() {
-        let group = cx.generation.groups.group(id);
-        let known = |target: &Target| {
-            let state = group.peer(target.id)?;
-            Some(view(plan, target, &state, group.is_up(target.id, now)))
-        };
-        peers.extend(group.set().targets().iter().filter_map(known));
-    }
     let counters = &cx.local.counters;
     Facts {
         version: env!("CARGO_PKG_VERSION"),
@@ -130,8 +127,47 @@ fn facts(cx: Cx<'_>) -> Facts {
         shard: counters.own(),
         shards: counters.each(),
         totals: counters.totals(),
-        peers,
+        plan: cx.generation.plan.clone(),
+        own: live(cx),
     }
+}
+
+/// What the shard has at the moment; its lag and what its resolvers did is for others to say.
+#[must_use]
+pub fn live(cx: Cx<'_>) -> Live {
+    let now = cx.local.clock.mono();
+    let mut live = Live {
+        shard: cx.local.counters.own(),
+        cpu_us: clock::thread_cpu_us(),
+        pipes: (cx.local.pipes.lent(), cx.local.pipes.free()),
+        ..Live::default()
+    };
+    for (id, plan) in cx.plan.groups.enumerate() {
+        let group = cx.generation.groups.group(id);
+        let known = |target: &Target| {
+            let state = group.peer(target.id)?;
+            Some(view(plan, target, &state, group.is_up(target.id, now)))
+        };
+        live.peers
+            .extend(group.set().targets().iter().filter_map(known));
+    }
+    cx.local.cache.sizes(|plan, disk, hot, evicted| {
+        live.stores.push(StoreNow {
+            name: plan.name.clone(),
+            disk,
+            hot: (hot.0 as u64, hot.1 as u64),
+            evicted,
+        });
+    });
+    cx.local.limits.sizes(|table, (keys, used, room)| {
+        live.zones.push(ZoneNow {
+            table,
+            keys,
+            used,
+            room,
+        });
+    });
+    live
 }
 
 fn view(plan: &GroupPlan, target: &Target, state: &PeerState, up: bool) -> PeerView {
@@ -140,7 +176,16 @@ fn view(plan: &GroupPlan, target: &Target, state: &PeerState, up: bool) -> PeerV
         group: text(&plan.name),
         peer: text(&target.name),
         up,
+        state: match state.administrative {
+            Administrative::Down => "down",
+            Administrative::Drain => "draining",
+            Administrative::Up if up => "up",
+            Administrative::Up if !state.healthy => "unhealthy",
+            Administrative::Up => "failed",
+        },
         active: state.conns,
+        fails: state.fails,
+        shared: plan.zone.is_some(),
         weight: u32::try_from(state.weight).unwrap_or(u32::MAX),
         backup: target.backup,
     }

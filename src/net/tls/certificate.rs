@@ -207,6 +207,13 @@ pub fn lifetime(der: &[u8]) -> Option<(i64, i64)> {
     Some((times.not_before.timestamp(), times.not_after.timestamp()))
 }
 
+/// When the first certificate of a PEM text ends, in seconds since 1970.
+#[must_use]
+pub fn end_of_pem(text: &[u8]) -> Option<i64> {
+    let chain = super::pem::certificates(text)?;
+    lifetime(chain.first()?).map(|(_, end)| end)
+}
+
 /// Whole days that are left; 0 when it ends within a day.
 #[must_use]
 pub fn days_left(der: &[u8], now: i64) -> Option<i64> {

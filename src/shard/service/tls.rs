@@ -12,8 +12,9 @@ use crate::http::local::Generation;
 use crate::http::log::{self, Errno};
 use crate::net::stream::Idle;
 use crate::net::tls::accept::{Alert, Options};
-use crate::net::tls::{Hello, Offer, Trouble};
+use crate::net::tls::{Facts, Hello, Offer, Trouble, Version};
 use crate::net::{Addr, Stream as Socket};
+use crate::observe::counters::Count;
 use crate::observe::entry::{Entry, Fact};
 use crate::plan::location::LocationPlan;
 use crate::plan::model::{LogLevel, Settings};
@@ -119,6 +120,7 @@ impl Http {
                 return None;
             }
             Err(trouble) => {
+                self.count_handshake(None, false);
                 explain(generation, first, &trouble, who);
                 return None;
             }
@@ -128,6 +130,7 @@ impl Http {
         let (offered, tls) = match generation.tls.server(chosen.server.index()) {
             Offer::Tls(tls) => (chosen.server, tls),
             Offer::Refuse => {
+                self.count_handshake(None, false);
                 socket.refuse_tls(Alert::UnrecognizedName);
                 let text = format_args!("handshake rejected");
                 tell(generation, chosen.server, LogLevel::Info, text, who);
@@ -137,6 +140,7 @@ impl Http {
             Offer::Nothing => match generation.tls.server(first.index()) {
                 Offer::Tls(tls) => (first, tls),
                 _ => {
+                    self.count_handshake(None, false);
                     socket.refuse_tls(Alert::UnrecognizedName);
                     let text = format_args!("handshake rejected");
                     tell(generation, chosen.server, LogLevel::Info, text, who);
@@ -168,6 +172,7 @@ impl Http {
             socket.accept_tls(received, hello, tls, options).await
         };
         disarm(socket);
+        self.count_handshake(socket.tls().map(|facts| &**facts), done.is_ok());
         if let Err(trouble) = done {
             explain(generation, chosen.server, &trouble, who);
             return None;
@@ -175,6 +180,20 @@ impl Http {
         Some(Begun::Tls {
             named: chosen.named,
         })
+    }
+}
+
+impl Http {
+    fn count_handshake(&self, facts: Option<&Facts>, done: bool) {
+        let what = match facts.map(|facts| (facts.version, facts.resumed)) {
+            _ if !done => Count::TlsFailed,
+            Some((Version::Tls12, false)) => Count::TlsFull12,
+            Some((Version::Tls12, true)) => Count::TlsResumed12,
+            Some((_, false)) => Count::TlsFull13,
+            Some((_, true)) => Count::TlsResumed13,
+            None => return,
+        };
+        self.local.counters.count(what);
     }
 }
 

@@ -179,6 +179,19 @@ impl Zones {
         self.tables.retain(|id, _| wanted(*id));
     }
 
+    /// Tells of each table: its number, its keys, bytes that they take, bytes that there are.
+    pub fn sizes(&self, mut tell: impl FnMut(u64, (u64, u64, u64))) {
+        for (id, kind) in &self.tables {
+            tell(
+                *id,
+                match kind {
+                    Kind::Requests(store) => store.size(),
+                    Kind::Connections(store) => store.size(),
+                },
+            );
+        }
+    }
+
     /// How many tables there are.
     pub fn len(&self) -> usize {
         self.tables.len()

@@ -42,6 +42,8 @@ pub struct Store<T> {
     /// Bytes that nginx's allocator would have handed out, and those that it has.
     used: u64,
     room: u64,
+    /// How many keys there are.
+    keys: u64,
     /// Bytes of an entry in nginx besides its key.
     overhead: u64,
 }
@@ -75,6 +77,7 @@ impl<T> Store<T> {
             newest: NONE,
             oldest: NONE,
             used: 0,
+            keys: 0,
             room,
             overhead,
         }
@@ -86,6 +89,11 @@ impl<T> Store<T> {
 
     fn entry(&mut self, index: u32) -> Option<&mut Entry<T>> {
         self.entries.get_mut((index as usize).checked_sub(1)?)
+    }
+
+    /// Keys, bytes that they take in nginx's arithmetic, and bytes that there are.
+    pub fn size(&self) -> (u64, u64, u64) {
+        (self.keys, self.used, self.room)
     }
 
     /// The place of a key.
@@ -126,6 +134,7 @@ impl<T> Store<T> {
             return None;
         }
         self.used += size;
+        self.keys += 1;
         let bucket = self.bucket(hash);
         let entry = Entry {
             key: Key::new(key),
@@ -163,6 +172,7 @@ impl<T> Store<T> {
         entry.next = self.free;
         self.free = at.0;
         self.used -= piece(size);
+        self.keys -= 1;
         let bucket = self.bucket(hash);
         if self.buckets[bucket] == at.0 {
             self.buckets[bucket] = next;

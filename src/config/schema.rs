@@ -142,6 +142,7 @@ fn inside(row: &Row) -> String {
     let opens = |name: &str| Contexts::NAMES.iter().any(|(_, n)| *n == name);
     let name = match row.name {
         "if" => return either(&["if in server", "if in location"]),
+        "server" if row.contexts.meets(Contexts::STREAM) => "server in stream",
         // Of another block than `http`, a server is one by another name.
         name if opens(name) && (name != "server" || row.contexts.meets(Contexts::HTTP)) => name,
         _ => return r#"{"type": "object"}"#.into(),
@@ -210,7 +211,9 @@ mod tests {
         let text = schema();
         for row in rows::all() {
             let key = format!("{}: {{\"$ref\"", string(row.name));
-            let refused = matches!(row.status, Status::Refused(_));
+            // What is refused in one block may work in another.
+            let mut named = rows::all().filter(|other| other.name == row.name);
+            let refused = named.all(|other| matches!(other.status, Status::Refused(_)));
             assert_eq!(text.contains(&key), !refused, "{}", row.name);
         }
         // Braces and brackets are in pairs, outside strings.

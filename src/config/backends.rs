@@ -197,6 +197,100 @@ pub struct UpstreamServer {
     pub slow_start: Duration,
 }
 
+/// `health_check`: from time to time the servers of the location's group are asked whether they are well.
+#[derive(Clone, Debug)]
+pub struct HealthCheck {
+    /// How often, 5s.
+    pub interval: Duration,
+    /// How much later at random.
+    pub jitter: Duration,
+    /// Failures in a row after which a server is not well, 1.
+    pub fails: u32,
+    /// Passes in a row after which it is well again, 1.
+    pub passes: u32,
+    /// What is asked for, `/`.
+    pub uri: Option<Arc<[u8]>>,
+    /// A new server is asked before it serves.
+    pub mandatory: bool,
+    /// But not one that was well before a reload.
+    pub persistent: bool,
+    /// Name of the `match` block.
+    pub matched: Option<Text>,
+    /// Another port than that of the server.
+    pub port: Option<u16>,
+    /// `type=grpc`.
+    pub grpc: Option<GrpcCheck>,
+    /// How long one connection is used for checks; none for a new one each time.
+    pub keepalive_time: Option<Duration>,
+    /// Where it stood.
+    pub span: Span,
+}
+
+/// A health check by gRPC's protocol for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrpcCheck {
+    /// The service that is asked about; empty for the server as a whole.
+    pub service: Arc<[u8]>,
+    /// The status that is expected instead of a good answer.
+    pub status: Option<u32>,
+}
+
+/// A `match` block: what an answer must be.
+#[derive(Clone, Debug)]
+pub struct MatchBlock {
+    /// Its name.
+    pub name: Text,
+    /// `status`.
+    pub statuses: Option<MatchStatuses>,
+    /// `header` lines.
+    pub headers: Vec<MatchHeader>,
+    /// `body ~` or, with true, `body !~`.
+    pub body: Option<(bool, Text)>,
+    /// `require`: variables, without `$`.
+    pub require: Vec<Text>,
+}
+
+/// Statuses that an answer may have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MatchStatuses {
+    /// All but these.
+    pub not: bool,
+    /// From, and up to and with.
+    pub ranges: Vec<(u16, u16)>,
+}
+
+/// A field that an answer must have.
+#[derive(Clone, Debug)]
+pub struct MatchHeader {
+    /// Its name.
+    pub name: Arc<[u8]>,
+    /// What of it.
+    pub rule: HeaderRule,
+}
+
+/// What is asked of a field.
+#[derive(Clone, Debug)]
+pub enum HeaderRule {
+    /// It is there.
+    Present,
+    /// It is not there.
+    Absent,
+    /// `=`, `!=`.
+    Equal {
+        /// It must not be.
+        not: bool,
+        /// The value.
+        value: Text,
+    },
+    /// `~`, `!~`.
+    Pattern {
+        /// It must not match.
+        not: bool,
+        /// The pattern.
+        value: Text,
+    },
+}
+
 /// `resolver`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resolver {

@@ -66,6 +66,8 @@ pub(crate) struct Frame {
     pub(crate) conditions: VecDeque<Option<usize>>,
     /// Finished blocks inside.
     pub(crate) locations: Vec<Location>,
+    /// `health_check` of a location.
+    pub(crate) check: Option<Box<HealthCheck>>,
     /// The group of an `upstream`.
     pub(crate) upstream: Option<Box<Upstream>>,
     /// Rows that were used in this block, with the first place.
@@ -85,6 +87,7 @@ impl Frame {
             script: Vec::new(),
             conditions: VecDeque::new(),
             locations: Vec::new(),
+            check: None,
             upstream: None,
             seen: HashMap::new(),
         }

@@ -120,6 +120,8 @@ pub struct Http {
     pub log_formats: Vec<LogFormat>,
     /// `upstream` blocks in file order.
     pub upstreams: Vec<Upstream>,
+    /// `match` blocks in file order.
+    pub matches: Vec<MatchBlock>,
     /// `server` blocks in file order.
     pub servers: Vec<Server>,
     /// Where the block stood.
@@ -227,6 +229,8 @@ pub struct Location {
     pub settings: Settings,
     /// Who answers. An `if` inherits it from the location around; `limit_except` inherits a proxy only, as in nginx.
     pub content: Content,
+    /// `health_check`.
+    pub check: Option<Box<HealthCheck>>,
     /// `set`, `if`, `rewrite`, `return`, `break`, in order.
     pub script: Vec<Op>,
     /// Nested locations, bodies of `if` blocks and a `limit_except`, in file order.

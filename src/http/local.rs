@@ -15,6 +15,7 @@ use super::content::files::small::SmallFiles;
 use super::exchange::Exchange;
 use super::filter::compress::codec::Idle;
 use super::filter::userid::Sequence;
+use super::health::Health;
 use crate::base::buf::BufPool;
 use crate::base::rng::Rng;
 use crate::base::time::HTTP_DATE_LEN;
@@ -109,6 +110,8 @@ pub struct Local {
     pub limits: Rc<Limits>,
     /// Sessions that stay with a peer.
     pub sessions: Rc<Sessions>,
+    /// Health checks.
+    pub health: Rc<Health>,
     /// Stored answers.
     pub cache: Rc<Cache>,
     /// Idle encoders and decoders.
@@ -139,6 +142,7 @@ impl Local {
             subrequests: RefCell::default(),
             limits: Limits::alone(),
             sessions: Sessions::alone(),
+            health: Health::alone(),
             cache: Cache::alone(),
             codecs: Rc::default(),
             uids,
@@ -149,10 +153,16 @@ impl Local {
 
     /// The same on a shard that shares limits, stored answers and sessions with others.
     #[must_use]
-    pub fn sharing(mut self, limits: Rc<Limits>, cache: Rc<Cache>, sessions: Rc<Sessions>) -> Self {
+    pub fn sharing(
+        mut self,
+        limits: Rc<Limits>,
+        cache: Rc<Cache>,
+        (sessions, health): (Rc<Sessions>, Rc<Health>),
+    ) -> Self {
         self.limits = limits;
         self.cache = cache;
         self.sessions = sessions;
+        self.health = health;
         self
     }
 

@@ -14,6 +14,7 @@ pub mod exchange;
 pub mod explain;
 pub mod filter;
 pub mod flow;
+pub mod health;
 pub mod local;
 pub mod log;
 pub mod pace;

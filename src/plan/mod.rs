@@ -12,6 +12,7 @@ pub mod compile;
 pub mod expr;
 pub mod filters;
 pub mod groups;
+pub mod health;
 pub mod limits;
 pub mod lines;
 pub mod location;
@@ -138,6 +139,8 @@ pub struct Plan {
     pub resolvers: IdVec<ResolverId, ResolverPlan>,
     /// `limit_req_zone` and `limit_conn_zone` lines.
     pub limit_zones: IdVec<ZoneId, ZonePlan>,
+    /// Active health checks.
+    pub checks: Vec<health::CheckPlan>,
     /// Where answers are stored: `proxy_cache_path` lines and their siblings.
     pub stores: Vec<store::StoreRef>,
     /// TLS to backends.
@@ -297,6 +300,8 @@ pub struct GroupPlan {
     pub explicit: bool,
     /// How a peer is picked.
     pub method: Method,
+    /// What health checks mean for its peers.
+    pub checked: Checked,
     /// What keeps clients on one peer.
     pub sticky: Option<Box<sticky::StickyPlan>>,
     /// Primary peers then backups, one for each resolved address.
@@ -307,6 +312,29 @@ pub struct GroupPlan {
     pub zone: Option<Zone>,
     /// `keepalive` and its companions. Capacity 0 means no pool.
     pub keepalive: KeepalivePlan,
+}
+
+/// What health checks mean for the peers of a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// There are such checks.
+    pub any: bool,
+    /// A new peer serves only after it passed one.
+    pub mandatory: bool,
+    /// So does one that was there before a reload, whatever was found then.
+    pub forgetful: bool,
+}
+
+impl Checked {
+    /// The same with one more check.
+    #[must_use]
+    pub fn with(self, mandatory: bool, persistent: bool) -> Self {
+        Self {
+            any: true,
+            mandatory: self.mandatory || mandatory,
+            forgetful: self.forgetful || !persistent,
+        }
+    }
 }
 
 impl GroupPlan {

@@ -32,6 +32,7 @@ use crate::front::h2::Alarm;
 use crate::front::{ConnInfo, Refusal, Stream};
 use crate::http::access::Limits;
 use crate::http::exchange::Exchange;
+use crate::http::health::{self, Health};
 use crate::http::local::{Generation, Local};
 use crate::http::log::{Errno, Text};
 use crate::http::{console, flow, stapling, tunnel};
@@ -157,7 +158,10 @@ impl Http {
                 Local::new(clock, parts.deadlines.clone(), counters, seed).sharing(
                     Limits::among(parts.outbox.clone()),
                     Cache::among(parts.outbox.clone()),
-                    Sessions::among(parts.outbox.clone()),
+                    (
+                        Sessions::among(parts.outbox.clone()),
+                        Health::among(parts.outbox.clone()),
+                    ),
                 ),
             ),
             scribe,
@@ -544,6 +548,7 @@ impl Http {
             }
         }
         lines::begin(shard, &generation);
+        health::begin(&generation, &service.local);
         let declared = [Some(&generation), old.as_ref()];
         service.local.limits.keep_tables(|table| {
             let mut zones = declared

@@ -34,6 +34,8 @@ pub struct PeerState {
     pub ordered: Settings,
     /// What the last health check found.
     pub healthy: bool,
+    /// Its first health check is still to come, and it serves nobody before.
+    pub awaited: bool,
     /// Number of the `server` line among the group's distinct ones; the ring of the consistent hash names it.
     pub server: u32,
     /// Smooth round robin's running weight.
@@ -61,6 +63,7 @@ impl PeerState {
             administrative: Administrative::Up,
             ordered: Settings::default(),
             healthy: true,
+            awaited: false,
             server: 0,
             current_weight: 0,
             effective_weight: 1,
@@ -81,6 +84,7 @@ impl PeerState {
             left.checked = self.checked;
         }
         left.healthy = self.healthy;
+        left.awaited = self.awaited;
         left
     }
 
@@ -96,7 +100,8 @@ impl PeerState {
 
     /// Is asked for more than sessions of its own, and nothing speaks against it but that it may be full.
     pub(super) fn well(&self, now: i64) -> bool {
-        self.administrative == Administrative::Up && self.healthy && !self.disabled(now)
+        let up = self.administrative == Administrative::Up && self.healthy && !self.awaited;
+        up && !self.disabled(now)
     }
 
     /// Failed too often, too recently.
@@ -118,13 +123,14 @@ impl PeerState {
 
     /// The same for a request that stays with it.
     pub fn usable_again(&self, now: i64) -> bool {
-        let out = self.administrative == Administrative::Down || !self.healthy;
+        let down = self.administrative == Administrative::Down;
+        let out = down || !self.healthy || self.awaited;
         !out && !self.disabled(now) && !self.full()
     }
 
     /// May be given a request although it failed: the only peer of its group.
     pub fn usable_alone(&self) -> bool {
-        self.administrative == Administrative::Up && !self.full()
+        self.administrative == Administrative::Up && !self.awaited && !self.full()
     }
 
     /// One step of smooth weighted round robin, and one of recovery.

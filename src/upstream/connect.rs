@@ -253,6 +253,7 @@ mod tests {
             name: "app".into(),
             explicit: true,
             method: Method::RoundRobin,
+            checked: crate::plan::Checked::default(),
             sticky: None,
             lines: Default::default(),
             peers: peers.into(),

@@ -22,7 +22,7 @@ use crate::base::time::Mono;
 use crate::mail::peers::{Administrative, PeerOrder, PeerSetting};
 use crate::mail::{Found, PeerChange};
 use crate::plan::lines::{FoundPeer, LinePlan};
-use crate::plan::{GroupId, GroupPlan, PeerAddr, PeerId, PeerPlan, Zone};
+use crate::plan::{Checked, GroupId, GroupPlan, PeerAddr, PeerId, PeerPlan, Zone};
 
 /// Settings of peers that are gone which one group remembers.
 const ABSENT_MAX: usize = 1024;
@@ -149,6 +149,8 @@ pub struct Group {
     absent: RefCell<HashMap<u64, PeerState>>,
     /// For a group with a `zone`: where failures are told to other shards.
     shared: Option<Shared>,
+    /// What health checks mean for its peers.
+    checked: Checked,
 }
 
 struct Shared {
@@ -170,10 +172,14 @@ impl Group {
         });
         let kind = Kind::of(&plan.method);
         let mut group = Self::empty(Some(id), Bytes::copy_from_slice(&plan.name), kind, shared);
+        group.checked = plan.checked;
         group.lines = Arc::clone(&plan.lines);
         *group.found.borrow_mut() = vec![Box::default(); plan.lines.len()];
         for before in before {
             let legacy = before.legacy(group.shared.is_some());
+            let legacy = legacy
+                .into_iter()
+                .map(|(tag, state)| (tag, rechecked(state, plan.checked)));
             group.absent.borrow_mut().extend(legacy);
             group.go_on_from(before);
         }
@@ -199,6 +205,7 @@ impl Group {
             found: RefCell::default(),
             absent: RefCell::default(),
             shared,
+            checked: Checked::default(),
         }
     }
 
@@ -304,7 +311,13 @@ impl Group {
         match setting {
             PeerSetting::Administrative(wanted) => state.ordered.administrative = Some(wanted),
             PeerSetting::Weight(wanted) => state.ordered.weight = Some(wanted.max(1)),
-            PeerSetting::Healthy(healthy) => state.healthy = healthy,
+            PeerSetting::Healthy(healthy) => {
+                if healthy && !state.healthy {
+                    // What requests found before is older news.
+                    state.fails = 0;
+                }
+                (state.healthy, state.awaited) = (healthy, false);
+            }
             PeerSetting::Configured => state.ordered = Settings::default(),
         }
         state.obey(target.weight, target.configured);
@@ -379,7 +392,7 @@ impl Group {
             target.twin = *twins.entry(plan.addr.clone()).or_insert(twin);
             let before = known.map(|(_, state)| state);
             let before = before.or_else(|| self.absent.borrow_mut().remove(&tag));
-            peers.push(state(plan, before));
+            peers.push(state(plan, before, self.checked.mandatory));
             targets.push(target);
         }
         for (target, state) in old.targets().iter().zip(states) {
@@ -462,13 +475,25 @@ pub(super) fn seconds(now: Mono) -> i64 {
     i64::try_from(now.0 / 1000).unwrap_or(i64::MAX / 2) + (1 << 32)
 }
 
+/// What is left of a state after a reload, as far as health checks are concerned.
+fn rechecked(mut state: PeerState, checked: Checked) -> PeerState {
+    if !checked.any || checked.forgetful {
+        (state.healthy, state.awaited) = (true, checked.forgetful);
+    }
+    state
+}
+
 /// The state of a peer, which goes on from what it was before.
-fn state(plan: &PeerPlan, before: Option<PeerState>) -> PeerState {
+fn state(plan: &PeerPlan, before: Option<PeerState>, mandatory: bool) -> PeerState {
+    let new = || PeerState {
+        awaited: mandatory,
+        ..PeerState::plain()
+    };
     let mut state = PeerState {
         max_conns: plan.max_conns,
         max_fails: plan.max_fails,
         fail_timeout: i64::try_from(plan.fail_timeout.as_secs()).unwrap_or(i64::MAX / 2),
-        ..before.unwrap_or_else(PeerState::plain)
+        ..before.unwrap_or_else(new)
     };
     state.obey(plan.weight, configured(plan));
     state

@@ -14,6 +14,7 @@ pub mod files;
 pub mod grpc;
 pub mod gzip;
 pub mod headers;
+mod health;
 pub mod http2;
 pub mod limits;
 pub mod log;
@@ -98,7 +99,10 @@ pub(crate) const FAMILIES: &[(&str, &[&[Row]])] = &[
         &[pass_ssl::PROXY_ROWS, pass_ssl::GRPC_ROWS],
     ),
     ("HTTP/2", &[http2::ROWS, http2::FIELD_ROWS]),
-    ("Upstream groups", &[upstream::ROWS, sticky::ROWS]),
+    (
+        "Upstream groups",
+        &[upstream::ROWS, sticky::ROWS, health::ROWS],
+    ),
     ("Rewriting", &[rewrite::ROWS, rewrite::FIELD_ROWS]),
     ("Variables", &[map::ROWS]),
     ("Headers", &[headers::FIELD_ROWS]),

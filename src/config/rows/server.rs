@@ -213,6 +213,7 @@ pub(super) fn finished(inner: Frame, kind: Kind, path: Text, pos: Span) -> Locat
         path,
         settings: inner.settings,
         content: inner.content,
+        check: inner.check,
         script: inner.script,
         locations: inner.locations,
         pos,

@@ -7,6 +7,7 @@ mod inherit;
 mod languages;
 mod lexer;
 pub(super) mod seeds;
+mod sticky;
 mod stream;
 
 use std::path::{Path, PathBuf};

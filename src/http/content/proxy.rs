@@ -7,6 +7,7 @@ mod fastcgi;
 mod faults;
 mod http2;
 pub mod notes;
+pub mod probe;
 mod redirect;
 mod rehearsal;
 pub(super) mod request;
@@ -444,14 +445,9 @@ async fn attempts(
                 return Box::pin(answer::revalidated(ex, cx, origin)).await;
             }
             Ok(()) => match judge(ex, cx, plan, request, origin) {
-                ControlFlow::Break(flow) if invalidates(ex) => {
-                    let answered = ex.response.status;
-                    Box::pin(answer::invalidate(ex, cx, answered)).await;
-                    return flow;
-                }
                 ControlFlow::Break(flow) => {
-                    if ex.sticky.is_some() {
-                        Box::pin(sticky::answered(ex, cx)).await;
+                    if ex.sticky.is_some() || invalidates(ex) {
+                        Box::pin(judged(ex, cx)).await;
                     }
                     return flow;
                 }
@@ -463,18 +459,12 @@ async fn attempts(
             }
             Err(Failure::Peer(Fault::Cut, _)) => return client_gone(ex, cx, origin),
             Err(Failure::Peer(fault, action)) => {
-                // A broken pipe is what a FIN, not a reset, makes of a later send.
-                let reset =
-                    matches!(&fault, Fault::Io(e) if e.kind() != std::io::ErrorKind::BrokenPipe);
-                let untouched = match &fault {
-                    Fault::Unprocessed => {
-                        // As if nothing had been sent: that much is certain.
-                        request.sent = sent_before || request.body_taken;
-                        true
-                    }
-                    _ if origin.conn.shared().is_some() => false,
-                    _ => reused && origin.inbound.received() == 0 && origin.conn.untouched(reset),
-                };
+                let unprocessed = matches!(fault, Fault::Unprocessed);
+                if unprocessed {
+                    // As if nothing had been sent: that much is certain.
+                    request.sent = sent_before || request.body_taken;
+                }
+                let untouched = unprocessed || reused && is_untouched(&origin, &fault);
                 let facts = facts(request, cause(&fault), reused, untouched);
                 end_attempt(ex, cx, &mut origin, facts.cause.status());
                 let (_, back) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
@@ -490,6 +480,24 @@ async fn attempts(
                 }
             }
         }
+    }
+}
+
+/// Whether nobody saw a byte of the request that failed on a connection which had idled.
+fn is_untouched(origin: &Origin, fault: &Fault) -> bool {
+    // A broken pipe is what a FIN, not a reset, makes of a later send.
+    let reset = matches!(fault, Fault::Io(e) if e.kind() != std::io::ErrorKind::BrokenPipe);
+    origin.conn.shared().is_none() && origin.inbound.received() == 0 && origin.conn.untouched(reset)
+}
+
+/// What follows an answer that was judged, before the client sees it.
+async fn judged(ex: &mut Exchange, cx: Cx<'_>) {
+    if ex.sticky.is_some() {
+        sticky::answered(ex, cx).await;
+    }
+    if invalidates(ex) {
+        let answered = ex.response.status;
+        answer::invalidate(ex, cx, answered).await;
     }
 }
 

@@ -85,7 +85,9 @@ impl Compiler<'_> {
         plan.tree = level.tree;
         plan.limit_except = level.limit_except;
         plan.script = script;
-        self.locations.push(plan)
+        let id = self.locations.push(plan);
+        self.health_check(location, id);
+        id
     }
 
     /// Everything that follows from settings and content alone.

@@ -10,6 +10,7 @@ mod edits;
 mod fastcgi;
 mod filters;
 mod grpc;
+mod health;
 mod limits;
 mod links;
 mod listeners;
@@ -51,7 +52,7 @@ use super::{
 };
 use crate::base::ids::IdVec;
 use crate::config::diag::{Diag, Level, SourceFile, Span};
-use crate::config::model::{Http, Model, Name, OpenFileCache, Text};
+use crate::config::model::{Http, MatchBlock, Model, Name, OpenFileCache, Text};
 
 /// What compiling needs to know of the world.
 pub struct Env<'a> {
@@ -83,6 +84,7 @@ pub fn compile(model: &Model, env: &Env<'_>) -> Result<Plan, Vec<Diag>> {
     compiler.formats(http);
     compiler.charset_maps(http);
     compiler.upstreams(http);
+    compiler.matches = http.matches.clone().into();
     compiler.limit_zones(http);
     compiler.stores(http);
     compiler.servers(http);
@@ -122,6 +124,7 @@ pub fn compile(model: &Model, env: &Env<'_>) -> Result<Plan, Vec<Diag>> {
         warnings: compiler.warnings,
         resolvers: compiler.resolvers,
         limit_zones: compiler.limit_zones,
+        checks: compiler.checks,
         tls_clients: compiler.tls_clients,
         wants_hello,
         stores: compiler.stores,
@@ -165,6 +168,10 @@ struct Compiler<'a> {
     open_files: Vec<Arc<OpenFileCache>>,
     /// Patterns compiled so far.
     patterns: usize,
+    /// Health checks so far.
+    checks: Vec<super::health::CheckPlan>,
+    /// `match` blocks.
+    matches: Arc<[MatchBlock]>,
     /// TLS to backends so far.
     tls_clients: Vec<TlsClientPlan>,
     /// 0 and 1 in turn, from plan to plan.
@@ -200,6 +207,8 @@ impl<'a> Compiler<'a> {
             server_names: Vec::new(),
             charsets: Charsets::default(),
             open_files: Vec::new(),
+            checks: Vec::new(),
+            matches: Arc::default(),
             patterns: 0,
             tls_clients: Vec::new(),
             bank: PLANS.fetch_add(1, Ordering::Relaxed) % 2,

@@ -13,7 +13,9 @@ use crate::config::diag::Span;
 use crate::config::model::{Balance, Core, Http, Target, Upstream, UpstreamServer};
 use crate::plan::lines::{How, LinePlan, service_name};
 use crate::plan::sticky::sid;
-use crate::plan::{GroupId, GroupPlan, KeepalivePlan, Method, PeerAddr, PeerId, PeerPlan, Zone};
+use crate::plan::{
+    Checked, GroupId, GroupPlan, KeepalivePlan, Method, PeerAddr, PeerId, PeerPlan, Zone,
+};
 
 /// nginx's defaults for a server without parameters.
 const PLAIN_PEER: PeerOptions = PeerOptions {
@@ -79,6 +81,7 @@ impl Compiler<'_> {
             name: bytes_of(&upstream.name),
             explicit: true,
             method: self.method(&upstream.balance),
+            checked: Checked::default(),
             sticky: self.sticky(upstream),
             peers: peers.into(),
             lines: lines.into(),
@@ -203,6 +206,7 @@ impl Compiler<'_> {
             name: bytes_of(&target.host),
             explicit: false,
             method: Method::RoundRobin,
+            checked: Checked::default(),
             sticky: None,
             peers,
             lines,

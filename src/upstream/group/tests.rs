@@ -36,6 +36,7 @@ fn plan(peers: Vec<PeerPlan>, zone: bool) -> GroupPlan {
         name: "app".into(),
         explicit: true,
         method: Method::RoundRobin,
+        checked: Checked::default(),
         sticky: None,
         lines: Default::default(),
         zone: zone.then(|| Zone::new("z".into())),
@@ -628,7 +629,9 @@ fn what_was_set_lasts_over_reloads_and_absences() {
     groups.order(&order(TWO, PeerSetting::Weight(5)));
     groups.order(&order(THREE, PeerSetting::Healthy(false)));
     groups.replace(GroupId(0), &[peer(3)]);
-    let plans = vec![plan([1, 2, 3, 4].map(peer).into(), false)].into();
+    let mut plan = plan([1, 2, 3, 4].map(peer).into(), false);
+    plan.checked = Checked::default().with(false, true);
+    let plans = vec![plan].into();
     let groups = Groups::new(&plans, Some(&groups));
     let group = groups.group(GroupId(0));
     let state = |port: u32| group.peer(PeerId(port - 1)).unwrap();
@@ -648,5 +651,40 @@ fn failures_outlive_a_reload_where_they_are_shared() {
         let groups = Groups::new(&plans, Some(&groups));
         let first = once(&groups, Outcome::Ok, 1000);
         assert_eq!(first, Some(u32::from(zone)), "zone {zone}");
+    }
+}
+
+#[test]
+fn who_waits_for_a_first_check_serves_nobody_and_a_good_one_clears_failures() {
+    let checked = |mandatory, persistent| Checked::default().with(mandatory, persistent);
+    let with = |checked, before: Option<&Groups>| {
+        let mut plan = plan(vec![peer(1), peer(2)], false);
+        plan.checked = checked;
+        Groups::new(&vec![plan].into(), before)
+    };
+    let groups = with(checked(true, true), None);
+    assert_eq!(once(&groups, Outcome::Ok, 0), None);
+    let group = groups.group(GroupId(0));
+    group.set_healthy(PeerId(1), true);
+    assert_eq!(once(&groups, Outcome::Ok, 0), Some(1));
+    group.set_healthy(PeerId(0), false);
+    assert_eq!(once(&groups, Outcome::Failed, 0), Some(1));
+    assert_eq!(once(&groups, Outcome::Ok, 0), Some(0), "better than none");
+    group.set_healthy(PeerId(1), false);
+    group.set_healthy(PeerId(1), true);
+    assert_eq!(
+        once(&groups, Outcome::Ok, 0),
+        Some(1),
+        "a check is newer news"
+    );
+    for (checked, want) in [
+        (checked(true, true), (false, false)),
+        (checked(true, false), (true, true)),
+        (checked(false, true), (false, false)),
+        (Checked::default(), (true, false)),
+    ] {
+        let groups = with(checked, Some(&groups));
+        let state = groups.group(GroupId(0)).peer(PeerId(0)).unwrap();
+        assert_eq!((state.healthy, state.awaited), want, "{checked:?}");
     }
 }

@@ -143,6 +143,7 @@ fn plan(idle_max: u32) -> IdVec<GroupId, GroupPlan> {
         name: "app".into(),
         explicit: true,
         method: Method::RoundRobin,
+        checked: crate::plan::Checked::default(),
         sticky: None,
         lines: Default::default(),
         peers: IdVec::new(),

@@ -226,8 +226,10 @@ def tunnel_origin(core):
     return Server("tunnel-origin", core, make)
 
 
-def nginx_conf(folder, port, target, extra="", inside="", events=""):
-    """What nginx and ringx run, word for word. `extra` stands in `http`, `inside` in the location, `events` in that block."""
+def nginx_conf(folder, port, target, extra="", inside="", events="", h2=False):
+    """What nginx and ringx run, word for word. `extra` stands in `http`, `inside` in the location, `events` in that block;
+    `h2` is how old and new versions of nginx alike are told to speak HTTP/2."""
+    listen = "http2 " if h2 else ""
     upgrade = "Upgrade" in inside
     connection = "" if upgrade else 'proxy_set_header Connection "";'
     return f"""daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
@@ -239,7 +241,7 @@ http {{
     upstream app {{ server {target}; keepalive 1024; keepalive_requests 1000000000; keepalive_timeout 1h; }}
     {extra}
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{port} {listen}backlog=4096;
         location / {{
             proxy_pass http://app;
             proxy_http_version 1.1;
@@ -291,13 +293,13 @@ def static(name, binary, core, size):
     return Server(name, core, make)
 
 
-def like_nginx(name, binary, core, target, extra="", inside=""):
+def like_nginx(name, binary, core, target, extra="", inside="", h2=False):
     """Starts nginx or ringx on [`nginx_conf`]."""
 
     def make(folder, port):
         path = os.path.join(folder, "proxy.conf")
         with open(path, "w") as f:
-            f.write(nginx_conf(folder, port, target, extra, inside))
+            f.write(nginx_conf(folder, port, target, extra, inside, h2=h2))
         return [binary, "-p", folder, "-c", path, "-e", f"{folder}/error.log"]
 
     return Server(name, core, make)

@@ -35,8 +35,8 @@ impl Compiler<'_> {
         }
         let certificates = ssl.ssl_certificate.iter();
         let pairs = certificates.zip(ssl.ssl_certificate_key.iter());
-        // A pair of the commands' counts before the others.
-        let pairs = commanded(&ssl.ssl_conf_command).into_iter().chain(pairs);
+        // A pair of the commands' takes the place of those with its kind of key: the last one counts.
+        let pairs = pairs.chain(commanded(&ssl.ssl_conf_command));
         let pairs = pairs.filter_map(|(certificate, key)| self.pair(certificate, key));
         let pairs = pairs.collect();
         let resolver = match (&settings.core.resolver, ssl.ssl_stapling) {

@@ -13,7 +13,9 @@ use super::cli::Options;
 use super::identity::Identity;
 use super::journal::{Journal, cause};
 use super::setup::Setup;
-use super::{check, cli, convert, explain, manual, quick, say, show, start, tail};
+#[cfg(feature = "top")]
+use super::top;
+use super::{check, cli, convert, explain, manual, quick, replace, say, show, start, tail};
 use crate::config::schema;
 
 /// Wrong use of a subcommand.
@@ -56,6 +58,11 @@ enum Command {
     Set(show::Set),
     /// Show the last requests of a running server, with the microseconds of their phases.
     Tail(tail::Tail),
+    /// Let the binary that is installed now take over from the running one, without refusing a connection.
+    Upgrade(replace::Upgrade),
+    /// Watch a running server in the terminal: q quits, s sorts, p pauses.
+    #[cfg(feature = "top")]
+    Top(top::Top),
     /// Put a proxy in front of one or more servers, without a configuration.
     Proxy(quick::Proxy),
     /// Run a proxy with sample origins on 127.0.0.1:8080 and print what to try.
@@ -132,6 +139,9 @@ pub fn run(command: Vec<OsString>) -> ExitCode {
         Command::Show(ask) => said(show::show(&ask)),
         Command::Set(ask) => said(show::set(&ask)),
         Command::Tail(ask) => said(tail::tail(&ask).map(|()| Vec::new())),
+        Command::Upgrade(ask) => said(replace::replace(&ask)),
+        #[cfg(feature = "top")]
+        Command::Top(ask) => said(top::top(&ask)),
         Command::Proxy(proxy) => quick::proxy(&proxy, command),
         Command::Demo { port } => quick::demo(port, command),
         Command::Completions { shell } => {

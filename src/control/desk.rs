@@ -6,7 +6,7 @@ use rustix::event::PollFd;
 
 use super::bundle::Down;
 use super::crew::Worker;
-use super::journal::{Journal, cause};
+use super::journal::{Journal, Level, cause};
 use super::site::Site;
 use super::socket::{self, Console, Wait};
 use crate::config::model::Control;
@@ -35,17 +35,17 @@ pub enum Task {
 
 impl Desk {
     /// Listens where a configuration says. The socket that nobody asked for is done without when it cannot be made.
-    pub fn open(site: &Site, has_pid_file: bool, journal: &Journal) -> Result<Self, ()> {
+    pub fn open(site: &Site, journal: &Journal) -> Result<Self, ()> {
         let mut desk = Self::default();
-        desk.follow(site, has_pid_file, journal)?;
+        desk.follow(site, journal)?;
         Ok(desk)
     }
 
     /// Listens where another configuration says; on failure the old socket stays.
-    pub fn follow(&mut self, site: &Site, has_pid_file: bool, journal: &Journal) -> Result<(), ()> {
+    pub fn follow(&mut self, site: &Site, journal: &Journal) -> Result<(), ()> {
         let control = site.control();
         let asked_for = matches!(control, Control::At(..));
-        let place = socket::place(control, &site.pid.0).filter(|_| asked_for || has_pid_file);
+        let place = socket::place(control, &site.pid.0);
         let Some((path, mode)) = place else {
             self.close();
             return Ok(());
@@ -73,7 +73,7 @@ impl Desk {
                     journal.emerg(&text);
                     return Err(());
                 }
-                journal.notice(&text);
+                journal.log(Level::Info, &text);
                 Ok(())
             }
         }

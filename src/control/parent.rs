@@ -14,6 +14,7 @@ use super::bundle::{Down, Up};
 use super::crew::{End, Way, Worker};
 use super::desk::{Desk, Task};
 use super::journal::{Heard, Journal, Level, cause};
+use super::notify::Notify;
 use super::pid_file::PidFile;
 use super::setup::Setup;
 use super::signals::{Arrived, Signal, Signals};
@@ -47,6 +48,13 @@ struct Pending {
     heard: Heard,
 }
 
+impl Pending {
+    /// Whether this is what a worker answers about.
+    fn is(&self, worker: u64, generation: u64) -> bool {
+        self.worker == worker && self.site.bundle.generation == generation
+    }
+}
+
 struct Parent {
     setup: Setup,
     journal: Journal,
@@ -75,6 +83,7 @@ struct Parent {
     reopen_again: bool,
     failed: bool,
     desk: Desk,
+    notify: Notify,
 }
 
 /// Runs the parent until the last worker has gone.
@@ -105,6 +114,7 @@ pub fn run(
         reopen_again: false,
         failed: false,
         desk,
+        notify: Notify::from_environment(),
     };
     parent.journal.notice("start worker processes");
     parent.start_worker();
@@ -208,6 +218,9 @@ impl Parent {
             return;
         }
         self.leaving = how;
+        if !self.upgrade.is_blocked() {
+            self.notify.stopping();
+        }
         self.pending = None;
         self.respawn_at = None;
         self.dismiss(if how == Leaving::Gracefully {
@@ -249,6 +262,7 @@ impl Parent {
             self.start_worker();
             self.desk.reload_begins();
             self.desk.reload_ended(&Ok(Vec::new()));
+            self.notify.ready(self.site.bundle.generation);
             return;
         }
         if self.pending.is_some() {
@@ -262,6 +276,7 @@ impl Parent {
     /// Reads everything again. What cannot be served is told, and the old configuration stays.
     fn reload(&mut self) {
         self.desk.reload_begins();
+        self.notify.reloading();
         let heard = Heard::default();
         let listening = Journal {
             listener: Some(heard.clone()),
@@ -282,9 +297,7 @@ impl Parent {
     /// Reads everything again and hands it to a worker, whose number is returned.
     fn offer(&mut self, journal: &Journal) -> Option<(Site, u64)> {
         let mut site = Site::load(&self.setup, &self.site.bound, journal)?;
-        self.desk
-            .follow(&site, self.pid_file.is_some(), journal)
-            .ok()?;
+        self.desk.follow(&site, journal).ok()?;
         site.bundle.generation = self.site.bundle.generation + 1;
         let way = site.way();
         let current = self.workers.iter().position(|worker| !worker.leaving);
@@ -315,6 +328,7 @@ impl Parent {
         let mut lines = heard.take();
         lines.extend((!more.is_empty()).then(|| format!("[emerg] {more}")));
         self.desk.reload_ended(&Err(lines.join("\n")));
+        self.notify.kept(self.site.bundle.generation);
     }
 
     fn answers(&mut self, index: usize) {
@@ -343,11 +357,12 @@ impl Parent {
     fn answer(&mut self, index: usize, up: Up) {
         let (id, pid) = (self.workers[index].id, self.workers[index].pid());
         match up {
-            Up::Accepted(_) => {
+            Up::Accepted(generation) => {
                 self.workers[index].serving = true;
                 self.has_served = true;
                 self.desk.repeat(&self.workers[index]);
-                if let Some(pending) = self.pending.take_if(|pending| pending.worker == id) {
+                // A worker that still starts answers about what it was started with first.
+                if let Some(pending) = self.pending.take_if(|pending| pending.is(id, generation)) {
                     self.adopt(pending.site, index);
                     let warnings = pending.heard.take().join("\n").into_bytes();
                     self.desk.reload_ended(&Ok(warnings));
@@ -355,10 +370,11 @@ impl Parent {
                         self.reopen();
                     }
                 }
+                self.notify.ready(self.site.bundle.generation);
             }
-            Up::Refused(_, reason) => {
+            Up::Refused(generation, reason) => {
                 self.journal.emerg(&reason);
-                if let Some(pending) = self.pending.take_if(|pending| pending.worker == id) {
+                if let Some(pending) = self.pending.take_if(|pending| pending.is(id, generation)) {
                     self.refused(&pending.heard, &reason);
                 }
                 if !self.workers[index].serving {
@@ -549,11 +565,9 @@ impl Parent {
 
     fn new_binary_gone(&mut self, end: End) {
         let _ = end;
-        let has_pid_file = self.pid_file.is_some();
         // The new one had the name of the control socket, and took it along.
-        self.desk
-            .follow(&self.site, has_pid_file, &self.journal)
-            .ok();
+        self.desk.follow(&self.site, &self.journal).ok();
+        self.notify.ready(self.site.bundle.generation);
         if let Some(pid_file) = &mut self.pid_file
             && let Err(error) = pid_file.step_back()
         {

@@ -43,15 +43,9 @@ pub fn run(mut setup: Setup, options: &Options) -> ExitCode {
         return signal(&setup, order, &journal);
     }
     let inherited = upgrade::inherited(&journal);
-    let Some(site) = reading::read(&setup, &journal).and_then(|read| {
-        Site::open(
-            &setup,
-            read,
-            inherited.as_deref().unwrap_or_default(),
-            false,
-            &journal,
-        )
-    }) else {
+    let Some(site) = reading::read(&setup, &journal)
+        .and_then(|read| Site::open(&setup, read, inherited.bound(), false, &journal))
+    else {
         setup.clean_up();
         return ExitCode::FAILURE;
     };
@@ -62,20 +56,25 @@ pub fn run(mut setup: Setup, options: &Options) -> ExitCode {
     if let Some(banner) = &setup.banner {
         say(banner);
     }
-    let upgrade = Upgrade::new(inherited.is_some());
-    setup.daemonized = inherited.is_some();
-    if inherited.is_none() && site.daemon() {
+    let upgrade = Upgrade::new(&inherited);
+    setup.daemonized = inherited.is_change();
+    if !inherited.is_change() && site.daemon() {
         match go_to_background() {
             Ok(Side::Parent) => return ExitCode::SUCCESS,
             Ok(Side::Child) => setup.daemonized = true,
             Err(error) => return fail(&journal, &format!("fork() failed {}", cause(&error))),
         }
     }
+    // Before the pid file: whoever finds that may ask for a verdict.
+    let Ok(mut desk) = Desk::open(&site, &journal) else {
+        return ExitCode::FAILURE;
+    };
     let pid_file = match PidFile::write(&site.pid.0) {
         Ok(file) => Some(file),
         // Differs from nginx: ringx does without a pid file that nobody asked for.
         Err(_) if setup.identity == Identity::Ringx && !site.pid.1 => None,
         Err(error) => {
+            desk.close();
             return fail(
                 &journal,
                 &format!(
@@ -85,10 +84,6 @@ pub fn run(mut setup: Setup, options: &Options) -> ExitCode {
                 ),
             );
         }
-    };
-    let Ok(desk) = Desk::open(&site, pid_file.is_some(), &journal) else {
-        pid_file.map(PidFile::remove);
-        return ExitCode::FAILURE;
     };
     journal = Journal {
         console: false,

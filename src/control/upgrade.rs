@@ -23,6 +23,12 @@ use crate::net::sys::process::adopt;
 /// Descriptors of listening sockets, each number followed by a semicolon.
 const VARIABLE: &str = "NGINX";
 
+/// systemd's way to say that sockets are open: how many, from the third descriptor on, and for which process.
+const ACTIVATED: (&str, &str) = ("LISTEN_FDS", "LISTEN_PID");
+const ACTIVATED_FIRST: i32 = 3;
+/// More are not taken for a real number.
+const ACTIVATED_MAX: i32 = 4096;
+
 /// The state of an upgrade in one process: of the old one that started it, or of the new one that it started.
 #[derive(Debug, Default)]
 pub struct Upgrade {
@@ -30,15 +36,47 @@ pub struct Upgrade {
     child: Option<Child>,
     /// The process that started this one with its sockets.
     old: Option<u32>,
+    /// The sockets are systemd's.
+    activated: bool,
+}
+
+/// Where listeners that were there before this process came from.
+#[derive(Debug, Default)]
+pub enum Inherited {
+    /// There are none.
+    #[default]
+    None,
+    /// From the process before this one, in a change of the binary.
+    Before(Vec<Bound>),
+    /// From systemd.
+    Activated(Vec<Bound>),
+}
+
+impl Inherited {
+    /// The listeners.
+    #[must_use]
+    pub fn bound(&self) -> &[Bound] {
+        match self {
+            Self::None => &[],
+            Self::Before(bound) | Self::Activated(bound) => bound,
+        }
+    }
+
+    /// Whether this process replaces another.
+    #[must_use]
+    pub fn is_change(&self) -> bool {
+        matches!(self, Self::Before(_))
+    }
 }
 
 impl Upgrade {
     /// For a process that was started; `inherited` tells whether its sockets came from another.
     #[must_use]
-    pub fn new(inherited: bool) -> Self {
+    pub fn new(inherited: &Inherited) -> Self {
         Self {
             child: None,
-            old: inherited.then(parent_pid),
+            old: inherited.is_change().then(parent_pid),
+            activated: matches!(inherited, Inherited::Activated(_)),
         }
     }
 
@@ -51,7 +89,7 @@ impl Upgrade {
     /// Whether another process listens on our sockets, so that their files must stay.
     #[must_use]
     pub fn shares_sockets(&self) -> bool {
-        self.is_blocked()
+        self.activated || self.is_blocked()
     }
 
     fn old_is_there(&self) -> bool {
@@ -140,9 +178,17 @@ fn parent_pid() -> u32 {
     std::os::unix::process::parent_id()
 }
 
-/// The listeners that the process before us handed over; `None` when we were started in the ordinary way.
-pub fn inherited(journal: &Journal) -> Option<Vec<Bound>> {
-    let list = std::env::var_os(VARIABLE)?;
+/// The listeners that somebody opened for this process.
+#[must_use]
+pub fn inherited(journal: &Journal) -> Inherited {
+    let Some(list) = std::env::var_os(VARIABLE) else {
+        let numbers = activated();
+        if numbers.is_empty() {
+            return Inherited::None;
+        }
+        journal.notice(&format!("using {} sockets of systemd", numbers.len()));
+        return Inherited::Activated(take_all(numbers, journal));
+    };
     let list = list.to_string_lossy().into_owned();
     journal.notice(&format!("using inherited sockets from \"{list}\""));
     let (numbers, rest) = numbers(&list);
@@ -151,6 +197,19 @@ pub fn inherited(journal: &Journal) -> Option<Vec<Bound>> {
             "invalid socket number \"{rest}\" in {VARIABLE} environment variable, ignoring the rest of the variable"
         ));
     }
+    Inherited::Before(take_all(numbers, journal))
+}
+
+/// The descriptors that systemd has opened for this very process.
+fn activated() -> Vec<i32> {
+    let number = |name| std::env::var(name).ok()?.parse::<i32>().ok();
+    let (count, pid) = (number(ACTIVATED.0), number(ACTIVATED.1));
+    let ours = pid.and_then(|pid| u32::try_from(pid).ok()) == Some(std::process::id());
+    let count = count.filter(|count| ours && (1..=ACTIVATED_MAX).contains(count));
+    (ACTIVATED_FIRST..ACTIVATED_FIRST + count.unwrap_or(0)).collect()
+}
+
+fn take_all(numbers: Vec<i32>, journal: &Journal) -> Vec<Bound> {
     let mut bound: Vec<Bound> = Vec::new();
     for number in numbers {
         match take(number) {
@@ -174,7 +233,7 @@ pub fn inherited(journal: &Journal) -> Option<Vec<Bound>> {
             }
         }
     }
-    Some(bound)
+    bound
 }
 
 /// The numbers of a list, and what follows the last good one.

@@ -104,6 +104,12 @@ pub fn micros() -> u64 {
     reading().micros
 }
 
+/// Microseconds of the machine's monotonic clock, which other processes read too.
+pub fn monotonic_us() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1000
+}
+
 fn reading() -> Reading {
     let Some(mut turn) = TURN.get() else {
         return read_mono();

@@ -36,6 +36,7 @@ mod log;
 mod numbers;
 mod open_files;
 mod operate;
+mod operate_process;
 mod peer;
 mod php;
 mod process;

@@ -100,41 +100,54 @@ pub(super) fn line_after(tree: &Tree, directive: &Directive, line: &str) -> Opti
     if toml || directive.block.is_some() {
         return None;
     }
-    let end = directive.span.end as usize;
-    let text = format!("{}{line}", separator(file, directive));
-    edit(directive, end, end, text.into_bytes())
+    let (start, end) = (directive.span.start as usize, directive.span.end as usize);
+    let before = &file.bytes[..start];
+    let blanks = blanks_before(before);
+    let first = before.len() == blanks || before[before.len() - blanks - 1] == b'\n';
+    let (at, text) = match line_end(&file.bytes, end).filter(|_| first) {
+        Some(at) => {
+            let indent = String::from_utf8_lossy(&before[before.len() - blanks..]);
+            (at, format!("\n{indent}{line}"))
+        }
+        None => (end, format!(" {line}")),
+    };
+    edit(directive, at, at, text.into_bytes())
 }
 
-/// A text becomes the first lines of a block; each is indented as what stands there.
+/// Texts become the first lines of a block, indented as what stands there.
 pub(super) fn line_first(tree: &Tree, block: &Directive, lines: &[&str]) -> Option<Edit> {
     let (file, toml) = source(tree, block)?;
-    let first = block.block.as_deref()?.first()?;
-    // What comes first may stand in an included file.
-    if toml || first.span.file != block.span.file {
+    if toml || block.block.is_none() {
         return None;
     }
-    let between = separator(file, first);
-    let text: String = lines.iter().map(|l| format!("{between}{l}")).collect();
     let end = block.span.end as usize;
-    edit(block, end, end, text.into_bytes())
+    let (at, text) = match line_end(&file.bytes, end) {
+        Some(at) => {
+            let rest = String::from_utf8_lossy(&file.bytes[at..]).into_owned();
+            let next = rest.lines().find(|l| !l.trim().is_empty()).unwrap_or("");
+            let indent = &next[..next.len() - next.trim_start().len()];
+            let text: String = lines.iter().map(|l| format!("\n{indent}{l}")).collect();
+            (at, text)
+        }
+        None => {
+            let words: Vec<&str> = lines.iter().map(|l| l.trim()).collect();
+            (end, format!(" {}", words.join(" ")))
+        }
+    };
+    edit(block, at, at, text.into_bytes())
 }
 
-/// What stands between a directive and the one before: a line break with the indentation, or a blank.
-fn separator(file: &SourceFile, directive: &Directive) -> String {
-    let before = &file.bytes[..directive.span.start as usize];
-    let blanks = before
-        .iter()
-        .rev()
-        .take_while(|b| matches!(b, b' ' | b'\t'))
-        .count();
-    let line = before.len() == blanks || before[before.len() - blanks - 1] == b'\n';
-    match line {
-        true => format!(
-            "\n{}",
-            String::from_utf8_lossy(&before[before.len() - blanks..])
-        ),
-        false => " ".into(),
-    }
+fn blanks_before(before: &[u8]) -> usize {
+    let blanks = before.iter().rev();
+    blanks.take_while(|b| matches!(b, b' ' | b'\t')).count()
+}
+
+/// Where the line ends, if nothing but a comment is left on it.
+fn line_end(bytes: &[u8], from: usize) -> Option<usize> {
+    let rest = &bytes[from..];
+    let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+    let left = rest[..end].trim_ascii();
+    (left.is_empty() || left.starts_with(b"#")).then_some(from + end)
 }
 
 fn edit(directive: &Directive, start: usize, end: usize, text: Vec<u8>) -> Option<Edit> {

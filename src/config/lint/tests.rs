@@ -578,7 +578,10 @@ fn edits_keep_comments_and_layout() {
     let edited = fixed(text, "/c/nginx.conf", "fixed-upgrade");
     assert_eq!(edited, want);
     let edited = fixed(text, "/c/nginx.conf", "deprecated-listen-http2");
-    assert_eq!(edited, text.replace("ssl http2 ;", "ssl ;\n\thttp2 on;"));
+    assert_eq!(
+        edited,
+        text.replace("ssl http2 ; # tls\n", "ssl ; # tls\n\thttp2 on;\n")
+    );
 }
 
 #[test]

@@ -42,6 +42,41 @@ _ringx() {
             esac
             words="--to --from --print --help"
             ;;
+        "tail"*)
+            case "$prev" in
+                -n|--lines) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+                --slow) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+                --status) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+                --client) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+                --host) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+                --location) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+                --socket) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+                -c|--conf) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+                -p|--prefix) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+            esac
+            words="-f --follow -n --lines --slow --status --client --host --location --json --socket -c --conf -p --prefix --help"
+            ;;
+        "set peer"*)
+            case "$prev" in
+                --socket) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+                -c|--conf) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+                -p|--prefix) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+            esac
+            words="--socket -c --conf -p --prefix --help"
+            ;;
+        "set"*)
+            case "$prev" in
+            esac
+            words="peer --help"
+            ;;
+        "show"*)
+            case "$prev" in
+                --socket) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+                -c|--conf) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+                -p|--prefix) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+            esac
+            words="status peers servers cache limits certificates shards config --json --socket -c --conf -p --prefix --help"
+            ;;
         "explain"*)
             case "$prev" in
                 -X|--method) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
@@ -71,7 +106,7 @@ _ringx() {
                 -s) mapfile -t COMPREPLY < <(compgen -W "stop quit reopen reload" -- "$cur"); return ;;
                 -c|-e|-p) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
             esac
-            words="run check explain proxy demo completions man schema convert -h -v -V -t -T -q -s -p -e -c -g"
+            words="run check explain show set tail proxy demo completions man schema convert -h -v -V -t -T -q -s -p -e -c -g"
             ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")

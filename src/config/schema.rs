@@ -139,6 +139,7 @@ fn tables(row: &Row, body: &str, shapes: &mut Vec<String>) {
 
 /// The block that a directive opens; one that is not known may hold anything.
 fn inside(row: &Row) -> String {
+<<<<<<< HEAD
     let opens = |name: &str| Contexts::NAMES.iter().any(|(_, n)| *n == name);
     let name = match row.name {
         "if" => return either(&["if in server", "if in location"]),
@@ -146,13 +147,27 @@ fn inside(row: &Row) -> String {
         // Of another block than `http`, a server is one by another name.
         name if opens(name) && (name != "server" || row.contexts.meets(Contexts::HTTP)) => name,
         _ => return r#"{"type": "object"}"#.into(),
+=======
+    let wanted: Vec<String> = match row.name {
+        "if" => vec!["if in server".into(), "if in location".into()],
+        name => {
+            let stream = row.contexts.meets(Contexts::STREAM).then(|| format!("{name} in stream"));
+            let http = row.contexts != Contexts::STREAM;
+            stream.into_iter().chain(http.then(|| name.to_owned())).collect()
+        }
+>>>>>>> abb58f2 (docs: the manual page, completions and schema know the new commands and directives)
     };
-    reference(&block_name(name))
-}
-
-fn either(names: &[&str]) -> String {
-    let all: Vec<String> = names.iter().map(|n| reference(&block_name(n))).collect();
-    format!("{{\"anyOf\": [{}]}}", all.join(", "))
+    let known = |name: &String| Contexts::NAMES.iter().any(|(_, n)| n == name);
+    let list: Vec<String> = wanted
+        .iter()
+        .filter(|name| known(name))
+        .map(|name| reference(&block_name(name)))
+        .collect();
+    match &list[..] {
+        [] => r#"{"type": "object"}"#.into(),
+        [one] => one.clone(),
+        many => format!("{{\"anyOf\": [{}]}}", many.join(", ")),
+    }
 }
 
 fn reference(name: &str) -> String {
@@ -180,8 +195,8 @@ fn block(context: Contexts, also: Contexts) -> String {
         .map(|(name, value)| format!("{}: {value}", string(name)))
         .collect();
     format!(
-        "{{\"type\": \"object\", \"properties\": {{{}}}, \"additionalProperties\": false}}",
-        list.join(", ")
+        "{{\"type\": \"object\", \"properties\": {{\n      {}\n    }}, \"additionalProperties\": false}}",
+        list.join(",\n      ")
     )
 }
 
@@ -211,9 +226,15 @@ mod tests {
         let text = schema();
         for row in rows::all() {
             let key = format!("{}: {{\"$ref\"", string(row.name));
+<<<<<<< HEAD
             // What is refused in one block may work in another.
             let mut named = rows::all().filter(|other| other.name == row.name);
             let refused = named.all(|other| matches!(other.status, Status::Refused(_)));
+=======
+            let refused = rows::find(row.name.as_bytes())
+                .iter()
+                .all(|r| matches!(r.status, Status::Refused(_)));
+>>>>>>> abb58f2 (docs: the manual page, completions and schema know the new commands and directives)
             assert_eq!(text.contains(&key), !refused, "{}", row.name);
         }
         // Braces and brackets are in pairs, outside strings.

@@ -156,8 +156,7 @@ const PREFIX: &str =
 fn attacked() -> Proxy {
     let config = Config::http(
         "limit_req_zone $binary_remote_addr zone=login:1m rate=1r/m;
-         access_log %%DIR%%/access.log;
-         server { listen %%ADDR_0%%; server_name a.test; root %%DIR%%/www;
+         server { listen %%ADDR_0%%; server_name a.test; access_log %%DIR%%/access.log; root %%DIR%%/www;
             location /closed/ { auth_basic Closed; auth_basic_user_file %%DIR%%/users; }
             location = /login { limit_req zone=login; try_files /in.html =404; } }",
     )

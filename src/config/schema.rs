@@ -151,9 +151,15 @@ fn inside(row: &Row) -> String {
     let wanted: Vec<String> = match row.name {
         "if" => vec!["if in server".into(), "if in location".into()],
         name => {
-            let stream = row.contexts.meets(Contexts::STREAM).then(|| format!("{name} in stream"));
+            let stream = row
+                .contexts
+                .meets(Contexts::STREAM)
+                .then(|| format!("{name} in stream"));
             let http = row.contexts != Contexts::STREAM;
-            stream.into_iter().chain(http.then(|| name.to_owned())).collect()
+            stream
+                .into_iter()
+                .chain(http.then(|| name.to_owned()))
+                .collect()
         }
 >>>>>>> abb58f2 (docs: the manual page, completions and schema know the new commands and directives)
     };

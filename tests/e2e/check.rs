@@ -463,7 +463,10 @@ fn sarif_is_what_code_hosts_read() {
         return;
     };
     assert!(good, "{said}\n{sarif}");
-    assert_eq!(said.trim(), "unused-log-format,loose-dot,stolen-files,loose-alias 1");
+    assert_eq!(
+        said.trim(),
+        "unused-log-format,loose-dot,stolen-files,loose-alias 1"
+    );
 }
 
 const SCHEMA: &str = r#"

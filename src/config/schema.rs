@@ -139,15 +139,6 @@ fn tables(row: &Row, body: &str, shapes: &mut Vec<String>) {
 
 /// The block that a directive opens; one that is not known may hold anything.
 fn inside(row: &Row) -> String {
-<<<<<<< HEAD
-    let opens = |name: &str| Contexts::NAMES.iter().any(|(_, n)| *n == name);
-    let name = match row.name {
-        "if" => return either(&["if in server", "if in location"]),
-        "server" if row.contexts.meets(Contexts::STREAM) => "server in stream",
-        // Of another block than `http`, a server is one by another name.
-        name if opens(name) && (name != "server" || row.contexts.meets(Contexts::HTTP)) => name,
-        _ => return r#"{"type": "object"}"#.into(),
-=======
     let wanted: Vec<String> = match row.name {
         "if" => vec!["if in server".into(), "if in location".into()],
         name => {
@@ -161,7 +152,6 @@ fn inside(row: &Row) -> String {
                 .chain(http.then(|| name.to_owned()))
                 .collect()
         }
->>>>>>> abb58f2 (docs: the manual page, completions and schema know the new commands and directives)
     };
     let known = |name: &String| Contexts::NAMES.iter().any(|(_, n)| n == name);
     let list: Vec<String> = wanted
@@ -232,15 +222,9 @@ mod tests {
         let text = schema();
         for row in rows::all() {
             let key = format!("{}: {{\"$ref\"", string(row.name));
-<<<<<<< HEAD
-            // What is refused in one block may work in another.
-            let mut named = rows::all().filter(|other| other.name == row.name);
-            let refused = named.all(|other| matches!(other.status, Status::Refused(_)));
-=======
             let refused = rows::find(row.name.as_bytes())
                 .iter()
                 .all(|r| matches!(r.status, Status::Refused(_)));
->>>>>>> abb58f2 (docs: the manual page, completions and schema know the new commands and directives)
             assert_eq!(text.contains(&key), !refused, "{}", row.name);
         }
         // Braces and brackets are in pairs, outside strings.

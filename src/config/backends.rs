@@ -146,6 +146,13 @@ pub enum Balance {
     RoundRobin,
     /// `least_conn`.
     LeastConn,
+    /// `least_time`.
+    LeastTime {
+        /// `last_byte`: the whole answer counts, not its head.
+        last_byte: bool,
+        /// `inflight`: answers that are not there yet count too.
+        inflight: bool,
+    },
     /// `ip_hash`.
     IpHash,
     /// `hash key [consistent]`.

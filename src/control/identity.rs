@@ -41,14 +41,7 @@ const PRESENT: &[&str] = &[
 ];
 
 /// Parts of nginx that `-V` says were left out, so that tools and test suites do not count on them.
-const ABSENT: &[&str] = &[
-    "uwsgi",
-    "scgi",
-    "memcached",
-    "browser",
-    "tunnel",
-    "upstream_least_time",
-];
+const ABSENT: &[&str] = &["uwsgi", "scgi", "memcached", "browser", "tunnel"];
 
 /// The same for `stream`.
 const STREAM_PRESENT: &[&str] = &["realip"];
@@ -255,10 +248,6 @@ mod tests {
         ("memcached", "memcached_pass 127.0.0.1:1;"),
         ("browser", "ancient_browser x;"),
         ("tunnel", "tunnel_pass x;"),
-        (
-            "upstream_least_time",
-            "} } upstream u { least_time header; server 127.0.0.1; } server { location /b {",
-        ),
     ];
 
     /// A line of a server in `stream` that each absent part would understand.

@@ -405,6 +405,13 @@ pub enum Method {
     RoundRobin,
     /// Fewest connections over weight.
     LeastConn,
+    /// Least expected time to answer.
+    LeastTime {
+        /// The whole answer counts, not its head.
+        last_byte: bool,
+        /// Answers that are not there yet count too.
+        inflight: bool,
+    },
     /// First three octets of IPv4, all of IPv6.
     IpHash,
     /// `hash KEY`.

@@ -50,7 +50,7 @@ pub(super) async fn connect(
         let picked = selection.pick(now, cx.local.random());
         begin_attempt(session, &selection, cx);
         let opened = match picked {
-            Pick::None => Err(Unreached::NoLive),
+            Pick::None | Pick::Full => Err(Unreached::NoLive),
             Pick::Peer(_) => connect::open(&selection, &options, &cx.local.deadlines, now).await,
         };
         let now = cx.local.clock.mono();

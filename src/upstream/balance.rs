@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use super::crc32;
+use super::timing::{LeastTime, Timing};
 use crate::base::hash::{Crc32, crc32};
 use crate::base::rng::Rng;
 use crate::mail::peers::Administrative;
@@ -44,6 +45,12 @@ pub struct PeerState {
     pub effective_weight: i64,
     /// Requests in progress.
     pub conns: u32,
+    /// Its share while it comes back, of [`Field::scale`].
+    pub share: i64,
+    /// Whether it comes back.
+    pub ramp: Ramp,
+    /// How long it takes to answer.
+    pub timing: Timing,
     /// Failures within the period.
     pub fails: u32,
     /// Second of the last failure.
@@ -68,9 +75,46 @@ impl PeerState {
             current_weight: 0,
             effective_weight: 1,
             conns: 0,
+            share: 1,
+            ramp: Ramp::Over,
+            timing: Timing::default(),
             fails: 0,
             accessed: 0,
             checked: 0,
+        }
+    }
+
+    /// It answers again after it had failed.
+    pub(super) fn recover(&mut self) {
+        if self.max_fails > 0 && self.fails >= self.max_fails {
+            self.ramp = Ramp::Due;
+        }
+        self.fails = 0;
+    }
+
+    /// Takes requests, as far as administrators and health checks are concerned.
+    pub(super) fn in_service(&self) -> bool {
+        self.administrative == Administrative::Up && self.healthy && !self.awaited
+    }
+
+    /// Works out the share that the peer has at this moment (in milliseconds), coming back within `slow_start`.
+    pub(super) fn come_back(&mut self, slow_start: u64, now: u64) {
+        self.share = SHARES;
+        if slow_start == 0 {
+            return;
+        }
+        if self.ramp == Ramp::Due {
+            self.ramp = Ramp::Since(now);
+        }
+        if let Ramp::Since(start) = self.ramp {
+            let past = now.saturating_sub(start);
+            if past >= slow_start {
+                self.ramp = Ramp::Over;
+            } else {
+                let share =
+                    u128::from(past) * SHARES.unsigned_abs() as u128 / u128::from(slow_start);
+                self.share = i64::try_from(share).unwrap_or(SHARES).max(1);
+            }
         }
     }
 
@@ -100,8 +144,7 @@ impl PeerState {
 
     /// Is asked for more than sessions of its own, and nothing speaks against it but that it may be full.
     pub(super) fn well(&self, now: i64) -> bool {
-        let up = self.administrative == Administrative::Up && self.healthy && !self.awaited;
-        up && !self.disabled(now)
+        self.in_service() && !self.disabled(now)
     }
 
     /// Failed too often, too recently.
@@ -112,7 +155,7 @@ impl PeerState {
     }
 
     /// As many requests as it may have.
-    fn full(&self) -> bool {
+    pub(super) fn full(&self) -> bool {
         self.max_conns > 0 && self.conns >= self.max_conns
     }
 
@@ -135,13 +178,27 @@ impl PeerState {
 
     /// One step of smooth weighted round robin, and one of recovery.
     fn step(&mut self) -> i64 {
-        let step = self.effective_weight;
+        let step = self.effective_weight * self.share;
         self.current_weight += step;
         if self.effective_weight < self.weight {
             self.effective_weight += 1;
         }
         step
     }
+}
+
+/// Parts that a whole share has, in groups where peers come back slowly.
+pub(super) const SHARES: i64 = 100;
+
+/// Whether a peer with `slow_start` comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ramp {
+    /// It has its whole share.
+    Over,
+    /// It begins to, with the next pick.
+    Due,
+    /// It has begun to at this moment, in milliseconds.
+    Since(u64),
 }
 
 /// Peers that one request has tried. The first 64 need no allocation.
@@ -200,6 +257,8 @@ pub enum Balancer {
     RoundRobin,
     /// Fewest connections over weight.
     LeastConn,
+    /// Least expected time to answer.
+    LeastTime(LeastTime),
     /// By client address.
     IpHash,
     /// By a key, over weights.
@@ -302,6 +361,10 @@ pub struct Field<'a> {
     pub total_weight: u64,
     /// The current second.
     pub now: i64,
+    /// The moment, in milliseconds.
+    pub now_ms: u64,
+    /// What a whole share is.
+    pub scale: i64,
     /// Health checks are not believed.
     pub anybody: bool,
 }
@@ -325,6 +388,7 @@ pub fn pick(
     let few = field.peers.len() < 2 || walk.misses > WALK_MAX;
     let picked = match balancer {
         Balancer::LeastConn => return least_conn(field, tried),
+        &Balancer::LeastTime(rule) => return least_time(rule, field, tried),
         Balancer::IpHash if !few => ip_hash(field, tried, walk),
         Balancer::Hash if !few && walk.key_length > 0 => hash(field, tried, walk),
         Balancer::Consistent(ring) if !few && walk.key_length > 0 => {
@@ -345,7 +409,7 @@ pub fn stay(balancer: &Balancer, field: &mut Field<'_>, tried: &Tried, peer: usi
     let kept = &field.peers[peer];
     let others = i64::try_from(field.total_weight).unwrap_or(i64::MAX) - kept.weight;
     // One such request in a row counts, as in nginx.
-    if kept.current_weight > -others {
+    if kept.current_weight > -others * field.scale {
         let total = step_all(field, tried).1;
         field.peers[peer].current_weight -= total;
     }
@@ -374,8 +438,37 @@ fn step_all(field: &mut Field<'_>, tried: &Tried) -> (Option<usize>, i64) {
 }
 
 fn least_conn(field: &mut Field<'_>, tried: &Tried) -> Option<usize> {
+    // How much a peer has to do, not yet divided by its weight.
+    least(field, tried, |peer| u64::from(peer.conns))
+}
+
+fn least_time(rule: LeastTime, field: &mut Field<'_>, tried: &Tried) -> Option<usize> {
+    let (now, now_ms) = (field.now, field.now_ms);
+    if rule.inflight {
+        for i in 0..field.peers.len() {
+            if !tried.has(i) && field.usable(i) {
+                field.peers[i].timing.look(now_ms);
+            }
+        }
+    }
+    least(field, tried, |peer| {
+        let past = now - peer.checked;
+        let rests = if past > peer.fail_timeout {
+            past / (peer.fail_timeout + 1)
+        } else {
+            0
+        };
+        peer.timing.eta(rule, peer.conns, rests)
+    })
+}
+
+/// The peer with the least work for its weight; ties are broken by round robin.
+fn least(field: &mut Field<'_>, tried: &Tried, work: impl Fn(&PeerState) -> u64) -> Option<usize> {
     let load = |p: &PeerState, q: &PeerState| {
-        (i64::from(p.conns) * q.weight).cmp(&(i64::from(q.conns) * p.weight))
+        let of = |p: &PeerState, q: &PeerState| {
+            i128::from(work(p)) * i128::from(q.weight) * i128::from(q.share)
+        };
+        of(p, q).cmp(&of(q, p))
     };
     let mut least: Option<usize> = None;
     let mut many = false;
@@ -616,6 +709,8 @@ mod tests {
                 peers,
                 total_weight,
                 now: 1000,
+                now_ms: 1_000_000,
+                scale: 1,
                 anybody: false,
             },
             &tried,

@@ -24,6 +24,8 @@ use crate::plan::{GroupId, LocationId, PeerAddr, PeerId};
 pub enum Unreached {
     /// No peer was usable.
     NoLive,
+    /// All usable peers have as many requests as they may.
+    Full,
     /// The peer did not take the connection in time.
     TimedOut,
     /// The peer cannot be connected to.
@@ -41,6 +43,7 @@ impl Unreached {
     pub fn cause(&self) -> Cause {
         match self {
             Self::NoLive => Cause::NoLive,
+            Self::Full => Cause::Full,
             Self::TimedOut | Self::Unshaken(Trouble::TimedOut) => Cause::Timeout,
             Self::Refused(_) | Self::Unshaken(_) => Cause::Error,
             Self::Unarmed | Self::Local(_) => Cause::Local,
@@ -54,7 +57,7 @@ impl Unreached {
             _ => Action::Connecting,
         };
         let trouble = match self {
-            Self::NoLive | Self::Unarmed => Trouble::NoLive,
+            Self::NoLive | Self::Full | Self::Unarmed => Trouble::NoLive,
             Self::TimedOut => Trouble::TimedOut,
             Self::Refused(trouble) | Self::Unshaken(trouble) => trouble,
             Self::Local(error) => Trouble::Socket(error),
@@ -132,9 +135,11 @@ fn pick(
     random: u64,
 ) -> Result<Option<(GroupId, PeerId)>, Unreached> {
     let fresh = selection.fresh_only();
-    let Pick::Peer(_) = selection.pick(now, random) else {
-        return Err(Unreached::NoLive);
-    };
+    match selection.pick(now, random) {
+        Pick::Peer(_) => {}
+        Pick::None => return Err(Unreached::NoLive),
+        Pick::Full => return Err(Unreached::Full),
+    }
     Ok(match (selection.group().id, selection.target()) {
         (Some(id), Some(target)) if !fresh => Some((id, target.twin)),
         _ => None,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::balance::{Key, PeerState, Settings};
+use super::balance::{Key, PeerState, Ramp, Settings};
 use super::health::{HealthNote, Outbox};
 use super::peers::{Kind, PeerSet, Target, configured, lines, tags};
 use super::selection::Selection;
@@ -122,7 +122,7 @@ impl Groups {
         match note.change {
             PeerChange::Failed => _ = fail(peer, seconds(now)),
             PeerChange::Probing => peer.checked = seconds(now),
-            PeerChange::Recovered => peer.fails = 0,
+            PeerChange::Recovered => peer.recover(),
         }
     }
 }
@@ -229,6 +229,7 @@ impl Group {
                 backup: false,
                 weight: 1,
                 configured: Administrative::Up,
+                slow_start: 0,
                 conns: None,
             })
             .collect();
@@ -307,7 +308,7 @@ impl Group {
         };
         let mut peers = self.peers.borrow_mut();
         let (state, target) = (&mut peers[at], &set.targets()[at]);
-        let weight = state.weight;
+        let (weight, well) = (state.weight, state.in_service());
         match setting {
             PeerSetting::Administrative(wanted) => state.ordered.administrative = Some(wanted),
             PeerSetting::Weight(wanted) => state.ordered.weight = Some(wanted.max(1)),
@@ -321,6 +322,9 @@ impl Group {
             PeerSetting::Configured => state.ordered = Settings::default(),
         }
         state.obey(target.weight, target.configured);
+        if state.in_service() && !well {
+            state.ramp = Ramp::Due;
+        }
         let other = state.weight != weight;
         self.count_tries(&peers);
         if other {

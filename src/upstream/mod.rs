@@ -17,6 +17,7 @@ pub mod resolve;
 pub mod retry;
 pub mod selection;
 pub mod sessions;
+pub mod timing;
 pub mod tls;
 pub mod trouble;
 

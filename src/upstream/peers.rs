@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicU32;
 use bytes::Bytes;
 
 use super::balance::{Balancer, Ring};
+use super::timing::LeastTime;
 use crate::base::ids::DenseId;
 use crate::mail::peers::Administrative;
 use crate::plan::{Method, PeerAddr, PeerId, PeerPlan, Zone};
@@ -37,6 +38,8 @@ pub struct Target {
     pub weight: u32,
     /// `down` and `drain`, whatever was set since.
     pub configured: Administrative,
+    /// `slow_start=` in milliseconds; 0 for none.
+    pub(super) slow_start: u64,
     /// For a group with a `zone`: the requests that all shards have in progress on it.
     pub(super) conns: Option<Arc<AtomicU32>>,
 }
@@ -55,6 +58,7 @@ impl Target {
             sid: Bytes::copy_from_slice(&plan.sid),
             backup: plan.backup,
             weight: plan.weight,
+            slow_start: u64::try_from(plan.slow_start.as_millis()).unwrap_or(u64::MAX),
             configured: configured(plan),
             conns: zone.map(|zone| zone.counter(tag)),
         }
@@ -103,6 +107,8 @@ pub struct PeerSet {
     /// Sum of the weights of primaries and of backups.
     pub(super) total_weight: [u64; 2],
     pub(super) balancer: Balancer,
+    /// A peer takes its share slowly after it came back.
+    pub(super) ramps: bool,
 }
 
 /// How a group picks, without what a balancer computes from the peers.
@@ -110,6 +116,7 @@ pub struct PeerSet {
 pub(super) enum Kind {
     RoundRobin,
     LeastConn,
+    LeastTime(LeastTime),
     IpHash,
     Hash,
     Consistent,
@@ -122,6 +129,13 @@ impl Kind {
         match method {
             Method::RoundRobin => Self::RoundRobin,
             Method::LeastConn => Self::LeastConn,
+            &Method::LeastTime {
+                last_byte,
+                inflight,
+            } => Self::LeastTime(LeastTime {
+                last_byte,
+                inflight,
+            }),
             Method::IpHash => Self::IpHash,
             Method::Hash(_) => Self::Hash,
             Method::Consistent(_) => Self::Consistent,
@@ -144,6 +158,7 @@ impl PeerSet {
         let balancer = match kind {
             Kind::RoundRobin => Balancer::RoundRobin,
             Kind::LeastConn => Balancer::LeastConn,
+            Kind::LeastTime(rule) => Balancer::LeastTime(rule),
             Kind::IpHash => Balancer::IpHash,
             Kind::Hash => Balancer::Hash,
             Kind::Random => Balancer::Random,
@@ -162,6 +177,7 @@ impl PeerSet {
             primaries,
             total_weight: [weigh(&weights[..primaries]), weigh(&weights[primaries..])],
             balancer,
+            ramps: targets.iter().any(|t| t.slow_start > 0),
             targets,
         }
     }

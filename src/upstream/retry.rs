@@ -14,6 +14,10 @@ use crate::plan::model::NextUpstream;
 pub enum Cause {
     /// No peer was usable.
     NoLive,
+    /// All usable peers have as many requests as they may.
+    ///
+    /// Differs from nginx: there the answer is 502, as if they were dead.
+    Full,
     /// A connection could not be made, or broke before the response head was read.
     Error,
     /// Connecting, sending or reading the head took too long.
@@ -30,7 +34,7 @@ impl Cause {
     /// The word of `proxy_next_upstream` that lets the request move on; none when nothing does.
     fn condition(self) -> Option<NextUpstream> {
         Some(match self {
-            Self::NoLive | Self::Local => return None,
+            Self::NoLive | Self::Full | Self::Local => return None,
             Self::Error => NextUpstream::ERROR,
             Self::Timeout => NextUpstream::TIMEOUT,
             Self::InvalidHeader => NextUpstream::INVALID_HEADER,
@@ -50,6 +54,7 @@ impl Cause {
         match self {
             Self::Timeout => 504,
             Self::Local => 500,
+            Self::Full => 503,
             Self::Status(status) => status,
             Self::NoLive | Self::Error | Self::InvalidHeader => 502,
         }

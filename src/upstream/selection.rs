@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use super::balance::{self, Field, Key, PeerState, Tried, Walk};
+use super::balance::{self, Balancer, Field, Key, PeerState, SHARES, Tried, Walk};
 use super::group::{Group, fail, seconds};
 use super::peers::{PeerSet, Target};
 use crate::base::time::Mono;
@@ -19,6 +19,8 @@ pub enum Pick {
     Peer(PeerId),
     /// No live upstreams.
     None,
+    /// There are, and all of them have as many requests as they may.
+    Full,
 }
 
 /// How an attempt on a peer ended, as far as balancing is concerned.
@@ -67,6 +69,11 @@ pub struct Selection {
     current: Option<usize>,
     again: bool,
     started: Mono,
+    /// For `least_time`: when the peer was picked, and how long its head took.
+    picked: Mono,
+    headed: Option<u64>,
+    /// The request counts as one that the peer has not answered.
+    inflight: bool,
     /// Where the peers stand that the request would stay with, among primaries and among backups.
     kept: [Option<u32>; 2],
 }
@@ -87,6 +94,9 @@ impl Selection {
             current: None,
             again: false,
             started: now,
+            picked: now,
+            headed: None,
+            inflight: false,
             kept: [None; 2],
             set,
             group,
@@ -147,7 +157,7 @@ impl Selection {
         let recovered = self.with_state(at, |state| {
             let recovered = state.accessed < state.checked && state.fails > 0;
             if recovered {
-                state.fails = 0;
+                state.recover();
             }
             recovered
         });
@@ -163,28 +173,40 @@ impl Selection {
     }
 
     /// Picks the next peer and counts the request on it. `random` is one random word.
-    pub fn pick(&mut self, now: Mono, random: u64) -> Pick {
+    pub fn pick(&mut self, moment: Mono, random: u64) -> Pick {
         if self.set.version != self.group.version() {
             self.follow();
         }
-        let now = seconds(now);
+        let now = seconds(moment);
         let (group, set) = (Rc::clone(&self.group), Rc::clone(&self.set));
         let mut peers = group.peers.borrow_mut();
         look_around(&set, &mut peers);
+        if set.ramps {
+            for (peer, target) in peers.iter_mut().zip(set.targets()) {
+                peer.come_back(target.slow_start, moment.0);
+            }
+        }
         if set.single() {
             let peer = &mut peers[0];
             let kept = self.kept[0].is_some() && peer.usable_again(now);
             if !(kept || peer.usable_alone()) || !occupy(&set.targets()[0], peer) {
-                return Pick::None;
+                return none(&peers, now);
             }
             return self.taken(0);
         }
         loop {
-            if let Some(at) = self.pick_of(&set, &mut peers, now, random) {
+            if let Some(at) = self.pick_of(&set, &mut peers, moment, random) {
+                if let Balancer::LeastTime(rule) = &set.balancer {
+                    (self.picked, self.headed) = (moment, None);
+                    self.inflight = rule.inflight;
+                    if rule.inflight {
+                        peers[at].timing.begin(moment.0);
+                    }
+                }
                 return self.taken(at);
             }
             let Some(next) = self.next_stage(&set, &peers, now) else {
-                return Pick::None;
+                return none(&peers, now);
             };
             self.stage = next;
             self.tried.clear();
@@ -248,9 +270,10 @@ impl Selection {
         &mut self,
         set: &PeerSet,
         peers: &mut [PeerState],
-        now: i64,
+        moment: Mono,
         random: u64,
     ) -> Option<usize> {
+        let now = seconds(moment);
         let range = self.range(set);
         let first = range.start;
         let peers = &mut peers[range];
@@ -261,6 +284,8 @@ impl Selection {
                 peers: &mut *peers,
                 total_weight: set.total_weight[usize::from(self.stage.backup())],
                 now,
+                now_ms: moment.0,
+                scale: if set.ramps { SHARES } else { 1 },
                 anybody: matches!(self.stage, Stage::Anybody { .. }),
             };
             let (balancer, tried) = (&set.balancer, &self.tried);
@@ -294,6 +319,7 @@ impl Selection {
         let Some(at) = self.current else {
             return false;
         };
+        self.book_time(at, outcome == Outcome::Ok, now);
         if outcome == Outcome::Stale {
             self.release(at, false);
             self.again = true;
@@ -318,6 +344,42 @@ impl Selection {
         self.release(at, outcome != Outcome::Failed);
         self.tries_left = self.tries_left.saturating_sub(1);
         disabled
+    }
+
+    /// The head of an answer has come.
+    pub fn head_came(&mut self, now: Mono) {
+        let (Some(at), Balancer::LeastTime(rule)) = (self.current, &self.set.balancer) else {
+            return;
+        };
+        let took = now.ms_since(self.picked);
+        self.headed = Some(took);
+        if rule.inflight && !rule.last_byte && std::mem::take(&mut self.inflight) {
+            self.with_state(at, |state| {
+                state.timing.header(took);
+                state.timing.end(now.0, took);
+            });
+        }
+    }
+
+    /// Books how long a peer took, for `least_time`. Only those count that did well, so that who fails fast is not liked.
+    fn book_time(&mut self, at: usize, well: bool, now: Mono) {
+        let Balancer::LeastTime(rule) = self.set.balancer else {
+            return;
+        };
+        let took = now.ms_since(self.picked);
+        let inflight = std::mem::take(&mut self.inflight);
+        let headed = self.headed.take().filter(|_| well);
+        self.with_state(at, |state| {
+            if inflight {
+                state.timing.end(now.0, took);
+            }
+            if let Some(head) = headed {
+                state.timing.response(took);
+                if !rule.inflight || rule.last_byte {
+                    state.timing.header(head);
+                }
+            }
+        });
     }
 
     /// Works on the state of a peer of this request's set, unless the group has let the peer go.
@@ -347,8 +409,22 @@ impl Selection {
 impl Drop for Selection {
     fn drop(&mut self) {
         if let Some(at) = self.current {
+            if std::mem::take(&mut self.inflight) {
+                // Without a clock: as if it had ended when the peer was last looked at.
+                self.with_state(at, |state| state.timing.leave());
+            }
             self.release(at, !self.set.single());
         }
+    }
+}
+
+/// Why nobody was picked.
+fn none(peers: &[PeerState], now: i64) -> Pick {
+    let busy = |p: &PeerState| p.full() && (p.well(now) || peers.len() == 1 && p.in_service());
+    if peers.iter().any(busy) {
+        Pick::Full
+    } else {
+        Pick::None
     }
 }
 

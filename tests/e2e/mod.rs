@@ -16,6 +16,7 @@ mod compression;
 mod connection;
 mod control;
 mod debug_log;
+mod discovery;
 mod errors;
 mod explain;
 mod fastcgi;

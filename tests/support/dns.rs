@@ -14,6 +14,10 @@ pub enum Entry {
     A(Vec<Ipv4Addr>, u32),
     /// Another name.
     Cname(&'static str),
+    /// Services: priority, weight, port and target, with a time to live in seconds.
+    Srv(Vec<(u16, u16, u16, &'static str)>, u32),
+    /// An error with this code.
+    Error(u8),
     /// No answer at all.
     Silence,
 }
@@ -87,6 +91,15 @@ impl Dns {
             .filter(|(n, kind)| n == name && *kind == 1)
             .count()
     }
+
+    /// How often services of `name` were asked for.
+    pub fn asked_srv(&self, name: &str) -> usize {
+        let asked = self.asked.lock().unwrap();
+        asked
+            .iter()
+            .filter(|(n, kind)| n == name && *kind == 33)
+            .count()
+    }
 }
 
 impl Drop for Dns {
@@ -118,7 +131,7 @@ fn question(query: &[u8]) -> Option<(String, u16)> {
 fn answer(table: &BTreeMap<String, Entry>, query: &[u8], name: &str, kind: u16) -> Option<Vec<u8>> {
     let mut records = Vec::new();
     let mut owner = name.to_owned();
-    let mut exists = true;
+    let mut code = 0;
     for _ in 0..4 {
         match table.get(&owner) {
             Some(Entry::Silence) => return None,
@@ -132,15 +145,30 @@ fn answer(table: &BTreeMap<String, Entry>, query: &[u8], name: &str, kind: u16) 
                 }
                 break;
             }
+            Some(Entry::Srv(services, ttl)) => {
+                if kind == 33 {
+                    records.extend(services.iter().map(|service| {
+                        let (priority, weight, port, target) = service;
+                        let numbers = [priority, weight, port].map(|n| n.to_be_bytes());
+                        let data = [numbers.concat(), encode(target)].concat();
+                        record(&owner, 33, *ttl, &data)
+                    }));
+                }
+                break;
+            }
+            Some(Entry::Error(error)) => {
+                code = *error;
+                break;
+            }
             None => {
-                exists = false;
+                code = 3;
                 break;
             }
         }
     }
     let question_end = 12 + name.len() + 2 + 4;
     let mut out = query[..2].to_vec();
-    out.extend_from_slice(&[0x81, if exists { 0x80 } else { 0x83 }, 0, 1]);
+    out.extend_from_slice(&[0x81, 0x80 | code, 0, 1]);
     out.extend_from_slice(&u16::try_from(records.len()).unwrap().to_be_bytes());
     out.extend_from_slice(&[0, 0, 0, 0]);
     out.extend_from_slice(query.get(12..question_end)?);

@@ -194,6 +194,17 @@ impl Origin {
         Self::start(Listener::Tcp(listener), place, Arc::new(script))
     }
 
+    /// A keep-alive server on another address with the port of a server on [`Origin::addr`].
+    pub fn beside(
+        other: &Self,
+        ip: Ipv4Addr,
+        answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind((ip, other.addr().port())).unwrap();
+        let place = Place::Tcp(listener.local_addr().unwrap());
+        Self::start(Listener::Tcp(listener), place, Arc::new(serve(answer)))
+    }
+
     /// Runs `script` for each connection of a unix socket at `path`.
     pub fn unix(path: &Path, script: impl Fn(&mut Conn) + Send + Sync + 'static) -> Self {
         use std::os::unix::fs::PermissionsExt;

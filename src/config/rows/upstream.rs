@@ -40,6 +40,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("server", U.or(TU), args_min(1), server, "A server of the group.").many(),
     row("zone", U.or(TU), args_to(1, 2), zone, "Shares the state of the group.").many(),
     row("least_conn", U.or(TU), args(0), |l, f, d| balance(l, f, d, Balance::LeastConn), "Picks the server with the fewest connections for its weight.").many(),
+    row("least_time", U, args_to(1, 2), least_time, "Picks the server that is expected to answer first.").many(),
     row("ip_hash", U, args(0), |l, f, d| balance(l, f, d, Balance::IpHash), "Keeps a client's network on one server.").many(),
     row("hash", U.or(TU), args_to(1, 2), hash, "Keeps a key on one server.").many(),
     row("random", U.or(TU), args_to(0, 2), random, "Picks servers at random.").many(),
@@ -49,10 +50,10 @@ pub(crate) const ROWS: &[Row] = &[
     group_row!("keepalive_time", args(1), msec => keepalive_time, "Longest life of a connection.").default("1h"),
     group_row!("resolver", args_min(1), resolver => resolver, "Name servers of the group."),
     group_row!("resolver_timeout", args(1), some_msec => resolver_timeout, "How long to wait for a name server."),
-    refused("least_time", U.or(TU), args_to(1, 2), "balancing by response time comes with a later version; least_conn is near"),
-    refused("queue", U, args_to(1, 2), "waiting for a free server is not supported"),
+    refused("least_time", TU, args_to(1, 2), "times of connections are not measured; least_conn is near"),
+    refused("queue", U, args_to(1, 2), "requests do not wait for a free server: beyond max_conns they are answered at once, with 503 and Retry-After"),
     refused("ntlm", U, args(0), "NTLM needs a connection for each client"),
-    refused("state", U, args(1), "the servers of a group come from the configuration"),
+    refused("state", U, args(1), "the servers of a group come from the configuration; resolve lets a name server change them"),
 ];
 
 fn upstream(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
@@ -102,11 +103,20 @@ fn server(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
         .map(|g| g.balance.clone())
         .unwrap_or_default();
     // Only a method that stands above the line is known to it, as in nginx.
-    let backup = matches!(methods, Balance::RoundRobin | Balance::LeastConn);
+    let backup = matches!(
+        methods,
+        Balance::RoundRobin | Balance::LeastConn | Balance::LeastTime { .. }
+    );
     match load.parse(directive, parse_server) {
         Some(server) if server.backup && !backup => {
             load.error(
                 "balancing method does not support parameter \"backup\"",
+                directive.span,
+            );
+        }
+        Some(server) if !server.slow_start.is_zero() && !backup => {
+            load.error(
+                "balancing method does not support parameter \"slow_start\"",
                 directive.span,
             );
         }
@@ -142,12 +152,6 @@ fn parse_server(args: &mut Args<'_>) -> Parsed<UpstreamServer> {
             span: Some(word.span),
             ..Fault::new(format!("invalid parameter \"{}\"", word.lossy()))
         };
-        let later = |what: &str| {
-            Err(Fault::new(format!(
-                "the \"{}\" parameter of \"server\" is not supported yet: {what}",
-                word.lossy()
-            )))
-        };
         let (key, value) = match word.bytes.iter().position(|&b| b == b'=') {
             Some(at) => word.bytes.split_at(at + 1),
             None => (&word.bytes[..], &b""[..]),
@@ -173,7 +177,7 @@ fn parse_server(args: &mut Args<'_>) -> Parsed<UpstreamServer> {
                 return Err(Fault::new(format!("route is longer than {ROUTE_MAX}")));
             }
             b"route=" => out.route = Arc::from(value),
-            b"slow_start=" => return later("a slow start comes with a later version"),
+            b"slow_start=" => out.slow_start = parse_msec(value).ok_or_else(invalid)?,
             _ => return Err(invalid()),
         }
     }
@@ -215,6 +219,27 @@ fn balance(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive, me
     if redefined {
         load.warn("load balancing method redefined", directive.span);
     }
+}
+
+fn least_time(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
+    let what = &directive.args[0];
+    let last_byte = match &what.bytes[..] {
+        b"header" => false,
+        b"last_byte" => true,
+        _ => return load.error(format!("invalid value \"{}\"", what.lossy()), what.span),
+    };
+    let inflight = match directive.args.get(1) {
+        None => false,
+        Some(word) if *word.bytes == *b"inflight" => true,
+        Some(word) => {
+            return load.error(format!("invalid parameter \"{}\"", word.lossy()), word.span);
+        }
+    };
+    let method = Balance::LeastTime {
+        last_byte,
+        inflight,
+    };
+    balance(load, frame, directive, method);
 }
 
 fn hash(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {

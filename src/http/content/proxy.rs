@@ -391,6 +391,9 @@ impl Framing {
     }
 }
 
+/// Seconds after which a client may come back to peers that are all busy.
+const RETRY_AFTER: &[u8] = b"1";
+
 /// Asks one peer after the other.
 async fn attempts(
     ex: &mut Exchange,
@@ -669,7 +672,12 @@ fn give_up_or_next(
         Verdict::GiveUp(status) if ex.cached.is_some() => {
             ControlFlow::Break(answer::failed(ex, cx, facts.cause, status))
         }
-        Verdict::GiveUp(status) => ControlFlow::Break(Flow::Error(status)),
+        Verdict::GiveUp(status) => {
+            if facts.cause == Cause::Full {
+                ex.response.fields.set(Token::RETRY_AFTER, RETRY_AFTER);
+            }
+            ControlFlow::Break(Flow::Error(status))
+        }
     }
 }
 
@@ -707,6 +715,7 @@ fn judge(
 ) -> ControlFlow<Flow, Selection> {
     let now = cx.local.clock.mono();
     let status = origin.inbound.head.status;
+    origin.selection.head_came(now);
     note_head(ex, cx, &origin);
     if ex.debug {
         debug::upstream_head(ex, cx, &origin.inbound.head);

@@ -45,7 +45,8 @@ impl Compiler<'_> {
     /// Compiles the `upstream` blocks.
     pub(super) fn upstreams(&mut self, http: &Http) {
         let core = &http.settings.core;
-        self.strict_dns = core.strict_dns;
+        // What is said for http holds for `stream` too, which comes later.
+        self.strict_dns |= core.strict_dns;
         for upstream in &http.upstreams {
             let group = self.upstream(upstream, core);
             let id = self.groups.push(group);
@@ -121,6 +122,13 @@ impl Compiler<'_> {
         match balance {
             Balance::RoundRobin => Method::RoundRobin,
             Balance::LeastConn => Method::LeastConn,
+            &Balance::LeastTime {
+                last_byte,
+                inflight,
+            } => Method::LeastTime {
+                last_byte,
+                inflight,
+            },
             Balance::IpHash => Method::IpHash,
             Balance::Hash {
                 key,

@@ -60,6 +60,14 @@ pub(super) fn begin(shard: &Rc<Shard<Http>>, generation: &Rc<Generation>) {
             }
         }
     }
+    for duty in &unknown {
+        let line = &generation.plan.groups[duty.group].lines[duty.line];
+        let text = format_args!(
+            "host not found in upstream \"{}\", which does without it until it is found",
+            Text(&line.like.server)
+        );
+        tell(generation, LogLevel::Error, text);
+    }
     if !unknown.is_empty() {
         runtime::spawn(ask_system(unknown));
     }

@@ -58,7 +58,7 @@ fn begin(groups: &Groups, now: u64) -> Selection {
 fn port(pick: Pick) -> Option<u32> {
     match pick {
         Pick::Peer(p) => Some(p.0),
-        Pick::None => None,
+        Pick::None | Pick::Full => None,
     }
 }
 
@@ -177,7 +177,7 @@ fn a_lone_server_that_is_down_or_full_is_no_upstream() {
     let groups = groups(vec![small], false);
     let mut first = begin(&groups, 0);
     assert_eq!(first.pick(Mono(0), 0), Pick::Peer(PeerId(0)));
-    assert_eq!(begin(&groups, 0).pick(Mono(0), 0), Pick::None);
+    assert_eq!(begin(&groups, 0).pick(Mono(0), 0), Pick::Full);
     drop(first);
     assert_eq!(begin(&groups, 0).pick(Mono(0), 0), Pick::Peer(PeerId(0)));
 }
@@ -438,6 +438,10 @@ fn methods() -> Vec<Method> {
     vec![
         Method::RoundRobin,
         Method::LeastConn,
+        Method::LeastTime {
+            last_byte: true,
+            inflight: true,
+        },
         Method::IpHash,
         Method::Hash(Expr::default()),
         Method::Consistent(Expr::default()),
@@ -514,7 +518,8 @@ fn every_method_obeys_administrators_and_checks() {
         }
         groups.order(&order(ONE, PeerSetting::Weight(8)));
         let counts = spread(&groups);
-        let (heavy, light) = (counts[ONE.as_bytes()], counts[TWO.as_bytes()]);
+        let count = |name: &str| counts.get(name.as_bytes()).copied().unwrap_or_default();
+        let (heavy, light) = (count(ONE), count(TWO));
         if kind != Kind::RandomTwo {
             assert!(heavy > 4 * light, "{kind:?} {counts:?}");
         }
@@ -687,4 +692,137 @@ fn who_waits_for_a_first_check_serves_nobody_and_a_good_one_clears_failures() {
         let state = groups.group(GroupId(0)).peer(PeerId(0)).unwrap();
         assert_eq!((state.healthy, state.awaited), want, "{checked:?}");
     }
+}
+
+fn least_time(last_byte: bool, inflight: bool) -> Groups {
+    let method = Method::LeastTime {
+        last_byte,
+        inflight,
+    };
+    grouped(1..=2, method)
+}
+
+/// One request from `now` on, to which the first peer takes long.
+fn timed(groups: &Groups, now: u64, [first, other]: [u64; 2]) -> u32 {
+    let mut selection = begin(groups, now);
+    let picked = port(selection.pick(Mono(now), 0)).unwrap();
+    let took = if picked == 0 { first } else { other };
+    selection.head_came(Mono(now + took / 2));
+    selection.report(Outcome::Ok, Mono(now + took));
+    picked
+}
+
+#[test]
+fn least_time_takes_the_faster_peer() {
+    for (last_byte, inflight) in [(true, false), (false, false), (true, true), (false, true)] {
+        let groups = least_time(last_byte, inflight);
+        let picks: Vec<_> = (0..10).map(|_| timed(&groups, 0, [800, 50])).collect();
+        assert_eq!(picks.iter().filter(|p| **p == 0).count(), 1, "{picks:?}");
+        // The slow one gets another chance once its time has been halved often enough.
+        let later: Vec<_> = (0..6)
+            .map(|n| timed(&groups, 60_000 + n, [30, 50]))
+            .collect();
+        assert!(later.contains(&0), "{later:?}");
+    }
+    let groups = least_time(true, false);
+    let picks: Vec<_> = (0..10).map(|_| timed(&groups, 0, [41, 55])).collect();
+    assert_eq!(picks.iter().sum::<u32>(), 5, "as good as equal: {picks:?}");
+}
+
+#[test]
+fn least_time_does_not_like_who_fails_fast() {
+    let groups = least_time(true, true);
+    for _ in 0..4 {
+        let mut selection = begin(&groups, 0);
+        selection.pick(Mono(0), 0);
+        let failing = selection.current() == Some(PeerId(0));
+        let (outcome, at) = match failing {
+            true => (Outcome::Next, 1),
+            false => (Outcome::Ok, 100),
+        };
+        selection.head_came(Mono(at));
+        selection.report(outcome, Mono(at));
+    }
+    let timing = |id| {
+        format!(
+            "{:?}",
+            groups.group(GroupId(0)).peer(PeerId(id)).unwrap().timing
+        )
+    };
+    assert!(timing(0).contains("response: 0"), "{}", timing(0));
+    assert!(timing(1).contains("response: 100"), "{}", timing(1));
+}
+
+#[test]
+fn those_who_come_back_take_their_share_slowly() {
+    let ill = order(ONE, PeerSetting::Healthy(false));
+    let well = order(ONE, PeerSetting::Healthy(true));
+    for method in [Method::RoundRobin, Method::LeastConn] {
+        let mut slow = peer(1);
+        slow.slow_start = Duration::from_secs(10);
+        let mut plan = plan(vec![slow, peer(2)], false);
+        plan.method = method;
+        let groups = Groups::new(&vec![plan].into(), None);
+        let counts = |now: u64| {
+            let first = |_: &usize| once(&groups, Outcome::Ok, now) == Some(0);
+            (0..200).filter(first).count()
+        };
+        let kind = groups.group(GroupId(0)).kind;
+        assert_eq!(counts(0), 100, "{kind:?}: nobody came back");
+        groups.order(&ill);
+        assert_eq!(counts(1000), 0);
+        groups.order(&well);
+        // From the first pick on: 0, 1, 5 and 9 of 10 seconds, then all of it.
+        assert!(counts(100_000) <= 3, "{kind:?}");
+        for (now, least, most) in [
+            (101_000, 16, 21),
+            (105_000, 64, 70),
+            (109_000, 92, 97),
+            (110_000, 98, 102),
+            (500_000, 98, 102),
+        ] {
+            let count = counts(now);
+            assert!((least..=most).contains(&count), "{kind:?} {now}: {count}");
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_failed_comes_back_slowly_too() {
+    let mut slow = peer(1);
+    slow.slow_start = Duration::from_secs(10);
+    let groups = groups(vec![slow, peer(2)], false);
+    assert_eq!(once(&groups, Outcome::Failed, 0), Some(0));
+    let picked = |now: u64, count: usize| {
+        let first = |_: &usize| once(&groups, Outcome::Ok, now) == Some(0);
+        (0..count).filter(first).count()
+    };
+    assert!(picked(20_000, 4) >= 1, "the probe");
+    assert!(picked(20_100, 50) <= 3);
+    assert!((15..=18).contains(&picked(25_100, 50)));
+    assert!((24..=26).contains(&picked(31_000, 50)));
+}
+
+#[test]
+fn full_is_not_dead() {
+    let mut small = peer(1);
+    small.max_conns = 1;
+    let groups = groups(vec![small, peer(2)], false);
+    let held = begin(&groups, 0).pick(Mono(0), 0);
+    assert_ne!(held, Pick::None);
+    let mut first = begin(&groups, 0);
+    first.pick(Mono(0), 0);
+    groups.order(&order(
+        TWO,
+        PeerSetting::Administrative(Administrative::Down),
+    ));
+    let mut busy = begin(&groups, 0);
+    let picked = busy.pick(Mono(0), 0);
+    let kept = first.current() == Some(PeerId(0));
+    assert_eq!(picked == Pick::Full, kept);
+    groups.order(&order(
+        ONE,
+        PeerSetting::Administrative(Administrative::Down),
+    ));
+    assert_eq!(begin(&groups, 0).pick(Mono(0), 0), Pick::None);
 }

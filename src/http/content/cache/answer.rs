@@ -155,7 +155,7 @@ fn sent_at(ex: &Exchange, cx: Cx<'_>, now: i64) -> i64 {
 /// The word of `…_use_stale` for a failure.
 fn condition(cause: Cause) -> NextUpstream {
     match cause {
-        Cause::NoLive | Cause::Local | Cause::Error => NextUpstream::ERROR,
+        Cause::NoLive | Cause::Full | Cause::Local | Cause::Error => NextUpstream::ERROR,
         Cause::Timeout => NextUpstream::TIMEOUT,
         Cause::InvalidHeader => NextUpstream::INVALID_HEADER,
         Cause::Status(500) => NextUpstream::HTTP_500,

@@ -132,7 +132,7 @@ fn choose(addr: &PeerAddr, name: &Bytes, now: Mono) -> Result<Selection, Bad> {
     let mut selection = Selection::new(group, Key::None, 1, now);
     match selection.pick(now, 0) {
         Pick::Peer(_) => Ok(selection),
-        Pick::None => Err(Bad::Ours),
+        Pick::None | Pick::Full => Err(Bad::Ours),
     }
 }
 

@@ -220,9 +220,10 @@ pub fn in_group(ex: &mut Exchange, cx: Cx<'_>, id: GroupId) -> Selection {
             };
             groups.begin(id, Key::Client(client), tries, now)
         }
-        Method::RoundRobin | Method::LeastConn | Method::Random { .. } => {
-            groups.begin(id, Key::None, tries, now)
-        }
+        Method::RoundRobin
+        | Method::LeastConn
+        | Method::LeastTime { .. }
+        | Method::Random { .. } => groups.begin(id, Key::None, tries, now),
     }
 }
 

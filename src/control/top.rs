@@ -280,9 +280,8 @@ impl View {
                     show::plain(peer.text("upstream")),
                     show::plain(peer.text("peer")),
                     match (up, peer.flag("backup")) {
-                        (false, _) => "down".to_owned(),
                         (true, true) => "backup".to_owned(),
-                        (true, false) => "up".to_owned(),
+                        _ => show::plain(peer.text("state")),
                     },
                     format!("{}", peer.number("weight")),
                     format!("{}", peer.number("active")),
@@ -339,6 +338,7 @@ impl View {
                 .filter_map(|(name, value)| match value {
                     Value::Text(text) => Some(show::plain(text)),
                     Value::Number(number) => Some(format!("{name} {}", short(*number))),
+                    Value::Object(counts) => Some(format!("{name} {}", some_of(counts))),
                     _ => None,
                 });
             members.collect::<Vec<_>>().join("  ")
@@ -416,6 +416,15 @@ fn per_second(rate: f64) -> String {
     } else {
         format!("{rate:.1}")
     }
+}
+
+/// The counts that are not 0.
+fn some_of(counts: &[(String, Value)]) -> String {
+    let some = counts.iter().filter_map(|(name, count)| match count {
+        Value::Number(count) if *count > 0.0 => Some(format!("{name}={count}")),
+        _ => None,
+    });
+    some.collect::<Vec<_>>().join(" ")
 }
 
 fn mean(seconds: f64, rate: f64) -> String {
@@ -547,8 +556,8 @@ mod tests {
             "latency_seconds":{{"p50":0.001}},
             "locations":[{{"server":"a","location":"/","requests":{requests},"responses":[0,0,{requests},0,0,0]}},
                 {{"server":"b","location":"/x","requests":0,"responses":[0,0,0,0,0,{requests}]}}],
-            "upstreams":[{{"upstream":"app","peer":"127.0.0.1:1","up":false,"active":0,"weight":1}}],
-            "caches":[{{"zone":"one","entries":7}}]}}"#
+            "upstreams":[{{"upstream":"app","peer":"127.0.0.1:1","up":false,"state":"down","active":0,"weight":1}}],
+            "caches":[{{"zone":"one","entries":7,"requests":{{"hit":2,"miss":0}}}}]}}"#
         );
         Sample {
             at_us,
@@ -575,7 +584,7 @@ mod tests {
             "p50 1.00ms",
             "2xx 200  3xx 0  4xx 0  5xx 200",
             "down",
-            "one  entries 7",
+            "one  entries 7  requests hit=2",
             "q quit  s sort (name)  p pause",
         ] {
             assert!(text.contains(want), "{want} in\n{text}");

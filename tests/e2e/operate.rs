@@ -30,11 +30,22 @@ fn refused(proxy: &Proxy, words: &[&str]) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
+/// Shards say twice a second what they have.
+#[track_caller]
+pub(super) fn wait_for_peers(proxy: &Proxy, origin: &Origin) {
+    let addr = origin.addr().to_string();
+    wait::until("the shards' own numbers", || {
+        said(proxy, &["show", "peers"]).contains(&addr)
+    });
+}
+
 #[test]
 fn show_tells_what_the_server_does() {
     let origin = Origin::text("hello");
     let proxy = Config::http(
         "upstream app { server %%o%%; server 127.0.0.1:1 backup weight=7; }
+         proxy_cache_path %%DIR%%/store keys_zone=pages:1m;
+         limit_req_zone $binary_remote_addr zone=clients:1m rate=100r/s; limit_req zone=clients burst=9;
          server { listen %%ADDR_0%%; server_name example.com;
             location / { proxy_pass http://app; } location /gone { return 410; } }",
     )
@@ -51,6 +62,7 @@ fn show_tells_what_the_server_does() {
         status.contains("configuration 1") && status.contains("2 shards"),
         "{status}"
     );
+    wait_for_peers(&proxy, &origin);
     let peers = said(&proxy, &["show", "peers"]);
     let line = |of: &str, what: &str| -> Vec<String> {
         let line = of.lines().find(|line| line.contains(what));
@@ -71,12 +83,18 @@ fn show_tells_what_the_server_does() {
         "{peers}"
     );
     let servers = said(&proxy, &["show", "servers"]);
-    assert_eq!(line(&servers, "/gone")[..3], ["example.com", "/gone", "1"]);
+    assert_eq!(
+        line(&servers, "/gone")[..4],
+        ["example.com", "/gone", "(rules)", "1"]
+    );
     assert_eq!(
         said(&proxy, &["show", "shards"]).lines().count(),
         3,
         "a head and two shards"
     );
+    assert!(said(&proxy, &["show", "cache"]).contains("\npages "));
+    assert!(said(&proxy, &["show", "limits"]).contains("\nclients "));
+    assert_eq!(said(&proxy, &["show", "certificates"]), "none\n");
     let json = said(&proxy, &["show", "peers", "--json"]);
     assert!(json.starts_with("[{\"upstream\":\"app\","), "{json}");
     let config = said(&proxy, &["show", "config"]);

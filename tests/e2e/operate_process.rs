@@ -1,7 +1,7 @@
 //! The server among other processes: `ringx top` in a terminal, `ringx upgrade` under load, systemd, many reloads, and
 //! the files that it is deployed with.
 
-use super::operate::{ringx, said};
+use super::operate::{ringx, said, wait_for_peers};
 use crate::support::proxy::{HUP, QUIT, run_bare};
 use crate::support::{Config, LIMIT, Origin, Proxy, skipped, wait};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
@@ -69,6 +69,7 @@ fn top_shows_the_server_and_takes_keys() {
     .workers(2)
     .start();
     proxy.get("/");
+    wait_for_peers(&proxy, &origin);
     let text = said(&proxy, &["top", "--once", "--interval", "0.1"]);
     for want in [
         "requests/s",

@@ -28,6 +28,7 @@ use crate::net::tls::{Facts, TlsSet};
 use crate::net::{Addr, Clock, Deadlines};
 use crate::observe::scribe::Files;
 use crate::observe::{Counters, Desk, Logs, Scribe};
+use crate::plan::location::Content;
 use crate::plan::{ListenAddr, ListenerId, Plan};
 use crate::proto::h1::parse::HeadLimits;
 use crate::proto::head::RequestHead;
@@ -126,6 +127,12 @@ pub fn explain(ask: &Ask) -> Result<String, String> {
 fn listener(plan: &Plan, url: &Url<'_>) -> Result<(ListenerId, SocketAddr), String> {
     let mut known = Vec::new();
     for (id, listener) in plan.listeners.enumerate() {
+        let (_, address) = &listener.hosts[0];
+        let root = plan.servers[address.names.default_server()].root;
+        if matches!(plan.locations[root].content, Content::Session(_)) {
+            // No request comes there.
+            continue;
+        }
         if let ListenAddr::Tcp(at) = &listener.addr {
             if at.port() == url.port {
                 return Ok((id, *at));

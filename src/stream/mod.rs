@@ -66,6 +66,12 @@ async fn begin(session: &mut Session, socket: &mut Socket, cx: Cx<'_>) -> Next {
     let Content::Session(plan) = &location.content else {
         return Next::End(500);
     };
+    log::error(
+        session,
+        cx,
+        LogLevel::Debug,
+        format_args!("session handler"),
+    );
     match &plan.content {
         SessionContent::Return(text) => Next::End(tell(session, socket, text, cx).await),
         SessionContent::Group(_) | SessionContent::Dynamic(_) => {

@@ -26,7 +26,13 @@ fn shipped() -> PathBuf {
 
 #[test]
 fn the_shipped_configurations_are_good_and_draw_no_warning() {
-    for name in ["demo.conf", "nginx.conf", "php.conf", "proxy.toml"] {
+    for name in [
+        "demo.conf",
+        "nginx.conf",
+        "php.conf",
+        "proxy.toml",
+        "tcp.conf",
+    ] {
         let (good, text) = text(&shipped().join(name));
         assert!(good && text.contains("0 errors, 0 warnings"), "{text}");
     }

@@ -79,7 +79,7 @@ impl Health {
         hasher.write(group);
         // Every target but control is a shard.
         let shards = u64::from(outbox.control().0.max(1));
-        (hasher.finish() >> 32) * shards >> 32 == u64::from(outbox.own().0)
+        ((hasher.finish() >> 32) * shards) >> 32 == u64::from(outbox.own().0)
     }
 
     /// When a peer is to be asked.

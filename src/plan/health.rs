@@ -40,7 +40,7 @@ pub enum Wanted {
     /// Any 2xx or 3xx.
     Usual,
     /// What a `match` block says.
-    Match(MatchPlan),
+    Match(Box<MatchPlan>),
     /// That of gRPC's protocol for health checks.
     Grpc {
         /// The service that is asked about; empty for the server as a whole.
@@ -54,14 +54,22 @@ pub enum Wanted {
 pub struct MatchPlan {
     /// Its name.
     pub name: Bytes,
-    /// The statuses, each from and up to and with; true for all but these. Without it, any.
-    pub statuses: Option<(bool, Box<[(u16, u16)]>)>,
+    /// The statuses that are good. Without it, any.
+    pub statuses: Option<Statuses>,
     /// Fields that must be there, or not.
     pub headers: Box<[HeaderPlan]>,
     /// What the body must match; with true, must not.
     pub body: Option<(bool, Regex)>,
     /// Variables that must be neither empty nor `0`.
     pub require: Box<[Expr]>,
+}
+
+/// Statuses of good answers.
+pub struct Statuses {
+    /// All but these.
+    pub not: bool,
+    /// From, and up to and with.
+    pub ranges: Box<[(u16, u16)]>,
 }
 
 /// A field that an answer must have.
@@ -127,7 +135,7 @@ impl CheckPlan {
 impl MatchPlan {
     /// Judges a head.
     pub fn judge(&self, status: u16, fields: &Fields) -> Result<(), Unfit> {
-        if let Some((not, ranges)) = &self.statuses {
+        if let Some(Statuses { not, ranges }) = &self.statuses {
             let among = ranges
                 .iter()
                 .any(|(from, to)| (*from..=*to).contains(&status));
@@ -202,11 +210,18 @@ mod tests {
         }
     }
 
+    fn statuses(not: bool, ranges: &[(u16, u16)]) -> Option<Statuses> {
+        Some(Statuses {
+            not,
+            ranges: ranges.into(),
+        })
+    }
+
     #[test]
     fn statuses_and_bodies_are_judged() {
         let mut plan = MatchPlan {
             name: "m".into(),
-            statuses: Some((false, Box::from([(200, 200), (301, 303)]))),
+            statuses: statuses(false, &[(200, 200), (301, 303)]),
             headers: Box::default(),
             body: Some((false, Regex::compile(b"ok", false).unwrap())),
             require: Box::default(),
@@ -215,7 +230,7 @@ mod tests {
         for (status, fits) in [(200, true), (204, false), (302, true), (304, false)] {
             assert_eq!(plan.judge(status, &none).is_ok(), fits, "{status}");
         }
-        plan.statuses = Some((true, Box::from([(500, 599)])));
+        plan.statuses = statuses(true, &[(500, 599)]);
         assert_eq!(plan.judge(404, &none), Ok(()));
         assert_eq!(plan.judge(503, &none), Err(Unfit::Status));
         assert_eq!(plan.judge_body(b"it is ok"), Ok(()));

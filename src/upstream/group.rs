@@ -282,6 +282,7 @@ impl Group {
         let peer = &peers[at];
         let well = |p: &PeerState| p.well(seconds(now));
         peer.administrative == Administrative::Up
+            && !peer.awaited
             && (set.single() || well(peer) || !peer.healthy && !peers.iter().any(well))
     }
 

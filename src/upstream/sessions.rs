@@ -152,7 +152,7 @@ impl Sessions {
     fn owner(&self, key: &[u8; 16]) -> Target {
         let mut hasher = self.state.build_hasher();
         hasher.write(key);
-        Target(((hasher.finish() >> 32) * u64::from(self.shards) >> 32) as u16)
+        Target((((hasher.finish() >> 32) * u64::from(self.shards)) >> 32) as u16)
     }
 
     fn on_table<R>(&self, table: Table, work: impl FnOnce(&mut Kept) -> R) -> R {

@@ -90,7 +90,7 @@ fn parse_check(args: &mut Args<'_>) -> Parsed<HealthCheck> {
         ));
     }
     let alone = service.as_ref().map(|(word, _)| *word);
-    if let (None, Some(word)) = (grpc, alone.or(status.map(|(word, _)| word))) {
+    if let (None, Some(word)) = (grpc, alone.or_else(|| status.map(|(word, _)| word))) {
         return Err(at(
             word,
             format!("parameter \"{}\" needs \"type=grpc\"", word.lossy()),

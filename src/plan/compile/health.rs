@@ -7,7 +7,7 @@ use foldhash::quality::FixedState;
 use super::{Compiler, bytes_of};
 use crate::config::model::{self, HealthCheck, MatchBlock};
 use crate::plan::LocationId;
-use crate::plan::health::{CheckPlan, HeaderPlan, HeaderTest, MatchPlan, Wanted};
+use crate::plan::health::{CheckPlan, HeaderPlan, HeaderTest, MatchPlan, Statuses, Wanted};
 use crate::plan::location::{Content, ProxyTarget, WirePlan};
 
 impl Compiler<'_> {
@@ -81,7 +81,8 @@ impl Compiler<'_> {
             self.error(message, name.span);
             return None;
         };
-        self.match_block(block).map(Wanted::Match)
+        let plan = self.match_block(block)?;
+        Some(Wanted::Match(Box::new(plan)))
     }
 
     fn match_block(&mut self, block: &MatchBlock) -> Option<MatchPlan> {
@@ -112,7 +113,10 @@ impl Compiler<'_> {
         let statuses = block.statuses.as_ref();
         Some(MatchPlan {
             name: bytes_of(&block.name.bytes),
-            statuses: statuses.map(|s| (s.not, s.ranges.clone().into())),
+            statuses: statuses.map(|s| Statuses {
+                not: s.not,
+                ranges: s.ranges.clone().into(),
+            }),
             headers: headers.into(),
             body,
             require,

@@ -17,6 +17,7 @@ pub mod listener;
 pub mod names;
 pub mod notify;
 pub mod offload;
+mod ready;
 pub mod runtime;
 pub mod splice;
 pub mod stream;

@@ -293,9 +293,9 @@ impl Drop for Lent<'_> {
 /// `None` when nothing can move now.
 fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, max: usize) -> Result<Option<usize>, Errno> {
     let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
-    match pipe::splice(from, None, to, None, max, flags) {
+    match rustix::io::retry_on_intr(|| pipe::splice(from, None, to, None, max, flags)) {
         Ok(n) => Ok(Some(n)),
-        Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+        Err(Errno::AGAIN) => Ok(None),
         Err(e) => Err(e),
     }
 }
@@ -349,7 +349,11 @@ impl Splice<'_> {
         };
         let max = usize::try_from(max).unwrap_or(usize::MAX);
         let taken = match lent.fill(rx.as_fd(), max) {
-            Ok(None) => return Ok(Turn::Nothing),
+            Ok(None) => {
+                // The pipe was empty, so that it was the socket which had nothing.
+                rx.note_drained();
+                return Ok(Turn::Nothing);
+            }
             Ok(Some(0)) => return Ok(Turn::Ended),
             Ok(Some(n)) => n,
             // Not for such sockets, or forbidden to this process.

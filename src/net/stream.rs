@@ -7,7 +7,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::pin;
 use std::rc::{Rc, Weak};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use socket2::SockRef;
 
 use super::addr::Addr;
 use super::deadline::{Deadlines, Expired, Link, Mark, SlotId};
+use super::ready::Member;
 use super::runtime;
 use super::sys::duplex::Duplex;
 use super::sys::option::{self, TcpInfo};
@@ -53,6 +54,10 @@ struct Socket {
     sent: Cell<u64>,
     /// A wait has just found something to receive: the next receive looks before it waits.
     ready: Cell<bool>,
+    /// The last receive took all that was there: what comes from now on is news.
+    drained: Cell<bool>,
+    /// From the second wait on, which goes through the shard's set.
+    member: OnceCell<Member>,
     /// There since the handshake on a connection that speaks TLS.
     tls: OnceCell<Box<Tls>>,
     /// Who wants calls on the socket not to block, see [`Unblocked`].
@@ -201,6 +206,8 @@ impl Stream {
             deadlines: deadlines.clone(),
             sent: Cell::new(0),
             ready: Cell::new(false),
+            drained: Cell::new(false),
+            member: OnceCell::new(),
             tls: OnceCell::new(),
             unblocked: Cell::new(0),
         });
@@ -410,6 +417,59 @@ impl Socket {
         self.deadlines.expired(self.slot)
     }
 
+    /// The membership through which to wait for something to receive: only where nothing is left from before, because it
+    /// tells what comes anew.
+    fn member(&self) -> Option<&Member> {
+        if !self.drained.get() {
+            return None;
+        }
+        if let Some(member) = self.member.get() {
+            return member.is_reliable().then_some(member);
+        }
+        if !runtime::on_ring() {
+            return None;
+        }
+        // One that cannot enter is asked again next time; it is not worth remembering.
+        let member = Member::enter(self.io.as_fd())?;
+        Some(self.member.get_or_init(|| member))
+    }
+
+    /// Takes the news; whether that was all is for the next receive to find out.
+    fn poll_member(&self, member: &Member, cx: &Context<'_>) -> Poll<()> {
+        std::task::ready!(member.poll(cx));
+        self.drained.set(false);
+        Poll::Ready(())
+    }
+
+    /// Completes when a receive would not wait.
+    async fn readable(&self) -> io::Result<()> {
+        match self.member() {
+            Some(member) => {
+                poll_fn(|cx| self.poll_member(member, cx)).await;
+                Ok(())
+            }
+            None => self.io.readable().await,
+        }
+    }
+
+    /// Appends what is there to the spare room; `None` when nothing is.
+    fn recv_now(&self, buf: &mut Vec<u8>) -> io::Result<Option<usize>> {
+        let room = buf.capacity() - buf.len();
+        let into = rustix::buffer::spare_capacity(buf);
+        match rustix::net::recv(self.io.as_fd(), into, RecvFlags::DONTWAIT) {
+            Ok((n, _)) => {
+                self.drained.set(0 < n && n < room);
+                Ok(Some(n))
+            }
+            Err(rustix::io::Errno::AGAIN) => {
+                self.drained.set(true);
+                Ok(None)
+            }
+            Err(rustix::io::Errno::INTR) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
     /// What a wait that found something found.
     fn after_idle(&self) -> Idle {
         self.ready.set(true);
@@ -482,6 +542,15 @@ impl RecvHalf {
         let begin = buf.len();
         let mut result;
         loop {
+            if let Some(member) = self.0.member() {
+                poll_fn(|cx| self.0.poll_member(member, cx)).await;
+                match self.0.recv_now(&mut buf) {
+                    Ok(None) => continue,
+                    Ok(Some(n)) => result = Ok(n),
+                    Err(e) => result = Err(e),
+                }
+                break;
+            }
             let slice;
             (result, slice) = self.0.io.recv(buf.slice_mut(begin..)).await;
             buf = slice.into_inner();
@@ -492,7 +561,11 @@ impl RecvHalf {
                         break;
                     }
                 }
-                _ => break,
+                Ok(n) => {
+                    self.0.drained.set(0 < *n && buf.capacity() > buf.len());
+                    break;
+                }
+                Err(_) => break,
             }
         }
         if within.is_some() {
@@ -511,7 +584,7 @@ impl RecvHalf {
                 self.arm(within);
             }
             while matches!(result, Ok(None)) {
-                result = match self.0.io.readable().await {
+                result = match self.0.readable().await {
                     Ok(()) => self.try_recv(buf),
                     Err(e) => Err(e),
                 };
@@ -554,14 +627,14 @@ impl RecvHalf {
             buf.reserve(RECV_ROOM_MIN);
         }
         if let Some(tls) = self.0.tls.get() {
-            return tls.try_recv(self.0.io.as_fd(), buf);
+            return tls.try_recv(self.0.io.as_fd(), &self.0.drained, buf);
         }
-        let into = rustix::buffer::spare_capacity(buf);
-        match rustix::net::recv(self.0.io.as_fd(), into, RecvFlags::DONTWAIT) {
-            Ok((n, _)) => Ok(Some(n)),
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(None),
-            Err(e) => Err(e.into()),
-        }
+        self.0.recv_now(buf)
+    }
+
+    /// Nothing was there for who received past this half's calls: what comes from now on is news.
+    pub(super) fn note_drained(&self) {
+        self.0.drained.set(true);
     }
 
     /// Whether a pooled connection can be used again: nothing was received and the peer has not closed it.
@@ -601,7 +674,7 @@ impl RecvHalf {
         if self.0.tls.get().is_some_and(|tls| tls.has_news()) {
             return Ok(());
         }
-        self.0.io.readable().await
+        self.0.readable().await
     }
 
     /// Waits for a connection's next request without holding a buffer: a drain or the sweep may end it. `after` is
@@ -629,17 +702,29 @@ impl RecvHalf {
             {
                 return Ok(socket.after_idle());
             }
-            let result = {
-                let mut readable = pin!(socket.io.readable());
-                poll_fn(|cx| match readable.as_mut().poll(cx) {
-                    Poll::Ready(result) => Poll::Ready(Some(result)),
-                    Poll::Pending if patient => Poll::Pending,
-                    Poll::Pending if socket.deadlines.poll_patience(socket.slot, cx) => {
-                        Poll::Ready(None)
-                    }
-                    Poll::Pending => Poll::Pending,
-                })
-                .await
+            let lasts = |cx: &mut Context<'_>| {
+                if !patient && socket.deadlines.poll_patience(socket.slot, cx) {
+                    Poll::Ready(None)
+                } else {
+                    Poll::Pending
+                }
+            };
+            let result = match socket.member() {
+                Some(member) => {
+                    poll_fn(|cx| match socket.poll_member(member, cx) {
+                        Poll::Ready(()) => Poll::Ready(Some(Ok(()))),
+                        Poll::Pending => lasts(cx),
+                    })
+                    .await
+                }
+                None => {
+                    let mut readable = pin!(socket.io.readable());
+                    poll_fn(|cx| match readable.as_mut().poll(cx) {
+                        Poll::Ready(result) => Poll::Ready(Some(result)),
+                        Poll::Pending => lasts(cx),
+                    })
+                    .await
+                }
             };
             drop(waiting);
             match result {

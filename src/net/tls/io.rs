@@ -110,6 +110,7 @@ impl Tls {
     pub(in crate::net) fn try_recv(
         &self,
         fd: BorrowedFd<'_>,
+        drained: &Cell<bool>,
         buf: &mut Vec<u8>,
     ) -> io::Result<Option<usize>> {
         let begin = buf.len();
@@ -125,7 +126,7 @@ impl Tls {
                 return Err(broken(error));
             }
             let room = buf.capacity() - buf.len();
-            if !self.pull(fd, &mut session, room, buf)? {
+            if !self.pull((fd, drained), &mut session, room, buf)? {
                 return Ok(None);
             }
         }
@@ -134,7 +135,7 @@ impl Tls {
     /// One receive and what the machine makes of it; false when nothing is there.
     fn pull(
         &self,
-        fd: BorrowedFd<'_>,
+        (fd, drained): (BorrowedFd<'_>, &Cell<bool>),
         session: &mut Session,
         room: usize,
         buf: &mut Vec<u8>,
@@ -148,9 +149,14 @@ impl Tls {
             let end = (kept + room + RECV_EXTRA).clamp(kept + 512, scratch.len());
             let got = match rustix::net::recv(fd, &mut scratch[kept..end], RecvFlags::DONTWAIT) {
                 Ok((n, _)) => n,
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(false),
+                Err(rustix::io::Errno::AGAIN) => {
+                    drained.set(true);
+                    return Ok(false);
+                }
+                Err(rustix::io::Errno::INTR) => return Ok(false),
                 Err(e) => return Err(e.into()),
             };
+            drained.set(0 < got && got < end - kept);
             if got == 0 {
                 // Without a word before: as OpenSSL does for nginx, an end is an end.
                 session.peer_closed = true;
@@ -203,8 +209,10 @@ impl Tls {
         let mut session = self.session.borrow_mut();
         // No room: plaintext stays with the session.
         let mut none = Vec::new();
+        // Who asks for a look does not go on to wait.
+        let unknown = Cell::new(false);
         while !session.has_news() {
-            match self.pull(fd, &mut session, 0, &mut none) {
+            match self.pull((fd, &unknown), &mut session, 0, &mut none) {
                 Ok(true) => {}
                 Ok(false) => return true,
                 Err(_) => return false,

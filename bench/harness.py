@@ -1,10 +1,11 @@
 """What the load scripts share: peers and their configurations, pinning, CPU and memory of a process tree.
 
-Python's standard library only. A server is started in a folder of its own below `bench/out`, in the foreground, and is
+Python's standard library only. A server is started in a folder of its own below `bench/out/SCRIPT`, in the foreground, and is
 ended with the harness. Nothing here prints a figure; that is left to the scripts.
 """
 
 import atexit
+import fcntl
 import os
 import resource
 import shutil
@@ -15,12 +16,22 @@ import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-OUT = os.path.join(ROOT, "bench", "out")
+OUT = os.path.join(ROOT, "bench", "out", os.path.basename(sys.argv[0]) or "python")
 # As many as may be had without privileges, for every server alike.
 DESCRIPTORS = min(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[1] % (1 << 63))
 
 # The command that brings each tool on Debian.
 PACKAGES = {"nginx": "nginx", "haproxy": "haproxy", "wrk": "wrk", "h2load": "nghttp2-client", "taskset": "util-linux"}
+
+
+def begin():
+    """Takes the script's folder. A second run of the same script would pull the first one's sockets from under it."""
+    os.makedirs(OUT, exist_ok=True)
+    held = os.open(OUT, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(f"another {os.path.basename(sys.argv[0])} is at work in {OUT}")
 
 
 def find(tool):

@@ -407,7 +407,7 @@ fn who_waits_for_an_answer_that_varies_otherwise_is_sent_on() {
             assert_eq!(body(&hit(ask(shard, by_x).await)).await, b"two");
         }
         while bench.files().len() > 1 {
-            runtime::sleep(std::time::Duration::from_millis(1)).await;
+            runtime::sleep(Duration::from_millis(1)).await;
         }
         let bench = bench.restart();
         let asked = Ask {

@@ -7,7 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -36,13 +36,13 @@ struct Place {
 }
 
 struct Set {
-    epoll: OwnedFd,
+    epoll: Duplex,
     places: RefCell<Slab<Place>>,
     generation: Cell<u32>,
 }
 
 thread_local! {
-    /// Of this thread's shard; none before the first socket enters, or where there can be none.
+    /// Of this thread's shard; none where there can be none.
     static SET: RefCell<Option<Rc<Set>>> = const { RefCell::new(None) };
 }
 
@@ -55,7 +55,7 @@ pub struct Member {
 impl Member {
     /// Enters a socket; `None` where that cannot be.
     pub fn enter(fd: BorrowedFd<'_>) -> Option<Self> {
-        let set = current().ok()?;
+        let set = SET.with_borrow(Clone::clone)?;
         let generation = set.generation.get().wrapping_add(1);
         set.generation.set(generation);
         let key = set.places.borrow_mut().insert(Place {
@@ -98,31 +98,27 @@ impl Drop for Member {
     }
 }
 
-/// This thread's set, made when it is asked for first.
-fn current() -> io::Result<Rc<Set>> {
-    if let Some(set) = SET.with_borrow(Clone::clone) {
-        return Ok(set);
-    }
+/// Makes this thread's set. Where it cannot be had, every wait is an operation of the ring.
+pub fn open() -> io::Result<()> {
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    let watched = Duplex::new(epoll.try_clone()?)?;
     let set = Rc::new(Set {
-        epoll,
+        epoll: Duplex::new(epoll)?,
         places: RefCell::default(),
         generation: Cell::new(0),
     });
     SET.set(Some(set.clone()));
-    drop(runtime::spawn(deliver(set.clone(), watched)));
-    Ok(set)
+    drop(runtime::spawn(deliver(set)));
+    Ok(())
 }
 
 /// Takes the news of all sockets whenever there are some.
-async fn deliver(set: Rc<Set>, watched: Duplex) {
+async fn deliver(set: Rc<Set>) {
     let mut events = Vec::with_capacity(EVENTS_MAX);
     let now = rustix::time::Timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    while watched.readable().await.is_ok() {
+    while set.epoll.readable().await.is_ok() {
         loop {
             events.clear();
             let room = rustix::buffer::spare_capacity(&mut events);
@@ -166,6 +162,13 @@ mod tests {
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
 
+    /// Where the ring runs there is a set already.
+    fn ensure() {
+        if SET.with_borrow(Option::is_none) {
+            open().unwrap();
+        }
+    }
+
     async fn next(member: &Member) {
         poll_fn(|cx| member.poll(cx)).await;
     }
@@ -180,6 +183,7 @@ mod tests {
     #[test]
     fn news_are_told_once_and_an_end_for_good() {
         runtime::on_each_driver(|| async {
+            ensure();
             let (a, mut b) = UnixStream::pair().unwrap();
             let member = Member::enter(a.as_fd()).unwrap();
             for _ in 0..3 {
@@ -198,6 +202,7 @@ mod tests {
     #[test]
     fn what_is_out_of_band_ends_reliance() {
         runtime::on_each_driver(|| async {
+            ensure();
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let sender = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (socket, _) = listener.accept().unwrap();
@@ -212,6 +217,7 @@ mod tests {
     #[test]
     fn a_place_that_changed_hands_hears_nothing_of_the_old_socket() {
         runtime::on_each_driver(|| async {
+            ensure();
             let (a, mut b) = UnixStream::pair().unwrap();
             let (c, mut d) = UnixStream::pair().unwrap();
             let first = Member::enter(a.as_fd()).unwrap();

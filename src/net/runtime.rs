@@ -13,6 +13,8 @@ use io_uring::{IoUring, Probe, opcode};
 use monoio::time::TimeDriver;
 use monoio::{FusionRuntime, IoUringDriver, LegacyDriver, RuntimeBuilder};
 
+use super::ready;
+
 /// Submission entries of a shard's ring when nothing else is asked for: one flush per so many operations at most.
 pub const RING_ENTRIES_DEFAULT: u32 = 1024;
 
@@ -153,7 +155,14 @@ impl Runtime {
 
     /// Runs the future, and every task it spawns, until the future ends.
     pub fn run<F: Future>(&mut self, main: F) -> F::Output {
-        self.inner.block_on(main)
+        let ring = self.driver == Driver::Ring;
+        self.inner.block_on(async move {
+            if ring {
+                // Without it waits cost more, and nothing else.
+                let _ = ready::open();
+            }
+            main.await
+        })
     }
 }
 

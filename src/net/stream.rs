@@ -3,16 +3,15 @@
 
 use std::cell::{Cell, OnceCell};
 use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use monoio::buf::{IoBuf, IoBufMut};
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+use monoio::buf::IoBufMut;
+use rustix::net::RecvFlags;
 use socket2::SockRef;
 
 use super::addr::Addr;
@@ -24,15 +23,14 @@ use super::sys::option::{self, TcpInfo};
 use super::tls::Facts;
 use super::tls::io::Tls;
 
+mod send;
+
+pub use send::{Body, SendHalf};
 /// Which direction to shut down.
 pub use std::net::Shutdown as How;
 
 /// Room that a receive makes when its buffer has none left.
 const RECV_ROOM_MIN: usize = 4096;
-
-/// Bodies up to this size are copied behind the head instead of costing a second element: a copy of this size is
-/// cheaper than the kernel's handling of a vector.
-const JOIN_BYTES_MAX: usize = 4096;
 
 /// TCP keepalive probes; `None` leaves the system's default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -146,11 +144,6 @@ impl Line {
 
 /// The receiving half. One receive at a time.
 pub struct RecvHalf(Rc<Socket>);
-
-/// The sending half. One send at a time.
-pub struct SendHalf {
-    socket: Rc<Socket>,
-}
 
 /// Marks a socket as idle while it lives, so that a dropped wait leaves no mark.
 struct Waiting<'a>(&'a Socket);
@@ -769,277 +762,6 @@ impl RecvHalf {
 impl AsFd for RecvHalf {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.io.as_fd()
-    }
-}
-
-/// A body that [`SendHalf::send_all2_within`] takes.
-pub trait Body: IoBuf {
-    /// Its bytes.
-    fn bytes(&self) -> &[u8];
-}
-
-impl Body for Vec<u8> {
-    fn bytes(&self) -> &[u8] {
-        self
-    }
-}
-
-impl Body for Bytes {
-    fn bytes(&self) -> &[u8] {
-        self
-    }
-}
-
-impl SendHalf {
-    /// Sends all of it.
-    pub fn send_all(
-        &mut self,
-        buf: Vec<u8>,
-    ) -> impl Future<Output = (io::Result<()>, Vec<u8>)> + use<'_> {
-        self.send_steps(buf, 0, None)
-    }
-
-    /// Sends all from an offset on; each step must make progress within its time. Through the ring also where the socket
-    /// would take all at once: under load the kernel then sends for many connections in one go, which costs a tenth
-    /// less than as many system calls between other work.
-    async fn send_steps<T: Body>(
-        &mut self,
-        mut buf: T,
-        from: usize,
-        step: Option<Duration>,
-    ) -> (io::Result<()>, T) {
-        if self.socket.tls.get().is_some() {
-            let result = self.send_tls(&buf.bytes()[from..], &[], step).await;
-            return (result, buf);
-        }
-        let len = buf.bytes().len();
-        let mut at = from;
-        let mut result = Ok(());
-        while at < len {
-            if let Some(step) = step {
-                self.arm(step);
-            }
-            let (sent, slice) = self.socket.io.send(buf.slice(at..)).await;
-            buf = slice.into_inner();
-            match sent {
-                Ok(0) => result = Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => {
-                    at += n;
-                    self.socket.count_sent(n);
-                }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                // The other direction splices.
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    result = self.writable().await;
-                }
-                Err(e) => result = Err(self.cause(e)),
-            }
-            if result.is_err() {
-                break;
-            }
-        }
-        if step.is_some() {
-            self.disarm();
-        }
-        (result, buf)
-    }
-
-    /// Sends two pieces over TLS, as many records at once as fit a buffer.
-    async fn send_tls(
-        &mut self,
-        head: &[u8],
-        body: &[u8],
-        step: Option<Duration>,
-    ) -> io::Result<()> {
-        let Some(tls) = self.socket.tls.get() else {
-            return Ok(());
-        };
-        let mut at = 0;
-        let mut result = Ok(());
-        while result.is_ok() {
-            let mut sealed = tls.seal(head, body, &mut at)?;
-            if sealed.end == 0 {
-                break;
-            }
-            tls.set_sending(true);
-            let mut sent = 0;
-            while sent < sealed.end && result.is_ok() {
-                if let Some(step) = step {
-                    self.arm(step);
-                }
-                let (took, slice) = self
-                    .socket
-                    .io
-                    .send(sealed.bytes.slice(sent..sealed.end))
-                    .await;
-                sealed.bytes = slice.into_inner();
-                match took {
-                    Ok(0) => result = Err(io::ErrorKind::WriteZero.into()),
-                    Ok(n) => sent += n,
-                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                    Err(e) => result = Err(self.cause(e)),
-                }
-            }
-            tls.set_sending(false);
-            // Of what went out half way, at least as much is plaintext that somebody may have seen.
-            self.socket.count_sent(sealed.plain.min(sent));
-            sealed.give();
-        }
-        if step.is_some() {
-            self.disarm();
-        }
-        result
-    }
-
-    /// A send that fails because its deadline shut the socket down timed out.
-    fn cause(&self, error: io::Error) -> io::Error {
-        if self.socket.expired().is_some() {
-            timed_out()
-        } else {
-            error
-        }
-    }
-
-    /// Sends the head and then the body, in one system call where both fit. Every step must make progress within the
-    /// time; else an error of kind `TimedOut`.
-    pub async fn send_all2_within<B: Body>(
-        &mut self,
-        within: Duration,
-        mut head: Vec<u8>,
-        body: B,
-    ) -> (io::Result<()>, Vec<u8>, B) {
-        let len_of_head = head.len();
-        if body.bytes().len() <= JOIN_BYTES_MAX {
-            head.extend_from_slice(body.bytes());
-            let (result, head) = self.send_steps(head, 0, Some(within)).await;
-            return (result, head, body);
-        }
-        if self.socket.tls.get().is_some() {
-            let result = self.send_tls(&head, body.bytes(), Some(within)).await;
-            return (result, head, body);
-        }
-        let sent = match self.try_send_two(&head, body.bytes()) {
-            Ok(sent) => sent.unwrap_or(0),
-            Err(e) => return (Err(self.cause(e)), head, body),
-        };
-        let (result, head) = self
-            .send_steps(head, sent.min(len_of_head), Some(within))
-            .await;
-        if result.is_err() {
-            return (result, head, body);
-        }
-        let from = sent.saturating_sub(len_of_head);
-        let (result, body) = self.send_steps(body, from, Some(within)).await;
-        (result, head, body)
-    }
-
-    /// [`SendHalf::send_all`] whose every step must make progress within the time; else an error of kind `TimedOut`.
-    pub fn send_all_within(
-        &mut self,
-        within: Duration,
-        buf: Vec<u8>,
-    ) -> impl Future<Output = (io::Result<()>, Vec<u8>)> + use<'_> {
-        self.send_steps(buf, 0, Some(within))
-    }
-
-    /// [`SendHalf::send_all_within`] from an offset on.
-    pub fn send_from_within(
-        &mut self,
-        within: Duration,
-        buf: Vec<u8>,
-        from: usize,
-    ) -> impl Future<Output = (io::Result<()>, Vec<u8>)> + use<'_> {
-        self.send_steps(buf, from, Some(within))
-    }
-
-    /// [`SendHalf::try_send`] of two pieces, one behind the other.
-    fn try_send_two(&mut self, head: &[u8], body: &[u8]) -> io::Result<Option<usize>> {
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        let pieces = [IoSlice::new(head), IoSlice::new(body)];
-        let mut nothing = SendAncillaryBuffer::default();
-        let result = rustix::net::sendmsg(self.socket.io.as_fd(), &pieces, &mut nothing, flags);
-        self.taken(result)
-    }
-
-    /// Sends what fits; `None` when nothing does. Never waits. What was not sent has to be sent next: over TLS it may be
-    /// sealed already.
-    pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
-        if let Some(tls) = self.socket.tls.get() {
-            let sent = tls.try_send(self.socket.io.as_fd(), bytes)?;
-            self.socket.count_sent(sent.unwrap_or(0));
-            return Ok(sent);
-        }
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        let result = rustix::net::send(self.socket.io.as_fd(), bytes, flags);
-        self.taken(result)
-    }
-
-    /// Reads the result of a send that does not wait.
-    fn taken(&self, result: rustix::io::Result<usize>) -> io::Result<Option<usize>> {
-        match result {
-            Ok(n) => {
-                self.socket.count_sent(n);
-                Ok(Some(n))
-            }
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(None),
-            Err(e) => Err(e.into()),
-        }
-    }
-
-    /// Keeps calls on the socket from blocking, for splicing.
-    pub fn unblock(&self) -> io::Result<Unblocked> {
-        Unblocked::new(&self.socket)
-    }
-
-    /// Counts bytes that went past the calls of this half.
-    pub(super) fn count_spliced(&self, bytes: usize) {
-        self.socket.count_sent(bytes);
-    }
-
-    /// Bytes that the kernel took from all sends so far, also from one that failed half way.
-    pub fn sent(&self) -> u64 {
-        self.socket.sent.get()
-    }
-
-    /// Completes when a send would not wait. May be dropped at any time without loss.
-    pub async fn writable(&self) -> io::Result<()> {
-        self.socket.io.writable().await
-    }
-
-    /// Sends the FIN: the peer sees the end, receiving goes on.
-    pub fn finish(&self) -> io::Result<()> {
-        self.socket.shutdown(How::Write)
-    }
-
-    /// Shuts a direction of the socket down.
-    pub fn shutdown(&self, how: How) -> io::Result<()> {
-        self.socket.shutdown(how)
-    }
-
-    /// The other half's deadline, for who sees progress from this one.
-    pub fn arm_recv(&self, after: Duration) {
-        self.socket.deadlines.arm_recv(self.socket.slot, after);
-    }
-
-    /// Sending must end within this time, until armed anew or disarmed.
-    pub fn arm(&self, after: Duration) {
-        self.socket.deadlines.arm_send(self.socket.slot, after);
-    }
-
-    /// Takes the deadline off.
-    pub fn disarm(&self) {
-        self.socket.deadlines.disarm_send(self.socket.slot);
-    }
-
-    /// Whether a deadline of the socket passed.
-    pub fn expired(&self) -> Option<Expired> {
-        self.socket.expired()
-    }
-}
-
-impl AsFd for SendHalf {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.io.as_fd()
     }
 }
 

@@ -377,14 +377,17 @@ fn purges_by_key_prefix_and_tag() {
     .workers(2)
     .start();
     let mut client = proxy.client();
+    let word = |target: &&str| match proxy.get(target).field("x-cache") {
+        Some("HIT") => 'h',
+        Some("MISS") => 'm',
+        Some("EXPIRED") => 'e',
+        _ => '?',
+    };
+    // An answer is in its place a moment after its client has it.
     let state = |targets: &[&str]| -> String {
-        let word = |target: &&str| match proxy.get(target).field("x-cache") {
-            Some("HIT") => 'h',
-            Some("MISS") => 'm',
-            Some("EXPIRED") => 'e',
-            _ => '?',
-        };
-        targets.iter().map(word).collect()
+        let found = targets.iter().map(word).collect();
+        wait::until("all are stored", || targets.iter().all(|t| word(t) == 'h'));
+        found
     };
     let all = ["/a1", "/a2", "/b1"];
     assert_eq!(state(&all), "mmm");

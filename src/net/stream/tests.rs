@@ -1,7 +1,9 @@
 //! Streams over pairs of sockets, on both drivers.
 
+use super::send::JOIN_BYTES_MAX;
 use super::*;
 use crate::net::join::join2;
+use bytes::Bytes;
 
 #[test]
 fn both_halves_work_at_once() {

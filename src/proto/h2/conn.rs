@@ -190,6 +190,8 @@ pub struct Machine {
     control: Vec<u8>,
     /// A header block that is being written.
     writing: Vec<u8>,
+    /// The block in `writing` was begun and has not been queued: the peer's table does not know what it added.
+    unsaid: bool,
     send_window: i64,
     recv_window: i64,
     /// Received and not yet announced.
@@ -266,6 +268,7 @@ impl Machine {
             block: Block::default(),
             control,
             writing: Vec::new(),
+            unsaid: false,
             send_window: WINDOW_DEFAULT.into(),
             recv_window: config.connection_window.max(WINDOW_DEFAULT).into(),
             due: 0,

@@ -415,6 +415,15 @@ impl Encoder {
         self.table.set_max(max);
     }
 
+    /// The block that was begun last is not sent. What it added to the table the peer never hears of, so both sides
+    /// begin anew, by a size of nothing in between (§4.2).
+    pub fn forget(&mut self) {
+        let max = self.table.max;
+        self.table.set_max(0);
+        self.table.set_max(max);
+        self.pending = Some((0, max));
+    }
+
     /// Begins a block: tells the peer of table sizes where they changed.
     pub fn begin(&mut self, out: &mut Vec<u8>) {
         if let Some((least, last)) = self.pending.take() {

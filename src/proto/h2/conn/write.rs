@@ -26,6 +26,9 @@ impl Machine {
 
     /// Begins a header block: then its fields, then [`Self::end_block`].
     pub fn begin_block(&mut self) {
+        if std::mem::replace(&mut self.unsaid, true) {
+            self.encoder.forget();
+        }
         self.writing.clear();
         self.encoder.begin(&mut self.writing);
     }
@@ -58,12 +61,13 @@ impl Machine {
             .field(token, name, value, indexing, &mut self.writing);
     }
 
-    /// Queues the block and says how long it is. `end`: nothing follows.
+    /// Queues the block and says how long it is. `end`: nothing follows. A stream that has ended meanwhile takes none.
     pub fn end_block(&mut self, key: Key, end: bool) -> usize {
         let stream = self.streams.get_mut(key);
         if !stream.sending {
             return 0;
         }
+        self.unsaid = false;
         let max = self.peer.max_frame_size as usize;
         let mut out = std::mem::take(&mut self.control);
         let before = out.len();
@@ -328,6 +332,7 @@ impl Machine {
         for field in trailers.iter() {
             self.put_field(field.token, field.name, field.value);
         }
+        self.unsaid = false;
         let stream = self.streams.get_mut(key);
         let max = self.peer.max_frame_size as usize;
         frame::put_block(stream.id, &self.writing, true, max, out);

@@ -141,6 +141,39 @@ fn a_whole_exchange_with_interim_answer_and_trailers() {
 }
 
 #[test]
+fn a_head_that_is_never_sent_leaves_both_tables_alike() {
+    let mut pair = Pair::new();
+    let given_up = pair.ask("/first", true);
+    pair.ask("/second", true);
+    let (mut asked, mut seen) = (Vec::new(), Vec::new());
+    pair.run(&mut |_, role, event, _| {
+        if let (Role::Server, Event::Head { stream, .. }) = (role, event) {
+            asked.push(stream);
+        }
+    });
+    pair.client.reset(given_up, ErrorCode::Cancel);
+    pair.run(&mut |_, _, _, _| {});
+    for (stream, value) in asked.into_iter().zip([b"never", b"later"]) {
+        let machine = &mut pair.server;
+        machine.begin_block();
+        machine.put_status(203);
+        machine.put_field(Token::NONE, b"X-One", value);
+        machine.put_field(Token::NONE, b"X-Two", b"both");
+        machine.end_block(stream, true);
+    }
+    pair.run(&mut |machine, role, event, _| {
+        if let (Role::Client, Event::Head { stream, .. }) = (role, event) {
+            let mut head = ResponseHead::default();
+            assert_eq!(machine.read_response(stream, &mut head, false), Ok(Ok(())));
+            let field = |name| head.fields.get_name(name).map(<[u8]>::to_vec);
+            seen.push((head.status, field(b"x-one"), field(b"x-two")));
+        }
+    });
+    let want = (203, Some(b"later".to_vec()), Some(b"both".to_vec()));
+    assert_eq!(seen, [want]);
+}
+
+#[test]
 fn windows_hold_the_sender_until_the_reader_reads() {
     let mut pair = Pair::new();
     let asked = pair.ask("/up", false);

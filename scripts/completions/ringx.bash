@@ -42,6 +42,25 @@ _ringx() {
             esac
             words="--to --from --print --help"
             ;;
+        "top"*)
+            case "$prev" in
+                --interval) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+                --socket) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+                -c|--conf) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+                -p|--prefix) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+            esac
+            words="--once --interval --socket -c --conf -p --prefix --help"
+            ;;
+        "upgrade"*)
+            case "$prev" in
+                --timeout) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+                --pid) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+                --socket) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+                -c|--conf) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+                -p|--prefix) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+            esac
+            words="--timeout --pid --socket -c --conf -p --prefix --help"
+            ;;
         "tail"*)
             case "$prev" in
                 -n|--lines) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
@@ -106,7 +125,7 @@ _ringx() {
                 -s) mapfile -t COMPREPLY < <(compgen -W "stop quit reopen reload" -- "$cur"); return ;;
                 -c|-e|-p) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
             esac
-            words="run check explain show set tail proxy demo completions man schema convert -h -v -V -t -T -q -s -p -e -c -g"
+            words="run check explain show set tail upgrade top proxy demo completions man schema convert -h -v -V -t -T -q -s -p -e -c -g"
             ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")

@@ -121,11 +121,7 @@ pub fn page(line: &Command) -> String {
     let mut out = format!(
         ".\\\" Made by \"ringx man\".\n.TH RINGX 8 \"\" \"ringx {}\" \"System Administration\"\n.SH NAME\nringx \\- {}\n.SH SYNOPSIS\n",
         env!("CARGO_PKG_VERSION"),
-        prose(
-            &about(line)
-                .to_lowercase()
-                .replace("nginx.conf", "nginx.conf")
-        ),
+        prose(&about(line).to_lowercase()),
     );
     out.push_str(".B ringx\n");
     for row in cli::OPTIONS {
@@ -304,12 +300,12 @@ fn following(command: &Command) -> Vec<String> {
 
 fn bash(line: &Command) -> String {
     let names: Vec<&str> = commands(line).map(Command::get_name).collect();
-    let mut out = format!(
+    let mut out = String::from(
         "# Completions of ringx for bash, made by \"ringx completions bash\".\n\
-         _ringx() {{\n    local cur=${{COMP_WORDS[COMP_CWORD]}} prev=${{COMP_WORDS[COMP_CWORD-1]}} command= words= i\n\
-         \x20   for ((i = 1; i < COMP_CWORD; i++)); do\n        case ${{COMP_WORDS[i]}} in\n            -*) ;;\n\
-         \x20           *) command=\"${{command:+$command }}${{COMP_WORDS[i]}}\" ;;\n        esac\n    done\n\
-         \x20   case \"$command\" in\n"
+         _ringx() {\n    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command= words= i\n\
+         \x20   for ((i = 1; i < COMP_CWORD; i++)); do\n        case ${COMP_WORDS[i]} in\n            -*) ;;\n\
+         \x20           *) command=\"${command:+$command }${COMP_WORDS[i]}\" ;;\n        esac\n    done\n\
+         \x20   case \"$command\" in\n",
     );
     let list = every(line);
     // The longest names first: "set peer" before "set".

@@ -150,9 +150,12 @@ fn stored<'a>(lint: &mut Lint<'a>, place: &Place<'a>, family: &Family) {
     }
 }
 
+/// Who uses a zone: a server, by its place among all, and a location of it.
+type User<'a> = (usize, &'a Location);
+
 /// Zones by themselves, and who shares them.
 pub(super) fn whole<'a>(lint: &mut Lint<'a>, http: &'a Http) {
-    let mut used: HashMap<(u8, Arc<[u8]>), Vec<(usize, &'a Location)>> = HashMap::new();
+    let mut used: HashMap<(u8, Arc<[u8]>), Vec<User<'a>>> = HashMap::new();
     let mut open = false;
     for (index, server) in http.servers.iter().enumerate() {
         for location in every(server) {
@@ -197,7 +200,7 @@ pub(super) fn whole<'a>(lint: &mut Lint<'a>, http: &'a Http) {
 }
 
 /// Servers that share a zone, a backend and a key that does not tell them apart.
-fn shared<'a>(lint: &mut Lint<'a>, http: &'a Http, users: &[(usize, &'a Location)]) {
+fn shared<'a>(lint: &mut Lint<'a>, http: &'a Http, users: &[User<'a>]) {
     let tells = |key: &Option<Text>| {
         key.as_ref().is_some_and(|k| {
             ["host", "http_host", "server_name", "ssl_server_name"]

@@ -29,7 +29,7 @@ fn answered_first<'a>(lint: &mut Lint<'a>, place: &Place<'a>) {
     let guard = ["allow", "deny", "auth_basic", "auth_request"]
         .iter()
         .flat_map(|n| place.own(n))
-        .find(|d| !d.args.first().is_some_and(|w| *w.bytes == *b"off"));
+        .find(|d| d.args.first().is_none_or(|w| *w.bytes != *b"off"));
     // Of a server, it may be meant for its locations; but then these are not reached either.
     if let Some(guard) = guard {
         let name = guard.name.lossy();

@@ -154,7 +154,7 @@ fn stolen<'a>(lint: &mut Lint<'a>, place: &Place<'a>) {
         let first = known.into_iter().next()?;
         matches!(l.kind, Kind::Regex { .. }).then_some((l, first))
     });
-    for (list, extension) in lists.collect::<Vec<_>>() {
+    for (list, extension) in lists {
         // Scripts are meant to be taken wherever they lie.
         if matches!(list.content, Content::Proxy(_)) || list.settings.core.root.alias {
             continue;

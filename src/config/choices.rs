@@ -129,6 +129,19 @@ choice! {
     }
 }
 choice! {
+    /// `trace_context`.
+    TraceContext {
+        /// Fields of a trace pass as others do.
+        Off = "off",
+        /// A client's trace goes on, if it is valid.
+        Pass = "pass",
+        /// A trace begins with each request, whatever the client says.
+        Start = "start",
+        /// A client's trace goes on, and one begins where there is none.
+        On = "on",
+    }
+}
+choice! {
     /// `userid`.
     UseridMode {
         /// Nothing.

@@ -19,6 +19,7 @@ use super::filter::range::Parts;
 use super::filter::{ssi, userid};
 use super::slice::{Slices, Slicing};
 use super::subrequest::Background;
+use super::trace;
 use crate::base::buf::BufPool;
 use crate::base::time::Mono;
 use crate::front::{ConnInfo, Stream};
@@ -313,6 +314,8 @@ pub struct VarCache {
     pub captures_count: u8,
     /// `$request_id`, once made.
     pub request_id: Option<[u8; 32]>,
+    /// The request's place in a trace, once it has one.
+    pub trace: Option<trace::Span>,
     /// Tables that are being evaluated, one inside the other.
     pub depth: u8,
 }
@@ -352,6 +355,7 @@ impl VarCache {
         self.slots.clone_from(&from.slots);
         self.tables.clone_from(&from.tables);
         self.request_id = from.request_id;
+        self.trace = from.trace;
     }
 
     /// Goes on with the captures of another exchange.
@@ -368,6 +372,7 @@ impl VarCache {
         std::mem::swap(&mut self.slots, &mut to.slots);
         std::mem::swap(&mut self.tables, &mut to.tables);
         to.request_id = self.request_id;
+        to.trace = self.trace;
     }
 
     /// Forgets all values and keeps the allocations.
@@ -378,6 +383,7 @@ impl VarCache {
         reset(&mut self.subject);
         self.captures_count = 0;
         self.request_id = None;
+        self.trace = None;
         self.depth = 0;
     }
 }

@@ -7,7 +7,7 @@ use std::io;
 
 use super::exchange::Exchange;
 use super::local::Cx;
-use super::vars;
+use super::{trace, vars};
 use crate::base::escape;
 use crate::net::Addr;
 pub use crate::observe::entry::Text;
@@ -97,6 +97,7 @@ fn write_error(ex: &Exchange, cx: Cx<'_>, level: LogLevel, message: fmt::Argumen
         level,
         connection: ex.conn.number,
         message,
+        trace: trace::known(ex).map_or(&b""[..], |trace| trace),
         facts: &[
             fact("client", client.as_bytes(), false),
             fact("server", &cx.plan.servers[ex.server].name, false),

@@ -26,6 +26,7 @@ pub mod stapling;
 pub mod stream_tunnel;
 pub mod subrequest;
 pub mod tally;
+pub mod trace;
 pub mod transfer;
 pub mod tunnel;
 pub mod vars;

@@ -27,6 +27,8 @@ pub struct Entry<'a> {
     pub message: fmt::Arguments<'a>,
     /// To whom, in nginx's order.
     pub facts: &'a [Fact<'a>],
+    /// The trace that it belongs to; empty for none. nginx's line has no place for it.
+    pub trace: &'a [u8],
 }
 
 /// One circumstance of a line.
@@ -61,6 +63,7 @@ impl<'a> Entry<'a> {
             connection: 0,
             message,
             facts: &[],
+            trace: b"",
         }
     }
 
@@ -126,6 +129,10 @@ impl<'a> Entry<'a> {
                 let _ = write!(out, "\",\"{name}\":\"");
                 quote(out, &fact.value[..fact.value.len().min(VALUE_MAX)]);
             }
+        }
+        if !self.trace.is_empty() {
+            out.extend_from_slice(b"\",\"trace_id\":\"");
+            quote(out, self.trace);
         }
         out.extend_from_slice(b"\"}\n");
     }
@@ -222,6 +229,7 @@ mod tests {
             connection: 7,
             message: format_args!("{message}"),
             facts,
+            trace: b"",
         };
         entry.classic(&STAMP, &mut classic);
         entry.json(&STAMP, &mut json);

@@ -78,6 +78,7 @@ builtins! {
     ProxyProtocolPort = "proxy_protocol_port";
     ProxyProtocolServerAddr = "proxy_protocol_server_addr";
     ProxyProtocolServerPort = "proxy_protocol_server_port";
+    ParentId = "parent_id";
     QueryString = "query_string";
     RealipRemoteAddr = "realip_remote_addr";
     RealipRemotePort = "realip_remote_port";
@@ -127,6 +128,11 @@ builtins! {
     UpstreamResponseTime = "upstream_response_time";
     UpstreamStatus = "upstream_status";
     SliceRange = "slice_range";
+    SpanId = "span_id";
+    TraceId = "trace_id";
+    TraceParent = "trace_parent";
+    TraceSampled = "trace_sampled";
+    TraceState = "trace_state";
     SslAlpnProtocol = "ssl_alpn_protocol";
     SslCipher = "ssl_cipher";
     SslCiphers = "ssl_ciphers";

@@ -9,6 +9,7 @@ pub mod head;
 pub mod host;
 pub mod proxy_protocol;
 pub mod tokens;
+pub mod trace;
 pub mod uri;
 pub mod ws;
 

@@ -112,6 +112,7 @@ fn tell(
 ) {
     let logs = &cx.location(session.location).error_logs;
     let entry = Entry {
+        trace: b"",
         level,
         connection: session.number,
         message,

@@ -61,6 +61,7 @@ mod subrequests;
 mod tls;
 mod toml;
 mod tools;
+mod trace;
 mod traversal;
 mod tunnel;
 mod upstream;

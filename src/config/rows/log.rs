@@ -7,13 +7,16 @@ use super::parse_core::log_sink;
 use crate::config::lower::{Frame, Lowering};
 use crate::config::model::*;
 use crate::config::table::ctx::*;
-use crate::config::table::{Args, Fault, Inherit, Row, Status, args_min, args_to, family, row};
+use crate::config::table::{
+    Args, Fault, Inherit, Row, Status, args, args_min, args_to, family, row,
+};
 use crate::config::tree::Directive;
 use crate::config::value::*;
 
 family! {
     /// Settings of the log family.
     pub struct Log in log {
+        value trace_context: TraceContext = "off", |a| one_of(a, TraceContext::WORDS), HSL, args(1), "Whether requests to backends belong to a trace (traceparent, tracestate): the client's, or one that begins here.";
     } also {
         access_log: Option<Arc<Vec<AccessLog>>> = None, "`access_log`; `None` is `off`.";
     }

@@ -12,6 +12,7 @@ use crate::http::filter::compress::codec::Kind;
 use crate::http::filter::userid;
 use crate::http::local::Cx;
 use crate::http::slice;
+use crate::http::trace;
 use crate::net::Addr;
 use crate::plan::expr::Expr;
 use crate::plan::location::Content;
@@ -57,6 +58,8 @@ pub(super) fn value(builtin: Builtin, ex: &mut Exchange, cx: Cx<'_>, out: &mut V
             out.extend_from_slice(&request_id(ex, cx));
             true
         }
+        #[rustfmt::skip]
+        B::TraceId | B::SpanId | B::ParentId | B::TraceSampled | B::TraceParent | B::TraceState => trace::variable(builtin, ex, cx, out),
         B::LimitRate => {
             number(limit_rate(ex, cx).unwrap_or(0), out);
             true

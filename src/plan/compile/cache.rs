@@ -6,11 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::proxy::REPLACED;
+use super::proxy::{REPLACED, with_trace};
 use super::{Compiler, bytes_of};
-use crate::config::model::{
-    CachePace, Caching, Http, Proxy, ProxyPass, Settings, StorePath, WireKind,
-};
+use crate::config::model::{CachePace, Caching, Http, ProxyPass, Settings, StorePath, WireKind};
 use crate::plan::cache::{CachePlan, CopyPlan, PurgePlan, ZoneChoice};
 use crate::plan::expr::{Expr, Var};
 use crate::plan::location::{ParamNames, SetHeader};
@@ -112,7 +110,7 @@ impl Compiler<'_> {
             purge,
             settings: Arc::clone(caching),
             conditions: conditions(settings, wire),
-            replaced: replaced(&settings.proxy, &names),
+            replaced: replaced(settings, &names),
             replaced_params: replaced_params(settings),
         }))
     }
@@ -201,8 +199,9 @@ fn param_name(field: &str) -> Vec<u8> {
     field.to_ascii_uppercase().replace('-', "_").into_bytes()
 }
 
-fn replaced(proxy: &Proxy, further: &[&[u8]]) -> FieldSet {
-    let own = proxy.proxy_set_header.iter().map(|field| &field.name[..]);
+fn replaced(settings: &Settings, further: &[&[u8]]) -> FieldSet {
+    let fields = with_trace(settings, &settings.proxy.proxy_set_header);
+    let own = fields.iter().map(|field| &field.name[..]);
     let usual = REPLACED.iter().map(|name| name.as_bytes());
     usual.chain(own).chain(further.iter().copied()).collect()
 }

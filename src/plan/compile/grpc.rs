@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::proxy::{hidden, replaced};
+use super::proxy::{hidden, replaced, with_trace};
 use super::{Compiler, bytes_of};
 use crate::config::model::{ProxyPass, Settings, Target};
 use crate::plan::expr::{Expr, Var};
@@ -25,7 +25,7 @@ impl Compiler<'_> {
     /// None when the target is wrong, which was reported.
     pub(super) fn grpc(&mut self, settings: &Settings, pass: &ProxyPass) -> Option<ProxyPlan> {
         let common = &settings.grpc_pass;
-        let fields = &settings.grpc.grpc_set_header;
+        let fields = &with_trace(settings, &settings.grpc.grpc_set_header);
         let target = match &pass.target {
             Some(target) => ProxyTarget::Group(self.group_for(target, pass.url.span)?),
             None => ProxyTarget::Dynamic {

@@ -1,10 +1,14 @@
 //! `proxy_pass` and the settings that belong to it.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::{Compiler, bytes_of};
 use crate::config::model::{
-    self, Bind, HttpVersion, Pass, Proxy, ProxyPass, Redirect, Settings, Target, Text, WireKind,
+    self, Bind, HttpVersion, Pass, Proxy, ProxyPass, Redirect, Settings, Target, Text,
+    TraceContext, WireKind,
 };
 use crate::plan::expr::{Expr, Var};
 use crate::plan::location::{
@@ -48,6 +52,7 @@ impl Compiler<'_> {
             WireKind::Http => {}
         }
         let proxy = &settings.proxy;
+        let fields = with_trace(settings, &proxy.proxy_set_header);
         let (target, uri) = match &pass.target {
             Some(target) => (
                 ProxyTarget::Group(self.group_for(target, pass.url.span)?),
@@ -70,8 +75,8 @@ impl Compiler<'_> {
             uri,
             host: proxy_host(pass.target.as_ref()),
             port: proxy_port(pass.target.as_ref()),
-            set_headers: self.set_headers(&proxy.proxy_set_header),
-            replaced: replaced(&proxy.proxy_set_header),
+            set_headers: self.set_headers(&fields),
+            replaced: replaced(&fields),
             body: proxy.proxy_set_body.as_ref().map(|body| self.expr(body)),
             method: proxy.proxy_method.as_ref().map(|method| self.expr(method)),
             hidden: hidden(&settings.proxy_pass, HIDDEN),
@@ -232,6 +237,30 @@ fn proxy_port(target: Option<&Target>) -> Bytes {
         }
         _ => Bytes::new(),
     }
+}
+
+/// The fields that are set, with those of a trace where requests belong to one; what is set by hand stays.
+pub(super) fn with_trace<'a>(
+    settings: &Settings,
+    set: &'a [model::SetHeader],
+) -> Cow<'a, [model::SetHeader]> {
+    let mut all = Cow::Borrowed(set);
+    if settings.log.trace_context == TraceContext::Off {
+        return all;
+    }
+    for (name, value) in [
+        ("traceparent", "$trace_parent"),
+        ("tracestate", "$trace_state"),
+    ] {
+        let named = |field: &model::SetHeader| field.name.eq_ignore_ascii_case(name.as_bytes());
+        if !set.iter().any(named) {
+            all.to_mut().push(model::SetHeader {
+                name: Arc::from(name.as_bytes()),
+                value: Text::from(value),
+            });
+        }
+    }
+    all
 }
 
 /// Client fields that are not forwarded.

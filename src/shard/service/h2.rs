@@ -238,6 +238,7 @@ fn tell(service: &Http, home: &Home, conn: &Conn, fatal: Fatal) {
         let entry = Entry {
             level: LogLevel::Info,
             connection: info.number,
+            trace: b"",
             message,
             facts: &[
                 fact("client", client.as_bytes()),

@@ -59,6 +59,7 @@ impl Newcomer<'_> {
         let entry = Entry {
             level,
             connection: self.number,
+            trace: b"",
             message,
             facts: &[
                 fact("client", client.as_bytes()),

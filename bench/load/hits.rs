@@ -11,9 +11,6 @@ use rustix::event::{Timespec, epoll};
 
 use super::{Options, WARM};
 
-/// Different keys that are asked for.
-const KEYS: usize = 64;
-
 struct Asker {
     socket: TcpStream,
     /// When its request is due, or was.
@@ -21,7 +18,8 @@ struct Asker {
     /// It has been sent.
     asked: bool,
     answer: Vec<u8>,
-    keys: usize,
+    /// The number in its next path; those of all together are one sequence.
+    number: usize,
 }
 
 /// What was measured.
@@ -50,7 +48,7 @@ pub fn run(options: &Options) {
                 due: begin + step * number as u32 / count as u32,
                 asked: false,
                 answer: Vec::new(),
-                keys: number,
+                number,
             }
         })
         .collect();
@@ -64,7 +62,7 @@ pub fn run(options: &Options) {
             break;
         }
         for asker in askers.iter_mut().filter(|a| !a.asked && a.due <= now) {
-            asker.ask(&options.path);
+            asker.ask(options, count);
         }
         let next = askers.iter().filter(|a| !a.asked).map(|a| a.due).min();
         let wait = next.unwrap_or(end).saturating_duration_since(now);
@@ -98,9 +96,10 @@ pub fn run(options: &Options) {
 }
 
 impl Asker {
-    fn ask(&mut self, path: &str) {
-        self.keys += 1;
-        let path = path.replace('%', &(self.keys % KEYS).to_string());
+    fn ask(&mut self, options: &Options, step: usize) {
+        let number = (self.number % options.keys).to_string();
+        self.number += step;
+        let path = options.path.replace('%', &number);
         let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n");
         self.socket.write_all(request.as_bytes()).unwrap();
         self.asked = true;

@@ -48,6 +48,9 @@ struct Options {
     /// Requests for each second, of `hits`.
     #[arg(long, default_value_t = 8000)]
     rate: u64,
+    /// Different keys that `hits` asks for.
+    #[arg(long, default_value_t = 64)]
+    keys: usize,
     /// Seconds to measure.
     #[arg(long, default_value_t = 4)]
     seconds: u64,

@@ -15,7 +15,7 @@ const CLASSES: [usize; 8] = [
     128 << 10,
 ];
 
-/// Free bytes that one class may hold: 8 classes x 4 MiB = 32 MiB at most per shard.
+/// Free bytes that one class may hold unless it is said otherwise: 8 classes x 4 MiB = 32 MiB at most per shard.
 const CLASS_BYTES_MAX: usize = 4 << 20;
 
 /// Free buffers that one class may hold, so that small classes stay short.
@@ -27,6 +27,8 @@ pub struct BufPool {
     free: [RefCell<Vec<Vec<u8>>>; CLASSES.len()],
     lent: Cell<usize>,
     allocated: Cell<u64>,
+    count_max: usize,
+    bytes_max: usize,
 }
 
 impl Default for BufPool {
@@ -38,10 +40,17 @@ impl Default for BufPool {
 impl BufPool {
     /// Starts empty: an unused class costs nothing.
     pub fn new() -> Self {
+        Self::bounded(CLASS_COUNT_MAX, CLASS_BYTES_MAX)
+    }
+
+    /// Keeps at most so many free buffers of each class, and so many bytes of them.
+    pub fn bounded(count_max: usize, bytes_max: usize) -> Self {
         Self {
             free: Default::default(),
             lent: Cell::new(0),
             allocated: Cell::new(0),
+            count_max,
+            bytes_max,
         }
     }
 
@@ -67,7 +76,7 @@ impl BufPool {
             return;
         };
         let mut free = self.free[class].borrow_mut();
-        if free.len() < class_count_max(class) {
+        if free.len() < (self.bytes_max / CLASSES[class]).min(self.count_max) {
             buf.clear();
             free.push(buf);
         }
@@ -107,10 +116,6 @@ impl BufPool {
             .map(|f| f.borrow().iter().map(Vec::capacity).sum::<usize>())
             .sum()
     }
-}
-
-fn class_count_max(class: usize) -> usize {
-    (CLASS_BYTES_MAX / CLASSES[class]).min(CLASS_COUNT_MAX)
 }
 
 /// The smallest class that holds `min` bytes.

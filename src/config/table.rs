@@ -25,9 +25,10 @@ impl Contexts {
     pub const STREAM: Self = Self(1 << 9);
     pub const STREAM_SERVER: Self = Self(1 << 10);
     pub const STREAM_UPSTREAM: Self = Self(1 << 11);
+    pub const SHARD: Self = Self(1 << 12);
 
     /// The names used in the documentation, in order.
-    pub(crate) const NAMES: [(Self, &'static str); 12] = [
+    pub(crate) const NAMES: [(Self, &'static str); 13] = [
         (Self::MAIN, "main"),
         (Self::EVENTS, "events"),
         (Self::HTTP, "http"),
@@ -40,6 +41,7 @@ impl Contexts {
         (Self::STREAM, "stream"),
         (Self::STREAM_SERVER, "server in stream"),
         (Self::STREAM_UPSTREAM, "upstream in stream"),
+        (Self::SHARD, "shard"),
     ];
 
     /// Both sets together.
@@ -77,6 +79,7 @@ pub(crate) mod ctx {
     pub(crate) const TS: C = C::STREAM_SERVER;
     pub(crate) const TU: C = C::STREAM_UPSTREAM;
     pub(crate) const TTS: C = T.or(TS);
+    pub(crate) const K: C = C::SHARD;
     pub(crate) const HS: C = H.or(S);
     pub(crate) const SL: C = S.or(L);
     pub(crate) const HSL: C = HS.or(L);
@@ -237,7 +240,7 @@ pub(crate) const fn row(
 
 impl Row {
     /// Every block.
-    pub(crate) const ANYWHERE: Contexts = Contexts(0xfff);
+    pub(crate) const ANYWHERE: Contexts = Contexts(0x1fff);
 
     /// The same row for a directive with a block of directives.
     pub(crate) const fn scope(mut self) -> Self {

@@ -13,19 +13,20 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::bundle::Bundle;
-use super::cores;
+use super::{built, cores};
 use crate::base::ids::DenseId;
 use crate::base::time::Mono;
 use crate::http::console;
 use crate::mail::{Inbox, ListenSocket, Mail, NewPlan, Post, Target};
 use crate::net::bell;
 use crate::net::clock;
+use crate::net::listener;
 use crate::net::runtime::{self, Choice, Prefer};
 use crate::net::tls::{Shelf, TlsSet};
 use crate::observe::scribe::Files;
 use crate::observe::{Counters, Scribe};
 use crate::plan::{ListenerId, LogId, Plan};
-use crate::shard::{self, Http, Parts, Setup};
+use crate::shard::{self, Http, Parts, Room, Setup};
 
 /// Log files by path.
 pub type Logs = Files;
@@ -77,7 +78,12 @@ pub struct Engine {
     /// Replaced epochs, with the number of shards on which one still has exchanges.
     retiring: Vec<(u64, usize)>,
     leaving: bool,
-    choice: Choice,
+    /// The core of each shard that has one to itself.
+    cores: Vec<Option<usize>>,
+    /// Connections are steered by core.
+    steered: bool,
+    /// What the shards are built of.
+    built: Vec<String>,
     questions: Vec<Question>,
 }
 
@@ -102,6 +108,8 @@ impl Engine {
         };
         let bell = inbox.bell().map_err(failed)?;
         let pins = cores::pins(&plan.main, count);
+        let cores = built::own_cores(&pins);
+        let built = built::lines(&plan.main, &choice, &cores);
         let scribe = Scribe::start().map_err(failed)?;
         let shelf = Shelf::default();
         let mut threads = Vec::new();
@@ -109,8 +117,14 @@ impl Engine {
             let setup = Setup {
                 core: None,
                 choice: choice.clone(),
-                ring_entries: runtime::RING_ENTRIES_DEFAULT,
+                ring_entries: plan.main.engine.ring_entries,
                 sockets_max: plan.main.worker_connections as usize,
+                busy_poll: plan.main.engine.busy_poll,
+                room: Room {
+                    buffers: plan.main.engine.buffers.0,
+                    buffer_bytes: plan.main.engine.buffers.1,
+                    pipe_bytes: plan.main.engine.pipe_size,
+                },
             };
             let scribe = scribe.clone();
             let shelf = shelf.clone();
@@ -135,7 +149,9 @@ impl Engine {
             awaited: Vec::new(),
             retiring: Vec::new(),
             leaving: false,
-            choice,
+            cores,
+            steered: false,
+            built,
             questions: Vec::new(),
         };
         engine.shelf.put(engine.epoch, Arc::new(tls));
@@ -143,14 +159,10 @@ impl Engine {
         Ok(engine)
     }
 
-    /// The driver in use, and why it is not the ring if it is not.
+    /// What the shards are built of, for the log.
     #[must_use]
-    pub fn driver(&self) -> String {
-        let name = self.choice.driver.name();
-        match self.choice.reason.as_str() {
-            "" => format!("using the \"{name}\" event method"),
-            reason => format!("using the \"{name}\" event method ({reason})"),
-        }
+    pub fn built(&self) -> &[String] {
+        &self.built
     }
 
     /// Puts another configuration in place of the one that is served, and waits until all shards serve it.
@@ -184,12 +196,20 @@ impl Engine {
             lines.connect(self.scribe.taker(sink));
         }
         let mut shares: Vec<Vec<ListenSocket>> = self.threads.iter().map(|_| Vec::new()).collect();
+        let steered = built::steered(&self.plan.main, &self.cores);
         for (slot, fd) in bundle.listeners.iter().zip(sockets) {
             let stat = rustix::fs::fstat(&fd)
                 .map_err(|error| format!("fstat() of a listener failed ({error})"))?;
             let share = shares
                 .get_mut(slot.shard as usize)
                 .ok_or("a listener for a shard that does not exist")?;
+            if self.steered || steered.is_some() {
+                let cores = steered
+                    .as_ref()
+                    .and_then(|cores| cores.get(slot.shard as usize));
+                // Steering is worth a try, and no error.
+                listener::steer_by_core(&fd, cores.copied().flatten()).ok();
+            }
             let listener = ListenerId(slot.listener);
             // A socket keeps its inode across processes and descriptors, so that it is known again after a reload.
             share.push(ListenSocket {
@@ -198,6 +218,7 @@ impl Engine {
                 fd: Some(fd),
             });
         }
+        self.steered = steered.is_some();
         self.awaited.clear();
         for (shard, sockets) in (0u16..).zip(shares) {
             let plan = NewPlan {

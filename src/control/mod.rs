@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
+mod built;
 pub mod bundle;
 pub mod certs;
 pub mod check;

@@ -214,6 +214,7 @@ impl Site {
             || self.main.worker_cpu_affinity != old.main.worker_cpu_affinity
             || self.main.working_directory != old.main.working_directory
             || self.main.env != old.main.env
+            || !self.main.same_engine(&old.main)
             || self.in_process() != old.in_process()
     }
 

@@ -293,7 +293,9 @@ impl Worker {
         }
         self.use_logs(&logs);
         if let Some(engine) = self.engine.as_ref().filter(|_| first) {
-            self.journal.notice(&engine.driver());
+            for line in engine.built() {
+                self.journal.notice(line);
+            }
         }
         Ok(())
     }

@@ -166,6 +166,14 @@ impl Local {
         self
     }
 
+    /// The same with other pools.
+    #[must_use]
+    pub fn with_pools(mut self, buffers: BufPool, pipes: Pipes) -> Self {
+        self.buffers = buffers;
+        self.pipes = pipes;
+        self
+    }
+
     /// A random word, for balancing and `$request_id`.
     pub fn random(&self) -> u64 {
         self.rng.borrow_mut().word()

@@ -79,6 +79,7 @@ pub fn in_turn<R>(turn: impl FnOnce() -> R) -> R {
             TURN.set(None);
         }
     }
+    super::busy::turn();
     TURN.set(Some(Turn {
         mono: None,
         unix: None,

@@ -246,6 +246,12 @@ impl AsFd for Listener {
     }
 }
 
+/// Of the listeners of one address, this one takes the connections that arrive on that core; none takes whatever comes. Where
+/// the kernel does not know that for a group of listeners (before 6.2), its hash decides as before.
+pub fn steer_by_core(fd: &impl AsFd, core: Option<usize>) -> io::Result<()> {
+    option::set_incoming_cpu(fd, core)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,7 @@
 
 pub mod addr;
 pub mod bell;
+pub mod busy;
 pub mod clock;
 pub mod connect;
 pub mod deadline;

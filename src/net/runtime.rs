@@ -107,9 +107,44 @@ const OPERATIONS: [u8; 13] = [
     opcode::Writev::CODE,
 ];
 
+/// Where to look, after a comma.
+fn hint(error: &io::Error) -> &'static str {
+    match error
+        .raw_os_error()
+        .map(rustix::io::Errno::from_raw_os_error)
+    {
+        Some(rustix::io::Errno::PERM | rustix::io::Errno::ACCESS) => {
+            ", by seccomp or kernel.io_uring_disabled"
+        }
+        Some(rustix::io::Errno::NOSYS) => ", by this kernel or seccomp",
+        Some(rustix::io::Errno::NOMEM) => ", see RLIMIT_MEMLOCK",
+        _ => "",
+    }
+}
+
+/// What a ring of so many entries will be like, for the log.
+#[must_use]
+pub fn describe_ring(entries: u32, busy: Duration) -> String {
+    let mut deferred: io_uring::Builder = IoUring::builder();
+    deferred.setup_single_issuer().setup_defer_taskrun();
+    let how = if !busy.is_zero() {
+        "completions as they come, for busy polling".to_owned()
+    } else {
+        match deferred.build(8) {
+            Ok(_) => "completions deferred".to_owned(),
+            Err(e) => format!("completions as they come (deferring them is refused: {e})"),
+        }
+    };
+    format!("{entries} entries, {how}")
+}
+
 fn try_ring() -> io::Result<()> {
-    let ring = IoUring::new(8)
-        .map_err(|e| io::Error::new(e.kind(), format!("io_uring_setup() failed ({e})")))?;
+    let ring = IoUring::new(8).map_err(|e| {
+        io::Error::new(
+            e.kind(),
+            format!("io_uring_setup() failed ({e}{})", hint(&e)),
+        )
+    })?;
     let mut probe = Probe::new();
     ring.submitter().register_probe(&mut probe).map_err(|e| {
         io::Error::new(
@@ -134,8 +169,13 @@ pub struct Runtime {
 impl Runtime {
     /// Builds the runtime that `choice` names.
     pub fn new(choice: &Choice, ring_entries: u32) -> io::Result<Self> {
+        Self::polling(choice, ring_entries, Duration::ZERO)
+    }
+
+    /// The same, for a thread that runs [`super::busy::spin`] if that time is not zero.
+    pub fn polling(choice: &Choice, ring_entries: u32, busy: Duration) -> io::Result<Self> {
         let inner = match choice.driver {
-            Driver::Ring => FusionRuntime::Uring(build_ring(ring_entries)?),
+            Driver::Ring => FusionRuntime::Uring(build_ring(ring_entries, busy.is_zero())?),
             Driver::Epoll => FusionRuntime::Legacy(
                 RuntimeBuilder::<LegacyDriver>::new()
                     .enable_timer()
@@ -167,7 +207,10 @@ impl Runtime {
 }
 
 /// The default flags cost a quarter more CPU per request; older kernels refuse these (before 6.1, before 6.0), so step down.
-fn build_ring(entries: u32) -> io::Result<monoio::Runtime<TimeDriver<IoUringDriver>>> {
+fn build_ring(
+    entries: u32,
+    sleeps: bool,
+) -> io::Result<monoio::Runtime<TimeDriver<IoUringDriver>>> {
     let build = |ring: io_uring::Builder| {
         RuntimeBuilder::<IoUringDriver>::new()
             .with_entries(entries)
@@ -188,7 +231,13 @@ fn build_ring(entries: u32) -> io::Result<monoio::Runtime<TimeDriver<IoUringDriv
         .setup_cqsize(completions);
     let mut fair = IoUring::builder();
     fair.setup_coop_taskrun();
-    build(best)
+    // While tasks are ready the runtime does not ask for what is deferred: who spins would never hear of anything.
+    let first = if sleeps {
+        build(best)
+    } else {
+        build(good.clone())
+    };
+    first
         .or_else(|_| build(good))
         .or_else(|_| build(fair))
         .or_else(|_| build(IoUring::builder()))

@@ -164,6 +164,12 @@ pub struct Pipes {
     unused: Cell<u32>,
 }
 
+/// Bytes that a pipe would have if it was opened now; none when none can be had.
+#[must_use]
+pub fn pipe_bytes(want: usize) -> Option<usize> {
+    Pipe::open(want).map(|pipe| pipe.bytes)
+}
+
 impl Default for Pipes {
     fn default() -> Self {
         Self::sized(PIPE_BYTES_DEFAULT)

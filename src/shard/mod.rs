@@ -102,6 +102,29 @@ pub struct Parts {
     pub deadlines: Rc<Deadlines>,
     /// Its mail.
     pub outbox: Rc<Outbox<Mail>>,
+    /// How large its pools may be.
+    pub room: Room,
+}
+
+/// How large the pools of a shard may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Free buffers of each size that are kept.
+    pub buffers: usize,
+    /// Bytes that these take at most.
+    pub buffer_bytes: usize,
+    /// Bytes of a pipe.
+    pub pipe_bytes: usize,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self {
+            buffers: 1024,
+            buffer_bytes: 4 << 20,
+            pipe_bytes: crate::net::splice::PIPE_BYTES_DEFAULT,
+        }
+    }
 }
 
 /// One core's own.

@@ -7,9 +7,10 @@ use std::rc::Rc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::{Parts, Serve, Shard, drain};
+use super::{Parts, Room, Serve, Shard, drain};
 use crate::mail::{Inbox, Mail, Outbox, Post};
 use crate::net::bell::Bell;
+use crate::net::busy;
 use crate::net::deadline::Deadlines;
 use crate::net::join::{First, race};
 use crate::net::runtime::{self, Choice, Runtime};
@@ -25,6 +26,10 @@ pub struct Setup {
     pub ring_entries: u32,
     /// `worker_connections`.
     pub sockets_max: usize,
+    /// How long to look for completions before it sleeps; zero is not at all.
+    pub busy_poll: Duration,
+    /// How large its pools may be.
+    pub room: Room,
 }
 
 /// Waits before a full box is tried again.
@@ -56,17 +61,13 @@ where
         if let Some(id) = setup.core {
             core_affinity::set_for_current(core_affinity::CoreId { id });
         }
-        let mut runtime = Runtime::new(&setup.choice, setup.ring_entries)?;
-        runtime.run(main(setup.sockets_max, inbox, post, make))
+        let entries = setup.ring_entries;
+        let mut runtime = Runtime::polling(&setup.choice, entries, setup.busy_poll)?;
+        runtime.run(main(setup, inbox, post, make))
     })
 }
 
-async fn main<S, F>(
-    sockets_max: usize,
-    inbox: Inbox<Mail>,
-    post: Post<Mail>,
-    make: F,
-) -> io::Result<()>
+async fn main<S, F>(setup: Setup, inbox: Inbox<Mail>, post: Post<Mail>, make: F) -> io::Result<()>
 where
     S: Serve,
     F: FnOnce(&Parts) -> S,
@@ -76,11 +77,15 @@ where
         index: own,
         deadlines: Deadlines::new(),
         outbox: Rc::new(Outbox::new(post, own)),
+        room: setup.room,
     };
     let service = make(&parts);
-    let shard = Shard::new(parts, sockets_max, service);
+    let shard = Shard::new(parts, setup.sockets_max, service);
     runtime::spawn(shard.deadlines.clone().run());
     runtime::spawn(flush(shard.outbox.clone()));
+    if !setup.busy_poll.is_zero() {
+        runtime::spawn(busy::spin(setup.busy_poll));
+    }
     runtime::spawn(super::accept::collect(shard.clone()));
     S::started(&shard);
     read_mail(&shard, &inbox).await?;

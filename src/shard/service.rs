@@ -25,6 +25,7 @@ use self::stream::Sorted;
 use self::tls::{Begun, Newcomer};
 use super::pool::Workers;
 use super::{After, Begin, Event, Serve, Shard};
+use crate::base::buf::BufPool;
 use crate::cache::Cache;
 use crate::front::accept::{self, Broken};
 use crate::front::h1::{Conn, Decoded, Ending, Waited};
@@ -40,6 +41,7 @@ use crate::mail::{Found, Mail, NewPlan, PeerState, Target};
 use crate::net::Addr;
 use crate::net::clock::Clock;
 use crate::net::listener::Accepted;
+use crate::net::splice::Pipes;
 use crate::net::stream::Idle;
 use crate::net::tls::Shelf;
 use crate::net::{clock, runtime};
@@ -151,18 +153,23 @@ impl Http {
     /// A shard's service; it answers nothing before its first plan comes.
     #[must_use]
     pub fn new(parts: &super::Parts, counters: Counters, scribe: Scribe, seed: u64) -> Self {
-        let clock = Clock::new();
+        let (clock, room) = (Clock::new(), parts.room);
         Self {
             desk: Desk::new(scribe.clone(), Clock::new()),
             local: Rc::new(
-                Local::new(clock, parts.deadlines.clone(), counters, seed).sharing(
-                    Limits::among(parts.outbox.clone()),
-                    Cache::among(parts.outbox.clone()),
-                    (
-                        Sessions::among(parts.outbox.clone()),
-                        Health::among(parts.outbox.clone()),
+                Local::new(clock, parts.deadlines.clone(), counters, seed)
+                    .sharing(
+                        Limits::among(parts.outbox.clone()),
+                        Cache::among(parts.outbox.clone()),
+                        (
+                            Sessions::among(parts.outbox.clone()),
+                            Health::among(parts.outbox.clone()),
+                        ),
+                    )
+                    .with_pools(
+                        BufPool::bounded(room.buffers, room.buffer_bytes),
+                        Pipes::sized(room.pipe_bytes),
                     ),
-                ),
             ),
             scribe,
             shelf: Shelf::default(),

@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Http, Setup, start};
+use super::{Http, Room, Setup, start};
 use crate::mail::{ListenSocket, Mail, NewPlan, Post, Target};
 use crate::net::bell;
 use crate::net::runtime::{Prefer, RING_ENTRIES_DEFAULT, probe};
@@ -98,6 +98,8 @@ fn a_warm_request_allocates_nothing() {
         choice: probe(Prefer::Auto),
         ring_entries: RING_ENTRIES_DEFAULT,
         sockets_max: 64,
+        busy_poll: Duration::ZERO,
+        room: Room::default(),
     };
     let counters = Counters::shards(1).remove(0);
     let scribe = Scribe::start().unwrap();

@@ -53,6 +53,7 @@ mod rest;
 mod resumption;
 mod rewrite;
 mod server;
+mod shard;
 mod splice;
 mod stapling;
 mod sticky;

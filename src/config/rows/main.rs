@@ -53,6 +53,8 @@ pub struct Main {
     pub debug_connection: Vec<(DebugClient, Span)>,
     /// An `events` block stands in the file.
     pub events: bool,
+    /// The `shard` block.
+    pub engine: super::shard::Engine,
     /// `control` and `flight_recorder`.
     pub operate: Operate,
 }
@@ -99,6 +101,7 @@ impl Main {
             multi_accept: false,
             event_method: None,
             debug_connection: Vec::new(),
+            engine: super::shard::Engine::default(),
             operate: Operate::default(),
         }
     }

@@ -33,6 +33,7 @@ mod refused;
 pub mod rewrite;
 pub mod secure_link;
 mod server;
+mod shard;
 pub mod ssi;
 pub mod ssl;
 pub(crate) mod sticky;
@@ -68,6 +69,7 @@ const INCLUDE: &[Row] = &[row(
 /// The families in the order of lookup, each with its heading.
 pub(crate) const FAMILIES: &[(&str, &[&[Row]])] = &[
     ("Process and events", &[main::ROWS, INCLUDE]),
+    ("What a shard is built of", &[shard::ROWS]),
     ("Operation", &[operate::ROWS]),
     ("Servers and locations", &[server::ROWS]),
     ("HTTP core", &[core::FIELD_ROWS, core::ROWS]),

@@ -65,6 +65,17 @@ fn goldens_mean_the_same_in_both() {
 }
 
 #[test]
+fn the_shipped_edge_node_means_the_same_in_both() {
+    let conf = load_text(include_str!("../../../config/edge.conf"));
+    let toml = load_toml(include_str!("../../../config/edge.toml"));
+    assert_eq!(classic(&conf), Vec::<String>::new());
+    assert_eq!(classic(&toml), Vec::<String>::new());
+    assert_eq!(meaning(&conf), meaning(&toml));
+    let engine = &conf.model.as_ref().unwrap().main.engine;
+    assert_eq!((engine.ring_entries, engine.pipe_size), (4096, 1 << 20));
+}
+
+#[test]
 fn nginx_conf_is_written_stable() {
     for (name, text) in GOLDENS {
         let once = write::nginx(&load_text(text).tree);

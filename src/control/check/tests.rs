@@ -28,6 +28,8 @@ fn shipped() -> PathBuf {
 fn the_shipped_configurations_are_good_and_draw_no_warning() {
     for name in [
         "demo.conf",
+        "edge.conf",
+        "edge.toml",
         "nginx.conf",
         "php.conf",
         "proxy.toml",

@@ -28,6 +28,13 @@ pub fn set_fastopen(fd: impl AsFd, queue: i32) -> io::Result<()> {
     set_int(fd, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, queue)
 }
 
+/// Of the listeners of one group, this one takes what arrives on that core; none takes whatever comes.
+pub fn set_incoming_cpu(fd: impl AsFd, core: Option<usize>) -> io::Result<()> {
+    const SO_INCOMING_CPU: i32 = 49;
+    let core = core.and_then(|core| i32::try_from(core).ok());
+    set_int(fd, libc::SOL_SOCKET, SO_INCOMING_CPU, core.unwrap_or(-1))
+}
+
 /// A local port is chosen per destination, at connect time.
 pub fn set_bind_no_port(fd: impl AsFd) -> io::Result<()> {
     const IP_BIND_ADDRESS_NO_PORT: i32 = 24;

@@ -122,6 +122,8 @@ fn shard(prefer: Prefer, sockets_max: usize) -> Bench {
         choice: probe(prefer),
         ring_entries: RING_ENTRIES_DEFAULT,
         sockets_max,
+        busy_poll: Duration::ZERO,
+        room: Room::default(),
     };
     let thread = start(setup, inbox, post.clone(), move |_| {
         LISTEN.with(|cell| *cell.borrow_mut() = Some(fd));

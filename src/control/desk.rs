@@ -35,33 +35,33 @@ pub enum Task {
 
 impl Desk {
     /// Listens where a configuration says. The socket that nobody asked for is done without when it cannot be made.
-    pub fn open(site: &Site, journal: &Journal) -> Result<Self, ()> {
+    pub fn open(site: &Site, journal: &Journal) -> Option<Self> {
         let mut desk = Self::default();
         desk.follow(site, journal)?;
-        Ok(desk)
+        Some(desk)
     }
 
     /// Listens where another configuration says; on failure the old socket stays.
-    pub fn follow(&mut self, site: &Site, journal: &Journal) -> Result<(), ()> {
+    pub fn follow(&mut self, site: &Site, journal: &Journal) -> Option<()> {
         let control = site.control();
         let asked_for = matches!(control, Control::At(..));
         let place = socket::place(control, &site.pid.0);
         let Some((path, mode)) = place else {
             self.close();
-            return Ok(());
+            return Some(());
         };
         if self
             .console
             .as_ref()
             .is_some_and(|console| console.is_at(&path, mode))
         {
-            return Ok(());
+            return Some(());
         }
         match Console::open(&path, mode) {
             Ok(console) => {
                 self.close();
                 self.console = Some(console);
-                Ok(())
+                Some(())
             }
             Err(error) => {
                 let text = format!(
@@ -71,10 +71,10 @@ impl Desk {
                 );
                 if asked_for {
                     journal.emerg(&text);
-                    return Err(());
+                    return None;
                 }
                 journal.log(Level::Info, &text);
-                Ok(())
+                Some(())
             }
         }
     }

@@ -297,7 +297,7 @@ impl Parent {
     /// Reads everything again and hands it to a worker, whose number is returned.
     fn offer(&mut self, journal: &Journal) -> Option<(Site, u64)> {
         let mut site = Site::load(&self.setup, &self.site.bound, journal)?;
-        self.desk.follow(&site, journal).ok()?;
+        self.desk.follow(&site, journal)?;
         site.bundle.generation = self.site.bundle.generation + 1;
         let way = site.way();
         let current = self.workers.iter().position(|worker| !worker.leaving);
@@ -566,7 +566,7 @@ impl Parent {
     fn new_binary_gone(&mut self, end: End) {
         let _ = end;
         // The new one had the name of the control socket, and took it along.
-        self.desk.follow(&self.site, &self.journal).ok();
+        self.desk.follow(&self.site, &self.journal);
         self.notify.ready(self.site.bundle.generation);
         if let Some(pid_file) = &mut self.pid_file
             && let Err(error) = pid_file.step_back()

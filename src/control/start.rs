@@ -66,7 +66,7 @@ pub fn run(mut setup: Setup, options: &Options) -> ExitCode {
         }
     }
     // Before the pid file: whoever finds that may ask for a verdict.
-    let Ok(mut desk) = Desk::open(&site, &journal) else {
+    let Some(mut desk) = Desk::open(&site, &journal) else {
         return ExitCode::FAILURE;
     };
     let pid_file = match PidFile::write(&site.pid.0) {

@@ -85,6 +85,9 @@ struct Other {
     cells: Arc<[AtomicU64]>,
 }
 
+/// The numbers of one peer.
+type Cells = Arc<[AtomicU64]>;
+
 /// Peers that are found while running and counted each by itself; those beyond are counted together.
 const OTHERS_MAX: usize = 4096;
 
@@ -97,7 +100,7 @@ pub struct Sheet {
     plan: Arc<Plan>,
     /// The first peer of each group among all peers.
     first_peers: Box<[u32]>,
-    others: RefCell<HashMap<(GroupId, Bytes), Arc<[AtomicU64]>>>,
+    others: RefCell<HashMap<(GroupId, Bytes), Cells>>,
     board: Arc<Board>,
 }
 

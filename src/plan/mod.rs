@@ -33,7 +33,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -348,6 +348,9 @@ impl GroupPlan {
     }
 }
 
+/// Requests in progress on peers, by their tags.
+type Counters = HashMap<u64, Arc<AtomicU32>>;
+
 /// `zone NAME SIZE` of an upstream group: what its peers have in common on all shards.
 #[derive(Clone, Debug)]
 #[expect(
@@ -359,7 +362,7 @@ pub struct Zone {
     pub name: Bytes,
     /// Requests in progress on each peer, of all shards, by the peers' tags. The one thing of a plan that changes:
     /// `max_conns` and `least_conn` of such a group count over the whole process.
-    counters: Arc<Mutex<HashMap<u64, Arc<AtomicU32>>>>,
+    counters: Arc<std::sync::Mutex<Counters>>,
 }
 
 impl Zone {

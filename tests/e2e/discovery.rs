@@ -28,7 +28,7 @@ fn a(addresses: &[Ipv4Addr]) -> Entry {
 fn text(servers: &str, rest: &str) -> String {
     format!(
         "resolver %%dns%% ipv6=off valid=1s; resolver_timeout 1s;
-         upstream app {{ zone app 256k; {servers} }}
+         upstream app {{ zone app 256k; keepalive_requests 1000000; {servers} }}
          server {{ listen %%ADDR_0%%;
             location / {{ proxy_pass http://app; {rest} }}
             location /fine {{ return 200 fine; }}

@@ -85,7 +85,9 @@ impl Handle {
         // As nginx: that one target does not exist says more than that another one is not known.
         let nothing = ResolveError::Code(NXDOMAIN);
         let gone = lost.iter().find(|(_, why)| *why == nothing);
-        Err(gone.or(lost.first()).map_or(nothing, |(_, why)| *why))
+        Err(gone
+            .or_else(|| lost.first())
+            .map_or(nothing, |(_, why)| *why))
     }
 }
 

@@ -155,6 +155,7 @@ impl Set {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_types, reason = "tests may wait")]
 mod tests {
     use super::*;
     use std::future::poll_fn;

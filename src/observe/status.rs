@@ -75,7 +75,9 @@ fn caches(out: &mut String, view: &View) {
             "{{\"zone\":{},\"bytes\":{},\"max_bytes\":{},\"entries\":{},\"memory_bytes\":{},\"evictions\":{},\"requests\":",
             quoted(&cache.zone),
             cache.bytes,
-            cache.max_bytes.map_or("null".to_owned(), |n| n.to_string()),
+            cache
+                .max_bytes
+                .map_or_else(|| "null".to_owned(), |n| n.to_string()),
             cache.entries,
             cache.hot_bytes,
             cache.evicted

@@ -72,6 +72,7 @@ pub async fn spin(time: Duration) {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's other thread may wait")]
 mod tests {
     use super::*;
     use crate::net::bell::{self, Bell};

@@ -119,17 +119,14 @@ for line in sys.stdin:
 
 /// The fields of each line of a log of JSON objects, as a parser that is not ours reads them.
 fn objects(text: &str) -> Option<Vec<BTreeMap<String, String>>> {
-    let mut reader = match Command::new("python3")
+    let reader = Command::new("python3")
         .args(["-X", "utf8", "-c", READER])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .spawn()
-    {
-        Ok(reader) => reader,
-        Err(_) => {
-            skipped("python3 is not installed");
-            return None;
-        }
+        .spawn();
+    let Ok(mut reader) = reader else {
+        skipped("python3 is not installed");
+        return None;
     };
     let mut stdin = reader.stdin.take().unwrap();
     stdin.write_all(text.as_bytes()).unwrap();

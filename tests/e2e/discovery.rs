@@ -254,20 +254,18 @@ fn a_peer_that_dies_costs_no_request() {
     .start();
     let (addr, stop) = (proxy.addr(), Arc::new(AtomicBool::new(false)));
     let (done, failed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let clients: Vec<_> = (0..4)
-        .map(|_| {
-            let (stop, done, failed) = (stop.clone(), done.clone(), failed.clone());
-            std::thread::spawn(move || {
-                while !stop.load(Ordering::SeqCst) {
-                    let answer = crate::support::client::get(addr, "/");
-                    if answer.status() != 200 {
-                        failed.fetch_add(1, Ordering::SeqCst);
-                    }
-                    done.fetch_add(1, Ordering::SeqCst);
+    let clients = [(); 4].map(|()| {
+        let (stop, done, failed) = (stop.clone(), done.clone(), failed.clone());
+        std::thread::spawn(move || {
+            while !stop.load(Ordering::SeqCst) {
+                let answer = crate::support::client::get(addr, "/");
+                if answer.status() != 200 {
+                    failed.fetch_add(1, Ordering::SeqCst);
                 }
-            })
+                done.fetch_add(1, Ordering::SeqCst);
+            }
         })
-        .collect();
+    });
     let more = |count: usize| {
         let begun = done.load(Ordering::SeqCst);
         until("requests", || done.load(Ordering::SeqCst) > begun + count);

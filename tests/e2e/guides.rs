@@ -299,7 +299,7 @@ fn the_guides_own_configurations_work() {
 
 #[test]
 fn the_guides_own_configurations_work_as_toml() {
-    work_the_guides(Config::as_toml);
+    work_the_guides(Config::into_toml);
 }
 
 #[test]

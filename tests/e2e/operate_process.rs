@@ -154,7 +154,7 @@ fn a_binary_is_changed_without_a_refused_connection() {
             }
             faults
         };
-        let clients: Vec<_> = (0..4).map(|_| scope.spawn(load)).collect();
+        let clients = [(); 4].map(|()| scope.spawn(load));
         let some = |more: usize| {
             let from = served.load(Ordering::SeqCst);
             wait::until("requests", || served.load(Ordering::SeqCst) > from + more);
@@ -434,12 +434,11 @@ fn the_units_and_the_rotation_are_understood() {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    let bad: Vec<&str> = said
+    let mut bad = said
         .lines()
         .filter(|line| line.contains("ringx."))
         // Known from systemd 253 on, and a page that comes with the package.
-        .filter(|line| !line.contains("notify-reload") && !line.contains("man ringx"))
-        .collect();
-    assert!(bad.is_empty(), "{said}");
+        .filter(|line| !line.contains("notify-reload") && !line.contains("man ringx"));
+    assert!(bad.next().is_none(), "{said}");
     assert!(run_bare(&["upgrade", "--help"]).status.success());
 }

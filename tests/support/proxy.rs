@@ -89,7 +89,7 @@ impl Config {
     }
 
     /// The same configuration in the second language, as `ringx convert` writes it.
-    pub fn as_toml(mut self) -> Self {
+    pub fn into_toml(mut self) -> Self {
         self.file = "ringx.toml";
         self.converted = true;
         self

@@ -98,7 +98,7 @@ fn masks_say_which_cores_and_another_engine_is_another_worker() {
     let main =
         |engine: &str| format!("worker_processes 2; worker_cpu_affinity {mask} {mask}; {engine}");
     let mut proxy = config(&origin, &main("")).start();
-    let expected = [second.clone(), second.clone()];
+    let expected = [second.clone(), second];
     wait::until("pinned shards", || cores(&proxy) == expected);
     proxy.wait_log(
         "error.log",

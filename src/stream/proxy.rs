@@ -1,5 +1,5 @@
 //! `proxy_pass`: peers are tried until one takes the connection, then bytes go both ways until one side is done.
-//! Start at [`connect`], then [`relay`].
+//! Start at [`connect()`], then [`relay`].
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

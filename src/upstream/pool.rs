@@ -151,7 +151,7 @@ impl Pool {
     }
 
     /// The connection to this peer that was used last, for another request. `peer` is the group's
-    /// [`twin`](super::group::Target::twin).
+    /// [`twin`](super::peers::Target::twin).
     pub fn take(&self, group: GroupId, peer: PeerId, whose: Whose<'_>, now: Mono) -> Option<Conn> {
         let idle = &self.groups[group];
         loop {

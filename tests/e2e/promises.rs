@@ -78,6 +78,8 @@ fn a_large_upload_does_not_fill_memory() {
         .set("o", origin.addr())
         .may_log("buffered to a temporary file")
         .start();
+    // A worker that has not served yet has not grown to its size.
+    assert_eq!(proxy.get("/").status(), 200);
     let before = proxy.worker_rss_kib();
     let part = vec![b'u'; 1 << 20];
     let mut client = proxy.client();

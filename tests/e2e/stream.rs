@@ -441,6 +441,7 @@ fn the_log_line_tells_a_session() {
         assert!(whole.parse::<u32>().is_ok() && rest.len() == 3, "{line}");
     }
     assert_eq!(words[words.len() - 2..], ["-", "-"], "{line}");
+    proxy.wait_log("json.log", "\n");
     assert_eq!(proxy.log("json.log"), "{\"a\":\"7\"}\n");
     assert_eq!(proxy.log("never.log"), "");
     let connected = format!("client 127.0.0.1:{from} connected to 127.0.0.1:{port}");

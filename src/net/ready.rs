@@ -133,9 +133,22 @@ async fn deliver(set: Rc<Set>) {
             }
         }
     }
+    set.close();
 }
 
 impl Set {
+    /// News will not be told any more: nobody enters, and who is here goes back to waits of its own.
+    fn close(&self) {
+        SET.set(None);
+        for (_, place) in self.places.borrow_mut().iter_mut() {
+            place.news = true;
+            place.urgent = true;
+            if let Some(waker) = place.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
     fn note(&self, data: u64, flags: EventFlags) {
         let mut places = self.places.borrow_mut();
         // A socket that is gone here may live on in an operation that the kernel has not ended.
@@ -197,6 +210,20 @@ mod tests {
             next(&member).await;
             drop(member);
             assert!(SET.with_borrow(|set| set.as_ref().unwrap().places.borrow().is_empty()));
+        });
+    }
+
+    #[test]
+    fn a_set_that_fails_wakes_who_waits() {
+        runtime::on_each_driver(|| async {
+            ensure();
+            let (a, _b) = UnixStream::pair().unwrap();
+            let member = Member::enter(a.as_fd()).unwrap();
+            assert!(is_silent(&member).await);
+            member.set.close();
+            next(&member).await;
+            assert!(!member.is_reliable());
+            assert!(Member::enter(a.as_fd()).is_none());
         });
     }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::content::numbers;
 use super::local::{Cx, Generation, Local};
 use crate::mail::peers::{Administrative, PeerName, PeerOrder, PeerSetting};
+use crate::net::clock;
 use crate::observe::recorder::Filter;
 
 /// Whether a line is put to every shard; what they say is joined, in their order. Else to one of them.
@@ -31,7 +32,9 @@ pub async fn answer(
         ["status"] => numbers::json(cx).await.map(String::into_bytes),
         ["requests", ref words @ ..] => {
             let filter = Filter::parse(words)?;
-            Ok(local.recorder.read(local.counters.own(), &filter))
+            Ok(local
+                .recorder
+                .read(local.counters.own(), clock::start_us(), &filter))
         }
         ["peer", group, address, ref settings @ ..] if !settings.is_empty() => {
             peer(cx, group, address, settings)

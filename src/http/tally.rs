@@ -51,11 +51,12 @@ fn remember(ex: &Exchange, cx: Cx<'_>, answered: bool) {
         LocationKind::Regex => "~ ",
         LocationKind::Prefix | LocationKind::Named | LocationKind::Anonymous => "",
     };
+    let now_us = clock::micros();
     cx.local.recorder.note(&Flight {
-        ended: cx.local.clock.unix(),
+        ended_us: now_us,
         idle_ms: ex.started.ms_since(ex.conn.accepted),
         phases: ex.phases,
-        took_us: clock::micros().saturating_sub(ex.started_us),
+        took_us: now_us.saturating_sub(ex.started_us),
         status: if answered { ex.response.status } else { 0 },
         client: ex.client().ip().map(|at| at.ip()),
         received: ex.request_length,

@@ -111,6 +111,13 @@ pub fn monotonic_us() -> u64 {
     now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1000
 }
 
+/// The wall clock at the beginning of [`micros`], in microseconds since 1970, by both clocks as they go now.
+pub fn start_us() -> i64 {
+    let wall = clock_gettime(ClockId::Realtime);
+    let wall_us = wall.tv_sec * 1_000_000 + wall.tv_nsec / 1000;
+    wall_us.saturating_sub_unsigned(read_mono().micros)
+}
+
 fn reading() -> Reading {
     let Some(mut turn) = TURN.get() else {
         return read_mono();

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use crate::base::cidr::Cidr;
 use crate::base::escape;
-use crate::base::time::{Unix, log_iso8601};
+use crate::base::time::log_iso8601;
 
 /// Bytes of a record for its texts, and how many each of them may take.
 const TEXT_BYTES: usize = 232;
@@ -49,8 +49,8 @@ impl Phases {
 /// What is noted of a request that is over.
 #[derive(Clone, Copy, Debug)]
 pub struct Flight<'a> {
-    /// When it ended.
-    pub ended: Unix,
+    /// When it ended, by [`clock::micros`](crate::net::clock::micros).
+    pub ended_us: u64,
     /// Milliseconds that its connection was open before it.
     pub idle_ms: u64,
     /// Steps on its way.
@@ -82,7 +82,7 @@ pub struct Flight<'a> {
 /// A remembered request.
 #[derive(Clone, Debug)]
 struct Record {
-    ended: Unix,
+    ended_us: u64,
     took_us: u64,
     idle_ms: u32,
     phases: Phases,
@@ -140,8 +140,9 @@ impl Recorder {
     }
 
     /// The newest records that a filter lets through, oldest first, as lines of JSON. The line before them tells where to
-    /// go on, and how many are missing because they were too many or have been forgotten.
-    pub fn read(&self, shard: usize, filter: &Filter) -> Vec<u8> {
+    /// go on, and how many are missing because they were too many or have been forgotten. `start_us` is the wall clock at
+    /// the beginning of [`clock::micros`](crate::net::clock::micros).
+    pub fn read(&self, shard: usize, start_us: i64, filter: &Filter) -> Vec<u8> {
         let records = self.records.borrow();
         let count = self.count.get();
         let after = filter.after.get(shard).copied().unwrap_or(0);
@@ -172,7 +173,7 @@ impl Recorder {
             records.len()
         );
         for record in found.into_iter().rev() {
-            record.write(shard, &mut out);
+            record.write(shard, start_us, &mut out);
         }
         out.into_bytes()
     }
@@ -200,7 +201,7 @@ impl Record {
             *end = at as u8;
         }
         Self {
-            ended: flight.ended,
+            ended_us: flight.ended_us,
             took_us: flight.took_us,
             idle_ms: u32::try_from(flight.idle_ms).unwrap_or(u32::MAX),
             phases: flight.phases,
@@ -225,16 +226,12 @@ impl Record {
         })
     }
 
-    fn write(&self, shard: usize, out: &mut String) {
+    fn write(&self, shard: usize, start_us: i64, out: &mut String) {
         let [method, host, location, peer, target] = self.texts().map(quoted);
-        let ended_us = self.ended.secs * 1_000_000 + i64::from(self.ended.millis) * 1000;
-        let began_us = ended_us - i64::try_from(self.took_us).unwrap_or(i64::MAX);
-        let began = Unix {
-            secs: began_us.div_euclid(1_000_000),
-            millis: (began_us.rem_euclid(1_000_000) / 1000) as u16,
-        };
-        let stamp = log_iso8601(began.secs, 0);
+        let began_us = start_us.saturating_add_unsigned(self.ended_us.saturating_sub(self.took_us));
+        let stamp = log_iso8601(began_us.div_euclid(1_000_000), 0);
         let stamp = String::from_utf8_lossy(&stamp[..19]).into_owned();
+        let micros = began_us.rem_euclid(1_000_000);
         let client = self
             .client
             .map_or_else(|| "unix:".to_owned(), |ip| ip.to_string());
@@ -246,11 +243,10 @@ impl Record {
         } = self.phases;
         let _ = writeln!(
             out,
-            "{{\"time\":\"{stamp}.{:03}Z\",\"shard\":{shard},\"client\":\"{client}\",\"method\":{method},\
+            "{{\"time\":\"{stamp}.{micros:06}Z\",\"shard\":{shard},\"client\":\"{client}\",\"method\":{method},\
              \"host\":{host},\"target\":{target},\"cut\":{},\"location\":{location},\"status\":{},\"received\":{},\
              \"sent\":{},\"upstream\":{peer},\"attempts\":{},\"connection_ms\":{},\"head_us\":{head},\
              \"connect_us\":{connect},\"header_us\":{header},\"first_us\":{first},\"last_us\":{}}}",
-            began.millis,
             self.cut,
             self.status,
             self.received,
@@ -396,10 +392,7 @@ mod tests {
 
     fn flight(target: &'static [u8], status: u16, took_us: u64) -> Flight<'static> {
         Flight {
-            ended: Unix {
-                secs: 1_700_000_000,
-                millis: 500,
-            },
+            ended_us: 2_500_000,
             idle_ms: 3,
             phases: Phases {
                 head: 1,
@@ -420,7 +413,7 @@ mod tests {
     }
 
     fn lines(recorder: &Recorder, filter: &Filter) -> Vec<Value> {
-        let text = recorder.read(0, filter);
+        let text = recorder.read(0, 1_699_999_998_000_001, filter);
         let lines = text.split(|b| *b == b'\n').filter(|line| !line.is_empty());
         lines
             .map(|line| Value::parse(line).expect("JSON"))
@@ -479,7 +472,7 @@ mod tests {
         recorder.note(&flight(b"/a\"\x01\xff", 200, 1_500_000));
         let got = lines(&recorder, &all());
         assert_eq!(got[1].text("target"), "/a\"\u{1}\u{fffd}");
-        assert_eq!(got[1].text("time"), "2023-11-14T22:13:19.000Z");
+        assert_eq!(got[1].text("time"), "2023-11-14T22:13:19.000001Z");
         assert_eq!(got[1].text("location"), "~ \\.php$");
         assert!(size_of::<Record>() <= 320, "{}", size_of::<Record>());
     }

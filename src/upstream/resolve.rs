@@ -33,8 +33,14 @@ mod line;
 
 pub use line::{Discovery, Handle};
 
-/// A question is asked again, of the next server, after this time.
-const RESEND: Duration = Duration::from_secs(5);
+/// A question is asked again, of the next server, after these times; the last one goes on.
+///
+/// Differs from nginx: it waits 5 s each time, so one lost datagram costs as much.
+const RESEND: [Duration; 3] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+];
 
 /// How long a wait for an answer goes on before the socket is asked whether its server refused.
 const LOOK: Duration = Duration::from_millis(200);
@@ -539,8 +545,9 @@ impl Resolver {
         self.next.set((server + 1) % count);
         let mut socket: Option<(usize, Datagrams)> = None;
         let mut retried = false;
+        let mut pauses = RESEND.into_iter();
         while flight.waiting.get() > 0 {
-            let due = clock::mono().after(RESEND);
+            let due = clock::mono().after(pauses.next().unwrap_or(RESEND[2]));
             if socket.as_ref().is_none_or(|(of, _)| *of != server) {
                 socket = Datagrams::connect(&Addr::Ip(self.plan.servers[server]))
                     .ok()

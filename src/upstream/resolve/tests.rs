@@ -374,12 +374,12 @@ fn silence_ends_in_a_timeout_and_zero_lifetimes_are_not_kept() {
 #[test]
 fn a_dead_server_is_passed_over_at_once() {
     on_each_driver(|| async {
-        let dead = UdpSocket::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        // A socket with a peer keeps the port from others, and takes nothing from anyone else.
+        let dead = UdpSocket::bind("127.0.0.1:0").unwrap();
+        dead.connect("127.0.0.1:1").unwrap();
+        let dead = (dead.local_addr().unwrap(), dead);
         let server = Server::start(|_, question| Some(answer(question, 0, &[(A, 60, V4)])));
-        let resolvers = resolvers(plan(vec![dead, server.at], false));
+        let resolvers = resolvers(plan(vec![dead.0, server.at], false));
         let got = ask(&resolvers, "a.example", 2000).await;
         assert!(got.is_ok(), "{got:?} on the ring: {}", runtime::on_ring());
     });

@@ -129,13 +129,12 @@ impl Recorder {
         if capacity == 0 {
             return;
         }
-        let record = Record::of(flight);
         let place = (self.count.get() % capacity as u64) as usize;
         let mut records = self.records.borrow_mut();
-        match records.get_mut(place) {
-            Some(old) => *old = record,
-            None => records.push(record),
+        if place >= records.len() {
+            records.push(Record::EMPTY);
         }
+        records[place].fill(flight);
         self.count.set(self.count.get() + 1);
     }
 
@@ -180,9 +179,39 @@ impl Recorder {
 }
 
 impl Record {
-    fn of(flight: &Flight<'_>) -> Self {
-        let mut text = [0; TEXT_BYTES];
-        let mut ends = [0; 5];
+    const EMPTY: Self = Self {
+        ended_us: 0,
+        took_us: 0,
+        idle_ms: 0,
+        phases: Phases {
+            head: 0,
+            connect: 0,
+            header: 0,
+            first: 0,
+        },
+        received: 0,
+        sent: 0,
+        client: None,
+        status: 0,
+        attempts: 0,
+        ends: [0; 5],
+        cut: false,
+        text: [0; TEXT_BYTES],
+    };
+
+    /// Writes over what was here, in place, and of the text no more than there is: the lines of memory that a request
+    /// touches here are cold.
+    fn fill(&mut self, flight: &Flight<'_>) {
+        self.ended_us = flight.ended_us;
+        self.took_us = flight.took_us;
+        self.idle_ms = u32::try_from(flight.idle_ms).unwrap_or(u32::MAX);
+        self.phases = flight.phases;
+        self.received = flight.received;
+        self.sent = flight.sent;
+        self.client = flight.client;
+        self.status = flight.status;
+        self.attempts = flight.attempts;
+        self.cut = flight.target.len() > TARGET_MAX;
         let mut at = 0;
         let (modifier, location) = flight.location;
         let parts: [(&[u8], &[u8], usize); 5] = [
@@ -192,27 +221,13 @@ impl Record {
             (b"", flight.peer, PEER_MAX),
             (b"", flight.target, TARGET_MAX),
         ];
-        for (end, (before, bytes, max)) in ends.iter_mut().zip(parts) {
+        for (end, (before, bytes, max)) in self.ends.iter_mut().zip(parts) {
             let bytes = &bytes[..bytes.len().min(max - before.len())];
             for part in [before, bytes] {
-                text[at..at + part.len()].copy_from_slice(part);
+                self.text[at..at + part.len()].copy_from_slice(part);
                 at += part.len();
             }
             *end = at as u8;
-        }
-        Self {
-            ended_us: flight.ended_us,
-            took_us: flight.took_us,
-            idle_ms: u32::try_from(flight.idle_ms).unwrap_or(u32::MAX),
-            phases: flight.phases,
-            received: flight.received,
-            sent: flight.sent,
-            client: flight.client,
-            status: flight.status,
-            attempts: flight.attempts,
-            ends,
-            cut: flight.target.len() > TARGET_MAX,
-            text,
         }
     }
 

@@ -105,7 +105,7 @@ impl Fill {
             name,
             key: key.clone(),
             grant,
-            owner: key::owner(&name.main, cache.shards),
+            owner: key::owner(&name.main, cache.seat.shards()),
             writing: None,
             told: false,
         }
@@ -135,7 +135,7 @@ impl Fill {
         let place = writings.vacant_entry();
         let turn = self.grant.fill.turn;
         let home = Home {
-            shard: self.cache.own,
+            shard: self.cache.seat.own(),
             slot: place.key() as u32,
             turn,
         };
@@ -244,7 +244,7 @@ impl Fill {
         let ticket = self.cache.expect_done(self.owner);
         self.told = true;
         let new = Box::new((facts, head.map(Box::from)));
-        let word = Word::Revalidated(self.grant.fill, self.cache.own, ticket, new);
+        let word = Word::Revalidated(self.grant.fill, self.cache.seat.own(), ticket, new);
         self.cache.say(self.owner, &self.store, word);
         if self.cache.done(ticket).await != Some(1) {
             return None;

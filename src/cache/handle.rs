@@ -22,7 +22,7 @@ use crate::base::rng::Rng;
 use crate::mail::cache::{
     self as word, Digest, Filed, Grant, Home, Letter, Matcher, Name, Said, Wants, Why, Word,
 };
-use crate::mail::{Mail, Outbox, Target};
+use crate::mail::{Mail, Seat, Target};
 use crate::net::clock::{self, Mono};
 use crate::net::join::{First, race};
 use crate::net::notify::Notify;
@@ -96,13 +96,10 @@ struct Pending {
 
 /// Stored answers as one shard sees them.
 pub struct Cache {
-    pub(super) own: Target,
-    pub(super) shards: u16,
-    outbox: Option<Rc<Outbox<Mail>>>,
+    pub(super) seat: Seat,
     stores: RefCell<Vec<Rc<Store>>>,
     pending: RefCell<Slab<Pending>>,
     turn: Cell<u32>,
-    absent: RefCell<Vec<bool>>,
     /// Fills of this shard.
     pub(super) writings: RefCell<Slab<(u32, Rc<Writing>)>>,
     /// Fills that requests of this shard read along.
@@ -118,29 +115,14 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// The cache of a shard that has no other beside it.
+    /// The cache of a shard.
     #[must_use]
-    pub fn alone() -> Rc<Self> {
-        Self::new(Target(0), 1, None)
-    }
-
-    /// The cache of a shard among others.
-    #[must_use]
-    pub fn among(outbox: Rc<Outbox<Mail>>) -> Rc<Self> {
-        // Every target but control is a shard.
-        let shards = outbox.control().0.max(1);
-        Self::new(outbox.own(), shards, Some(outbox))
-    }
-
-    fn new(own: Target, shards: u16, outbox: Option<Rc<Outbox<Mail>>>) -> Rc<Self> {
+    pub fn new(seat: Seat) -> Rc<Self> {
         Rc::new(Self {
-            own,
-            shards,
-            outbox,
+            seat,
             stores: RefCell::default(),
             pending: RefCell::new(Slab::new()),
             turn: Cell::new(0),
-            absent: RefCell::new(vec![false; usize::from(shards)]),
             writings: RefCell::new(Slab::new()),
             watching: RefCell::default(),
             written: Notify::new(),
@@ -194,9 +176,13 @@ impl Cache {
     }
 
     fn entries_max(&self, plan: &StorePlan) -> usize {
-        let share = plan.keys_bytes / BYTES_PER_ENTRY / u64::from(self.shards);
+        let share = plan.keys_bytes / BYTES_PER_ENTRY / u64::from(self.seat.shards());
         // Keys are not spread evenly where there are few.
-        let slack = if self.shards == 1 { 0 } else { share / 8 + 16 };
+        let slack = if self.seat.shards() == 1 {
+            0
+        } else {
+            share / 8 + 16
+        };
         (share + slack).max(1) as usize
     }
 
@@ -210,7 +196,11 @@ impl Cache {
         if let Some(store) = self.known(plan.id) {
             return store;
         }
-        let owner = Owner::new(self.shards, self.entries_max(plan), hash::process_seed());
+        let owner = Owner::new(
+            self.seat.shards(),
+            self.entries_max(plan),
+            hash::process_seed(),
+        );
         let store = Rc::new(Store {
             plan: RefCell::new(plan.clone()),
             id: plan.id,
@@ -228,7 +218,7 @@ impl Cache {
             declared: Cell::new(true),
         });
         self.stores.borrow_mut().push(store.clone());
-        if self.duty(&store) == self.own {
+        if self.duty(&store) == self.seat.own() {
             self.load(&store);
         }
         self.manage(&store);
@@ -237,7 +227,7 @@ impl Cache {
 
     /// Who loads a store and adds up its size.
     pub(super) fn duty(&self, store: &Store) -> Target {
-        Target((store.id % u64::from(self.shards)) as u16)
+        Target((store.id % u64::from(self.seat.shards())) as u16)
     }
 
     /// What this shard has of a key in its own memory. Never waits, never allocates. Expired objects are given too: look
@@ -256,11 +246,11 @@ impl Cache {
         if let Some(name) = warm.tell {
             let store = store.clone();
             drop(stores);
-            let owner = key::owner(&name.main, self.shards);
-            if owner == self.own {
+            let owner = key::owner(&name.main, self.seat.shards());
+            if owner == self.seat.own() {
                 let mut owner = store.owner.borrow_mut();
                 owner.at(clock::mono()).hear(Word::Touch(name));
-            } else if let Some(outbox) = &self.outbox {
+            } else if let Some(outbox) = self.seat.outbox() {
                 // It hears of the next one if not of this one.
                 let about = Letter::About(store.plan.borrow().clone(), Word::Touch(name));
                 outbox.offer(owner, Mail::Cache(Box::new(about)));
@@ -360,8 +350,8 @@ impl Cache {
         wants: Wants,
         timeout: Option<Duration>,
     ) -> Said {
-        let owner = key::owner(&name.main, self.shards);
-        if self.is_absent(owner) {
+        let owner = key::owner(&name.main, self.seat.shards());
+        if self.seat.is_absent(owner) {
             return Said::Pass;
         }
         let ticket = self.expect(owner);
@@ -373,7 +363,7 @@ impl Cache {
             owner,
         };
         let ask = word::Ask {
-            from: self.own,
+            from: self.seat.own(),
             ticket,
             name,
             key: key.clone(),
@@ -394,7 +384,7 @@ impl Cache {
             said = match race(pin!(self.word(ticket)), pin!(sleep)).await {
                 First::Left(said) => said,
                 First::Right(()) => {
-                    let word = Word::Again(name, self.own, ticket);
+                    let word = Word::Again(name, self.seat.own(), ticket);
                     if age_left < left {
                         self.say(owner, store, word);
                     }
@@ -474,20 +464,9 @@ impl Cache {
         self.expect(owner)
     }
 
-    fn is_absent(&self, owner: Target) -> bool {
-        let absent = self.absent.borrow();
-        absent.get(usize::from(owner.0)).copied().unwrap_or(true)
-    }
-
-    fn set_absent(&self, owner: Target, absent: bool) {
-        if let Some(known) = self.absent.borrow_mut().get_mut(usize::from(owner.0)) {
-            *known = absent;
-        }
-    }
-
     /// An answer has come.
     fn answered(self: &Rc<Self>, store: &Rc<Store>, ticket: u64, from: Target, said: Said) {
-        self.set_absent(from, false);
+        self.seat.set_absent(from, false);
         let mut said = Some(said);
         self.with_pending(ticket, |question| {
             question.heard = true;
@@ -511,16 +490,16 @@ impl Cache {
         let (matcher, owners) = match what {
             Purge::Key(of) => {
                 let digest = key::digest(of);
-                let owner = key::owner(&digest, self.shards).0;
+                let owner = key::owner(&digest, self.seat.shards()).0;
                 (Matcher::Main(digest), owner..owner + 1)
             }
-            Purge::Prefix(of) => (Matcher::Prefix(Arc::from(of)), 0..self.shards),
-            Purge::Tag(of) => (Matcher::Tag(Arc::from(of)), 0..self.shards),
+            Purge::Prefix(of) => (Matcher::Prefix(Arc::from(of)), 0..self.seat.shards()),
+            Purge::Tag(of) => (Matcher::Tag(Arc::from(of)), 0..self.seat.shards()),
         };
         let mut tickets = Vec::new();
         for owner in owners.map(Target) {
             let ticket = self.expect(owner);
-            let word = Word::Purge(self.own, ticket, matcher.clone(), soft);
+            let word = Word::Purge(self.seat.own(), ticket, matcher.clone(), soft);
             self.say(owner, &store, word);
             tickets.push(ticket);
         }
@@ -550,15 +529,15 @@ impl Cache {
 
     pub(super) fn lost(self: &Rc<Self>, store: &Rc<Store>, name: Name, stamp: u64) {
         store.hot.borrow_mut().forget(&name.own);
-        let owner = key::owner(&name.main, self.shards);
+        let owner = key::owner(&name.main, self.seat.shards());
         self.say(owner, store, Word::Broken(name, stamp));
     }
 
     /// Says a word about a store to a shard, perhaps this one.
     pub(super) fn say(self: &Rc<Self>, to: Target, store: &Rc<Store>, word: Word) {
-        if to == self.own {
+        if to == self.seat.own() {
             self.hear(store, word);
-        } else if let Some(outbox) = &self.outbox {
+        } else if let Some(outbox) = self.seat.outbox() {
             let about = Letter::About(store.plan.borrow().clone(), word);
             outbox.keep(to, Mail::Cache(Box::new(about)));
         }
@@ -566,27 +545,27 @@ impl Cache {
 
     /// The same for a word that may be refused.
     fn try_say(self: &Rc<Self>, to: Target, store: &Rc<Store>, word: Word) -> bool {
-        if to == self.own {
+        if to == self.seat.own() {
             self.hear(store, word);
             return true;
         }
         let about = Letter::About(store.plan.borrow().clone(), word);
-        let outbox = self.outbox.as_ref();
+        let outbox = self.seat.outbox();
         outbox.is_some_and(|outbox| outbox.offer(to, Mail::Cache(Box::new(about))))
     }
 
     /// A letter that is about no store.
     pub(super) fn post(self: &Rc<Self>, to: Target, letter: Letter) {
-        if to == self.own {
+        if to == self.seat.own() {
             self.take(letter);
-        } else if let Some(outbox) = &self.outbox {
+        } else if let Some(outbox) = self.seat.outbox() {
             outbox.keep(to, Mail::Cache(Box::new(letter)));
         }
     }
 
     /// What was said leaves now and not at the end of the turn.
     pub(super) fn flush(&self) {
-        if let Some(outbox) = &self.outbox {
+        if let Some(outbox) = self.seat.outbox() {
             outbox.flush();
         }
     }
@@ -601,7 +580,7 @@ impl Cache {
             Letter::Watch(from, home, have) => self.watched(from, home, have),
             Letter::Grew(home) => self.grew(home),
             Letter::Leaving(from) => {
-                self.set_absent(from, true);
+                self.seat.set_absent(from, true);
                 self.give_up(|question| question.owner == from);
                 for store in self.stores.borrow().clone() {
                     store.owner.borrow_mut().at(clock::mono()).leaving(from);
@@ -655,12 +634,12 @@ impl Cache {
         for act in acts {
             match act {
                 Act::Answer(to, ticket, said) => {
-                    self.say(to, store, Word::Answer(self.own, ticket, said));
+                    self.say(to, store, Word::Answer(self.seat.own(), ticket, said));
                 }
                 Act::Place(home, ok) => self.say(home.shard, store, Word::Place(home, ok)),
                 Act::Forget(mask, digest, confirm) => {
-                    for to in holders(mask, self.shards) {
-                        let confirm = confirm.map(|confirm| (self.own, confirm));
+                    for to in holders(mask, self.seat.shards()) {
+                        let confirm = confirm.map(|confirm| (self.seat.own(), confirm));
                         self.say(to, store, Word::Forget(digest, confirm));
                     }
                 }
@@ -737,9 +716,9 @@ impl Cache {
     /// The last word of a shard that ends; what has been fetched whole is put in its place before.
     pub async fn leave(self: &Rc<Self>) {
         self.end_fills().await;
-        if let Some(outbox) = &self.outbox {
-            outbox.post_others(|| Mail::Cache(Box::new(Letter::Leaving(self.own))));
-        }
+        let own = self.seat.own();
+        self.seat
+            .post_others(|| Mail::Cache(Box::new(Letter::Leaving(own))));
     }
 }
 
@@ -782,7 +761,7 @@ impl Drop for Waiting<'_> {
         }
         // Taken is taken; only who is still waited for has to know.
         if question.waker.is_some() {
-            let word = Word::Left(self.name, cache.own, self.ticket);
+            let word = Word::Left(self.name, cache.seat.own(), self.ticket);
             cache.say(self.owner, store, word);
         }
     }

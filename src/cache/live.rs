@@ -132,7 +132,7 @@ impl Live {
         };
         self.waiting.set(true);
         if ask {
-            let own = self.cache.own;
+            let own = self.cache.seat.own();
             let letter = Letter::Watch(own, home, self.at);
             self.cache.post(home.shard, letter);
         }

@@ -97,9 +97,9 @@ async fn load(cache: Rc<Cache>, store: Weak<Store>) {
 /// Tells owners what they own.
 fn hand_out(cache: &Rc<Cache>, store: &Rc<Store>, found: &mut Vec<Loaded>) {
     let mut shares: Vec<Vec<Loaded>> = Vec::new();
-    shares.resize_with(usize::from(cache.shards), Vec::new);
+    shares.resize_with(usize::from(cache.seat.shards()), Vec::new);
     for one in found.drain(..) {
-        let owner = key::owner(&one.main, cache.shards);
+        let owner = key::owner(&one.main, cache.seat.shards());
         shares[usize::from(owner.0)].push(one);
     }
     for (to, share) in shares.into_iter().enumerate() {
@@ -110,7 +110,7 @@ fn hand_out(cache: &Rc<Cache>, store: &Rc<Store>, found: &mut Vec<Loaded>) {
 }
 
 fn finish(cache: &Rc<Cache>, store: &Rc<Store>, walk: &Walk) {
-    for to in 0..cache.shards {
+    for to in 0..cache.seat.shards() {
         cache.say(Target(to), store, Word::AllLoaded);
     }
     let path = String::from_utf8_lossy(&walk.plan.path);

@@ -63,7 +63,7 @@ impl Cache {
     /// A shard says what it has.
     pub(super) fn sized(&self, store: &Store, from: Target, bytes: u64, oldest: u32) {
         let mut all = store.sizes.all.borrow_mut();
-        all.resize(usize::from(self.shards), (0, 0));
+        all.resize(usize::from(self.seat.shards()), (0, 0));
         if let Some(place) = all.get_mut(usize::from(from.0)) {
             *place = (bytes, oldest);
         }
@@ -82,7 +82,7 @@ async fn manage(cache: Rc<Cache>, store: Weak<Store>) {
         }
         step(&cache, &store).await;
         tell(&cache, &store);
-        if cache.duty(&store) == cache.own {
+        if cache.duty(&store) == cache.seat.own() {
             weigh(&cache, &store).await;
         }
     }
@@ -146,7 +146,7 @@ fn tell(cache: &Rc<Cache>, store: &Rc<Store>) {
     let now = (index.bytes(), oldest);
     drop(owner);
     if store.sizes.said.replace(now) != now {
-        let word = Word::Size(cache.own, now.0, now.1);
+        let word = Word::Size(cache.seat.own(), now.0, now.1);
         cache.say(cache.duty(store), store, word);
     }
 }

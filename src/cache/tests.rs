@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
-use crate::mail::{Inbox, Mail, Outbox, Post};
+use crate::mail::{Inbox, Mail, Outbox, Post, Seat};
 use crate::net::{bell, clock, runtime};
 use crate::plan::store::StorePlan;
 
@@ -62,7 +62,7 @@ impl Bench {
         let mut shards = Vec::new();
         for inbox in inboxes.into_iter().take(count) {
             let outbox = Rc::new(Outbox::new(post.clone(), inbox.own()));
-            let cache = Cache::among(outbox.clone());
+            let cache = Cache::new(Seat::among(outbox.clone()));
             runtime::spawn(carry(cache.clone(), outbox, inbox));
             shards.push(cache);
         }

@@ -18,7 +18,7 @@ use super::local::{Cx, Generation, Local};
 use super::log::Text;
 use crate::base::time::Mono;
 use crate::mail::peers::{Administrative, PeerName, PeerOrder, PeerSetting};
-use crate::mail::{Mail, Outbox};
+use crate::mail::{Mail, Seat};
 use crate::net::{clock, join, runtime};
 use crate::plan::health::CheckPlan;
 use crate::plan::model::LogLevel;
@@ -42,7 +42,7 @@ struct Record {
 
 /// Health checks as one shard sees them.
 pub struct Health {
-    outbox: Option<Rc<Outbox<Mail>>>,
+    seat: Seat,
     /// By the tags of check and peer.
     records: RefCell<HashMap<(u64, u64), Record, foldhash::fast::FixedState>>,
     /// The configuration in force.
@@ -50,21 +50,11 @@ pub struct Health {
 }
 
 impl Health {
-    /// Checks of a shard that has no other beside it.
+    /// Checks of a shard.
     #[must_use]
-    pub fn alone() -> Rc<Self> {
-        Self::new(None)
-    }
-
-    /// Checks of a shard among others.
-    #[must_use]
-    pub fn among(outbox: Rc<Outbox<Mail>>) -> Rc<Self> {
-        Self::new(Some(outbox))
-    }
-
-    fn new(outbox: Option<Rc<Outbox<Mail>>>) -> Rc<Self> {
+    pub fn new(seat: Seat) -> Rc<Self> {
         Rc::new(Self {
-            outbox,
+            seat,
             records: RefCell::default(),
             epoch: Cell::new(0),
         })
@@ -72,14 +62,12 @@ impl Health {
 
     /// Whether this shard asks the peers of a group.
     fn owns(&self, group: &[u8]) -> bool {
-        let Some(outbox) = &self.outbox else {
+        if !self.seat.is_shared() {
             return true;
-        };
+        }
         let mut hasher = FixedState::with_seed(0).build_hasher();
         hasher.write(group);
-        // Every target but control is a shard.
-        let shards = u64::from(outbox.control().0.max(1));
-        ((hasher.finish() >> 32) * shards) >> 32 == u64::from(outbox.own().0)
+        self.seat.owner(hasher.finish()) == self.seat.own()
     }
 
     /// When a peer is to be asked.
@@ -336,10 +324,8 @@ fn settle(
     };
     generation.groups.order(&order);
     // Told each time, so that a shard which missed it, or has taken a new configuration over since, hears it again.
-    if let Some(outbox) = &health.outbox {
-        let order = Arc::new(order);
-        outbox.post_others(|| Mail::PeerOrder(order.clone()));
-    }
+    let order = Arc::new(order);
+    health.seat.post_others(|| Mail::PeerOrder(order.clone()));
 }
 
 #[cfg(test)]
@@ -366,7 +352,7 @@ mod tests {
 
     #[test]
     fn a_state_changes_after_enough_outcomes_in_a_row() {
-        let health = Health::alone();
+        let health = Health::new(Seat::alone());
         let (key, check) = ((1, 2), check(2, 3));
         health.asked(key, false, Mono(0));
         let turns: Vec<bool> = "-+--+++-++-+++"
@@ -384,7 +370,7 @@ mod tests {
     #[test]
     fn a_mandatory_check_decides_with_its_first_outcome() {
         for passed in [true, false] {
-            let health = Health::alone();
+            let health = Health::new(Seat::alone());
             let (key, check) = ((1, 2), check(3, 3));
             health.asked(key, true, Mono(0));
             assert!(!health.records.borrow()[&key].healthy);
@@ -395,6 +381,6 @@ mod tests {
 
     #[test]
     fn the_only_shard_owns_every_group() {
-        assert!(Health::alone().owns(b"any"));
+        assert!(Health::new(Seat::alone()).owns(b"any"));
     }
 }

@@ -20,6 +20,7 @@ use crate::base::buf::BufPool;
 use crate::base::rng::Rng;
 use crate::base::time::HTTP_DATE_LEN;
 use crate::cache::Cache;
+use crate::mail::Seat;
 use crate::net::clock::Clock;
 use crate::net::deadline::Deadlines;
 use crate::net::splice::Pipes;
@@ -140,10 +141,10 @@ impl Local {
             draining: Cell::new(false),
             rng: RefCell::new(rng),
             subrequests: RefCell::default(),
-            limits: Limits::alone(),
-            sessions: Sessions::alone(),
-            health: Health::alone(),
-            cache: Cache::alone(),
+            limits: Limits::new(Seat::alone()),
+            sessions: Sessions::new(Seat::alone()),
+            health: Health::new(Seat::alone()),
+            cache: Cache::new(Seat::alone()),
             codecs: Rc::default(),
             uids,
             verified: Verified::default(),

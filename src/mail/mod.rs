@@ -8,6 +8,7 @@ pub mod cache;
 pub mod limit;
 pub mod peers;
 mod post;
+mod seat;
 pub mod session;
 
 use std::os::fd::OwnedFd;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use post::{BOX_MAX, Inbox, Outbox, Post};
+pub use seat::Seat;
 
 use crate::plan::lines::FoundPeer;
 use crate::plan::{GroupId, ListenerId, Plan};

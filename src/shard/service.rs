@@ -37,7 +37,7 @@ use crate::http::health::{self, Health};
 use crate::http::local::{Generation, Local};
 use crate::http::log::{Errno, Text};
 use crate::http::{console, flow, stapling, tunnel};
-use crate::mail::{Found, Mail, NewPlan, PeerState, Target};
+use crate::mail::{Found, Mail, NewPlan, PeerState, Seat, Target};
 use crate::net::Addr;
 use crate::net::clock::Clock;
 use crate::net::listener::Accepted;
@@ -154,17 +154,15 @@ impl Http {
     #[must_use]
     pub fn new(parts: &super::Parts, counters: Counters, scribe: Scribe, seed: u64) -> Self {
         let (clock, room) = (Clock::new(), parts.room);
+        let seat = || Seat::among(parts.outbox.clone());
         Self {
             desk: Desk::new(scribe.clone(), Clock::new()),
             local: Rc::new(
                 Local::new(clock, parts.deadlines.clone(), counters, seed)
                     .sharing(
-                        Limits::among(parts.outbox.clone()),
-                        Cache::among(parts.outbox.clone()),
-                        (
-                            Sessions::among(parts.outbox.clone()),
-                            Health::among(parts.outbox.clone()),
-                        ),
+                        Limits::new(seat()),
+                        Cache::new(seat()),
+                        (Sessions::new(seat()), Health::new(seat())),
                     )
                     .with_pools(
                         BufPool::bounded(room.buffers, room.buffer_bytes),

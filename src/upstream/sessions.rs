@@ -17,7 +17,7 @@ use crate::base::hash;
 use crate::base::lru::Lru;
 use crate::base::time::Mono;
 use crate::mail::session::{Letter, Place, Return, Sid};
-use crate::mail::{Mail, Outbox, Target};
+use crate::mail::{Mail, Seat, Target};
 use crate::net::clock;
 use crate::plan::limits::Table;
 
@@ -104,14 +104,10 @@ struct Pending {
 
 /// Sessions as one shard sees them.
 pub struct Sessions {
-    own: Target,
-    shards: u16,
-    outbox: Option<Rc<Outbox<Mail>>>,
+    seat: Seat,
     tables: RefCell<Vec<(u64, Kept)>>,
     pending: RefCell<HashMap<u64, Pending, foldhash::fast::FixedState>>,
     next: Cell<u64>,
-    /// Owners that have ended.
-    absent: RefCell<Vec<bool>>,
     state: FixedState,
 }
 
@@ -122,29 +118,14 @@ pub fn key(name: &[u8]) -> [u8; 16] {
 }
 
 impl Sessions {
-    /// Sessions of a shard that has no other beside it.
+    /// Sessions of a shard.
     #[must_use]
-    pub fn alone() -> Rc<Self> {
-        Self::new(Target(0), 1, None)
-    }
-
-    /// Sessions of a shard among others.
-    #[must_use]
-    pub fn among(outbox: Rc<Outbox<Mail>>) -> Rc<Self> {
-        // Every target but control is a shard.
-        let shards = outbox.control().0.max(1);
-        Self::new(outbox.own(), shards, Some(outbox))
-    }
-
-    fn new(own: Target, shards: u16, outbox: Option<Rc<Outbox<Mail>>>) -> Rc<Self> {
+    pub fn new(seat: Seat) -> Rc<Self> {
         Rc::new(Self {
-            own,
-            shards,
-            outbox,
+            seat,
             tables: RefCell::default(),
             pending: RefCell::default(),
             next: Cell::new(0),
-            absent: RefCell::new(vec![false; usize::from(shards)]),
             state: FixedState::with_seed(hash::process_seed()),
         })
     }
@@ -152,14 +133,14 @@ impl Sessions {
     fn owner(&self, key: &[u8; 16]) -> Target {
         let mut hasher = self.state.build_hasher();
         hasher.write(key);
-        Target((((hasher.finish() >> 32) * u64::from(self.shards)) >> 32) as u16)
+        self.seat.owner(hasher.finish())
     }
 
     fn on_table<R>(&self, table: Table, work: impl FnOnce(&mut Kept) -> R) -> R {
         let mut tables = self.tables.borrow_mut();
         let at = tables.iter().position(|(id, _)| *id == table.id);
         let at = at.unwrap_or_else(|| {
-            tables.push((table.id, Kept::new(table.bytes, self.shards)));
+            tables.push((table.id, Kept::new(table.bytes, self.seat.shards())));
             tables.len() - 1
         });
         work(&mut tables[at].1)
@@ -168,7 +149,7 @@ impl Sessions {
     /// Where a session stays.
     pub async fn find(&self, place: Place) -> Option<Sid> {
         let owner = self.owner(&place.key);
-        if owner == self.own {
+        if owner == self.seat.own() {
             return self.on_table(place.table, |kept| kept.find(&place, clock::mono()));
         }
         self.ask(owner, |back| Letter::Ask(place, back)).await
@@ -177,12 +158,12 @@ impl Sessions {
     /// A session stays with a peer; one that is not there begins where `create` is set. The owner learns it soon.
     pub fn learn(&self, place: Place, sid: Sid, create: bool) {
         let owner = self.owner(&place.key);
-        if owner == self.own {
+        if owner == self.seat.own() {
             return self.on_table(place.table, |kept| {
                 kept.learn(&place, sid, create, clock::mono());
             });
         }
-        if let Some(outbox) = &self.outbox {
+        if let Some(outbox) = self.seat.outbox() {
             let letter = Letter::Learn {
                 place,
                 sid,
@@ -197,7 +178,7 @@ impl Sessions {
     /// The same; every shard knows it when this is over.
     pub async fn learn_first(&self, place: Place, sid: Sid) {
         let owner = self.owner(&place.key);
-        if owner == self.own {
+        if owner == self.seat.own() {
             return self.learn(place, sid, true);
         }
         self.ask(owner, |back| Letter::Learn {
@@ -211,14 +192,14 @@ impl Sessions {
 
     /// Asks an owner and waits; none of an owner that does not answer.
     async fn ask(&self, owner: Target, letter: impl FnOnce(Return) -> Letter) -> Option<Sid> {
-        let outbox = self.outbox.as_ref()?;
-        if self.absent.borrow().get(usize::from(owner.0)) != Some(&false) {
+        let outbox = self.seat.outbox()?;
+        if self.seat.is_absent(owner) {
             return None;
         }
         let ticket = self.next.get();
         self.next.set(ticket + 1);
         let back = Return {
-            to: self.own,
+            to: self.seat.own(),
             ticket,
         };
         if !outbox.offer(owner, Mail::Session(Box::new(letter(back)))) {
@@ -276,16 +257,14 @@ impl Sessions {
                 }
             }
             Letter::Leaving(from) => {
-                if let Some(absent) = self.absent.borrow_mut().get_mut(usize::from(from.0)) {
-                    *absent = true;
-                }
+                self.seat.set_absent(from, true);
                 self.give_up(|question| question.owner == from);
             }
         }
     }
 
     fn reply(&self, back: Return, sid: Option<Sid>) {
-        if let Some(outbox) = &self.outbox {
+        if let Some(outbox) = self.seat.outbox() {
             let ticket = back.ticket;
             let letter = Letter::Answer { ticket, sid };
             // As many as there are questions, which are bounded.
@@ -321,10 +300,9 @@ impl Sessions {
 
     /// The last word of a shard that ends.
     pub fn leave(&self) {
-        if let Some(outbox) = &self.outbox {
-            let leaving = || Mail::Session(Box::new(Letter::Leaving(self.own)));
-            outbox.post_others(leaving);
-        }
+        let own = self.seat.own();
+        self.seat
+            .post_others(|| Mail::Session(Box::new(Letter::Leaving(own))));
     }
 }
 
@@ -403,7 +381,7 @@ mod tests {
 
     #[test]
     fn tables_go_with_their_zones() {
-        let sessions = Sessions::alone();
+        let sessions = Sessions::new(Seat::alone());
         let place = place("a", 1000, 1 << 20);
         sessions.learn(place, sid("p"), true);
         sessions.keep_tables(|id| id == place.table.id);

@@ -18,7 +18,7 @@ use super::zones::{Answer, Zones};
 use crate::base::hash;
 use crate::base::time::Mono;
 use crate::mail::limit::{Ask, Fate, Key, Letter, Place, Question, Verdict};
-use crate::mail::{Mail, Outbox, Target};
+use crate::mail::{Mail, Seat, Target};
 use crate::net::clock;
 use crate::plan::limits::Table;
 
@@ -39,15 +39,11 @@ struct Pending {
 
 /// Limits as one shard sees them.
 pub struct Limits {
-    own: Target,
-    shards: u16,
-    outbox: Option<Rc<Outbox<Mail>>>,
+    seat: Seat,
     zones: RefCell<Zones>,
     pending: RefCell<Slab<Pending>>,
     /// Questions that somebody waits for.
     waited: Cell<usize>,
-    /// Owners that did not answer.
-    absent: RefCell<Vec<bool>>,
     answers: RefCell<Vec<Answer>>,
     state: FixedState,
 }
@@ -70,29 +66,14 @@ pub struct Asked {
 }
 
 impl Limits {
-    /// Limits of a shard that has no other beside it.
+    /// Limits of a shard.
     #[must_use]
-    pub fn alone() -> Rc<Self> {
-        Self::new(Target(0), 1, None)
-    }
-
-    /// Limits of a shard among others.
-    #[must_use]
-    pub fn among(outbox: Rc<Outbox<Mail>>) -> Rc<Self> {
-        // Every target but control is a shard.
-        let shards = outbox.control().0.max(1);
-        Self::new(outbox.own(), shards, Some(outbox))
-    }
-
-    fn new(own: Target, shards: u16, outbox: Option<Rc<Outbox<Mail>>>) -> Rc<Self> {
+    pub fn new(seat: Seat) -> Rc<Self> {
         Rc::new(Self {
-            own,
-            shards,
-            outbox,
-            zones: RefCell::new(Zones::new(shards)),
+            zones: RefCell::new(Zones::new(seat.shards())),
+            seat,
             pending: RefCell::new(Slab::new()),
             waited: Cell::new(0),
-            absent: RefCell::new(vec![false; usize::from(shards)]),
             answers: RefCell::new(Vec::new()),
             state: FixedState::with_seed(hash::process_seed()),
         })
@@ -105,7 +86,7 @@ impl Limits {
 
     /// Whether other shards decide about some keys.
     pub fn are_shared(&self) -> bool {
-        self.shards > 1
+        self.seat.is_shared()
     }
 
     /// The hash of a key, the same on all shards.
@@ -117,13 +98,11 @@ impl Limits {
 
     /// Who owns a key; `address` is the hash of the client's address, where that is the key.
     fn owner(&self, hash: u64, address: Option<u32>) -> Target {
-        let shards = u64::from(self.shards);
-        // The table uses the lower half.
-        let owner = match address {
-            Some(address) => u64::from(address) % shards,
-            None => ((hash >> 32) * shards) >> 32,
-        };
-        Target(owner as u16)
+        match address {
+            Some(address) => Target((address % u32::from(self.seat.shards())) as u16),
+            // The table uses the lower half.
+            None => self.seat.owner(hash),
+        }
     }
 
     /// Asks whoever owns a key.
@@ -135,11 +114,11 @@ impl Limits {
         question: Question,
     ) -> Asked {
         let hash = self.hash(key);
-        let owner = match self.shards {
-            1 => self.own,
-            _ => self.owner(hash, address),
+        let owner = match self.seat.is_shared() {
+            false => self.seat.own(),
+            true => self.owner(hash, address),
         };
-        if owner == self.own {
+        if owner == self.seat.own() {
             let now = clock::mono();
             let said = self
                 .zones
@@ -148,7 +127,7 @@ impl Limits {
             if let Some(verdict) = said {
                 return self.asked(verdict, owner, table, hash, key, question);
             }
-        } else if self.is_absent(owner) {
+        } else if self.seat.is_absent(owner) {
             return self.decide_here(table, hash, key, question);
         }
         let place = Place {
@@ -162,17 +141,6 @@ impl Limits {
                 verdict => self.asked(verdict, owner, table, hash, key, question),
             },
             None => self.decide_here(table, hash, key, question),
-        }
-    }
-
-    fn is_absent(&self, owner: Target) -> bool {
-        let absent = self.absent.borrow();
-        absent.get(usize::from(owner.0)).copied().unwrap_or(true)
-    }
-
-    fn set_absent(&self, owner: Target, absent: bool) {
-        if let Some(known) = self.absent.borrow_mut().get_mut(usize::from(owner.0)) {
-            *known = absent;
         }
     }
 
@@ -190,7 +158,7 @@ impl Limits {
             .borrow_mut()
             .decide(now, table, hash, key, question);
         let verdict = said.unwrap_or(Verdict::Busy(0));
-        self.asked(verdict, self.own, table, hash, key, question)
+        self.asked(verdict, self.seat.own(), table, hash, key, question)
     }
 
     fn asked(
@@ -229,16 +197,16 @@ impl Limits {
             question,
         }) as u32;
         let ask = Ask {
-            from: self.own,
+            from: self.seat.own(),
             ticket,
             place,
             question,
         };
-        if owner == self.own {
+        if owner == self.seat.own() {
             self.on_tables(|zones, out| zones.ask(now, ask, out));
             return Some(ticket);
         }
-        let outbox = self.outbox.as_ref()?;
+        let outbox = self.seat.outbox()?;
         if outbox.offer(owner, Mail::Limit(Letter::Ask(ask))) {
             return Some(ticket);
         }
@@ -280,10 +248,10 @@ impl Limits {
             verdict,
         } in answers.drain(..)
         {
-            if to == self.own {
+            if to == self.seat.own() {
                 self.resolve(ticket, verdict);
-            } else if let Some(outbox) = &self.outbox {
-                let from = self.own;
+            } else if let Some(outbox) = self.seat.outbox() {
+                let from = self.seat.own();
                 outbox.keep(
                     to,
                     Mail::Limit(Letter::Answer {
@@ -319,10 +287,10 @@ impl Limits {
 
     /// Tells an owner what became of a request.
     fn tell(&self, owner: Target, place: Place, fate: Fate) {
-        if owner == self.own {
+        if owner == self.seat.own() {
             let now = clock::mono();
             self.on_tables(|zones, out| zones.tell(now, &place, fate, out));
-        } else if let Some(outbox) = &self.outbox {
+        } else if let Some(outbox) = self.seat.outbox() {
             outbox.keep(owner, Mail::Limit(Letter::Tell(place, fate)));
         }
     }
@@ -340,11 +308,11 @@ impl Limits {
                 from,
                 verdict,
             } => {
-                self.set_absent(from, false);
+                self.seat.set_absent(from, false);
                 self.resolve(ticket, verdict);
             }
             Letter::Leaving(from) => {
-                self.set_absent(from, true);
+                self.seat.set_absent(from, true);
                 self.give_up(|question| question.owner == from);
             }
         }
@@ -363,8 +331,8 @@ impl Limits {
                 continue;
             }
             question.verdict = Some(Verdict::Silent);
-            if question.owner != self.own {
-                self.set_absent(question.owner, true);
+            if question.owner != self.seat.own() {
+                self.seat.set_absent(question.owner, true);
             }
             if let Some(waiter) = question.waiter.take() {
                 waiter.wake();
@@ -374,9 +342,8 @@ impl Limits {
 
     /// The last word of a shard that ends.
     pub fn leave(&self) {
-        if let Some(outbox) = &self.outbox {
-            outbox.post_others(|| Mail::Limit(Letter::Leaving(self.own)));
-        }
+        let own = self.seat.own();
+        self.seat.post_others(|| Mail::Limit(Letter::Leaving(own)));
     }
 
     /// Forgets the tables of zones that are neither in the configuration that begins nor in the one before it.

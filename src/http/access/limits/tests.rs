@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::task::Context;
 
 use super::*;
-use crate::mail::{BOX_MAX, Inbox, Post};
+use crate::mail::{BOX_MAX, Inbox, Outbox, Post, Seat};
 use crate::net::bell;
 
 const TABLE: Table = Table {
@@ -25,7 +25,7 @@ impl Pair {
         let bells = (0..3).map(|_| bell::event().unwrap()).collect();
         let (post, inboxes) = Post::new(bells);
         let outboxes = [0, 1].map(|n| Rc::new(Outbox::new(post.clone(), Target(n))));
-        let limits = [0, 1].map(|n: usize| Limits::among(outboxes[n].clone()));
+        let limits = [0, 1].map(|n: usize| Limits::new(Seat::among(outboxes[n].clone())));
         Self {
             limits,
             outboxes,

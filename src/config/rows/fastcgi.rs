@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use super::main::checked;
+use super::pass::{pass_to, target_of};
 
 use crate::config::lower::{Frame, Lowering};
 use crate::config::model::*;
 use crate::config::table::ctx::*;
 use crate::config::table::{Args, Fault, Row, Status, args, args_to, family, row};
 use crate::config::tree::Directive;
-use crate::config::url;
 use crate::config::value::*;
 
 family! {
@@ -63,38 +63,7 @@ fn param(args: &mut Args<'_>) -> Parsed<FastcgiParam> {
 }
 
 fn fastcgi_pass(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
-    let url = text_of(&directive.args[0]);
-    let place = frame.here.as_ref().map(|here| here.path.clone());
-    let target = match url.has_variables() {
-        true => None,
-        false => match parse_target(&url) {
-            Ok(target) => Some(target),
-            Err(message) => return load.error(message, url.span),
-        },
-    };
-    if let Some(target) = &target {
-        let named = (target.clone(), WireKind::FastCgi, url.span);
-        load.shared.targets.push(named);
-    }
-    frame.content = Content::Proxy(Arc::new(ProxyPass {
-        wire: WireKind::FastCgi,
-        url,
-        target,
-        location: place.unwrap_or_default(),
-    }));
-}
-
-/// Takes a `fastcgi_pass` address apart. Whether a name without a port is that of a group is known at the end only.
-fn parse_target(text: &Text) -> Result<Target, String> {
-    let bytes = &text.bytes[..];
-    let parsed = url::parse(bytes, false)
-        .map_err(|e| format!("{e} in upstream \"{}\"", String::from_utf8_lossy(bytes)))?;
-    Ok(Target {
-        secure: false,
-        authority: Arc::from(&bytes[..parsed.authority]),
-        host: Arc::from(parsed.host),
-        port: parsed.port,
-        unix: parsed.unix,
-        uri: None,
-    })
+    // Whether a name without a port is that of a group is known at the end only.
+    let take_apart = |address: &[u8]| target_of(false, address, false);
+    pass_to((load, frame), directive, WireKind::FastCgi, take_apart);
 }

@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use super::parse_core::temp_path;
 use super::parse_proxy::*;
+use crate::config::lower::{Frame, Lowering};
 use crate::config::model::*;
 use crate::config::table::ctx::*;
 use crate::config::table::{Inherit, Row, Status, args, args_min, args_to, family, row};
+use crate::config::tree::Directive;
+use crate::config::url;
 use crate::config::value::*;
 
 /// Hands the settings that every family has to another macro, behind what that needs besides and before some more.
@@ -210,4 +213,56 @@ impl Pass {
             None
         }
     }
+}
+
+/// Takes in what a `grpc_pass` or a `fastcgi_pass` says; `take_apart` knows the addresses of the family.
+pub(super) fn pass_to(
+    (load, frame): (&mut Lowering<'_>, &mut Frame),
+    directive: &Directive,
+    wire: WireKind,
+    take_apart: fn(&[u8]) -> Result<Target, String>,
+) {
+    let url = text_of(&directive.args[0]);
+    let place = frame.here.as_ref().map(|here| here.path.clone());
+    let target = match url.has_variables() {
+        true => None,
+        false => match take_apart(&url.bytes) {
+            Ok(target) => Some(target),
+            Err(message) => return load.error(message, url.span),
+        },
+    };
+    if let Some(target) = &target {
+        load.shared.targets.push((target.clone(), wire, url.span));
+    }
+    frame.content = Content::Proxy(Arc::new(ProxyPass {
+        wire,
+        url,
+        target,
+        location: place.unwrap_or_default(),
+    }));
+}
+
+/// Takes the address of a backend apart, behind its scheme; `with_uri` where a URI may follow.
+pub(super) fn target_of(secure: bool, rest: &[u8], with_uri: bool) -> Result<Target, String> {
+    let parsed = url::parse(rest, with_uri)
+        .map_err(|e| format!("{e} in upstream \"{}\"", String::from_utf8_lossy(rest)))?;
+    Ok(Target {
+        secure,
+        authority: Arc::from(&rest[..parsed.authority]),
+        host: Arc::from(parsed.host),
+        port: parsed.port,
+        unix: parsed.unix,
+        uri: parsed
+            .uri
+            .filter(|uri| with_uri && !uri.is_empty())
+            .map(Arc::from),
+    })
+}
+
+/// What follows a scheme, whose letters count in any case; none where the text does not begin with it.
+pub(super) fn behind<'a>(text: &'a [u8], scheme: &str) -> Option<&'a [u8]> {
+    let (begin, rest) = text.split_at_checked(scheme.len())?;
+    begin
+        .eq_ignore_ascii_case(scheme.as_bytes())
+        .then_some(rest)
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::main::checked;
 use super::parse_proxy::*;
+use super::pass::{behind, target_of};
 use crate::config::lower::{Frame, Lowering};
 use crate::config::model::*;
 use crate::config::table::ctx::*;
 use crate::config::table::{Inherit, Row, Status, args, args_to, family, row};
 use crate::config::tree::Directive;
-use crate::config::url;
 use crate::config::value::*;
 
 family! {
@@ -192,26 +192,12 @@ fn proxy_pass(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive)
 }
 
 /// Takes a `proxy_pass` address apart.
-pub(crate) fn parse_target(text: &Text) -> Result<Target, String> {
-    let bytes = &text.bytes[..];
-    let starts = |prefix: &str| {
-        bytes.len() >= prefix.len() && bytes[..prefix.len()].eq_ignore_ascii_case(prefix.as_bytes())
-    };
-    let (secure, rest) = if starts("http://") {
-        (false, &bytes[7..])
-    } else if starts("https://") {
-        (true, &bytes[8..])
-    } else {
-        return Err("invalid URL prefix".into());
-    };
-    let parsed = url::parse(rest, true)
-        .map_err(|e| format!("{e} in upstream \"{}\"", String::from_utf8_lossy(rest)))?;
-    Ok(Target {
-        secure,
-        authority: Arc::from(&rest[..parsed.authority]),
-        host: Arc::from(parsed.host),
-        port: parsed.port,
-        unix: parsed.unix,
-        uri: parsed.uri.filter(|u| !u.is_empty()).map(Arc::from),
-    })
+fn parse_target(text: &Text) -> Result<Target, String> {
+    if let Some(rest) = behind(&text.bytes, "http://") {
+        return target_of(false, rest, true);
+    }
+    match behind(&text.bytes, "https://") {
+        Some(rest) => target_of(true, rest, true),
+        None => Err("invalid URL prefix".into()),
+    }
 }

@@ -28,7 +28,7 @@ pub use super::rows::gzip::Gzip;
 pub use super::rows::headers::Headers;
 pub use super::rows::http2::Http2;
 pub use super::rows::limits::Limits;
-pub use super::rows::log::Log;
+pub use super::rows::log::{Log, OpenLogFileCache};
 pub use super::rows::main::{CpuAffinity, DebugClient, Main};
 pub use super::rows::operate::{Control, Operate};
 pub use super::rows::parse_cache::{CachePace, CachePurge, CacheValid, CacheZone, StorePath};

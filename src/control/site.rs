@@ -303,7 +303,7 @@ pub fn sinks(targets: &ErrorLogs, file: impl Fn(&Path) -> Option<Arc<File>>) -> 
                 let hostname = String::from_utf8_lossy(&reading::hostname()).into_owned();
                 Outlet::Syslog(Arc::new(Syslog::open(said, &hostname).ok()?))
             }
-            LogTarget::Memory(_) => return None,
+            LogTarget::Memory(_) | LogTarget::Paths(_) => return None,
         };
         Some(Sink {
             level: to.most,

@@ -42,7 +42,7 @@ fn write(target: &AccessLogPlan, text: &[u8], ex: &mut Exchange, cx: Cx<'_>) {
     }
     let mut path = cx.local.buffers.take(128);
     vars::eval(&target.path, ex, cx, &mut path);
-    cx.generation.logs.access_at(&path, text);
+    cx.generation.logs.access_at(target.kept, &path, text);
     cx.local.buffers.give(path);
 }
 

@@ -35,6 +35,9 @@ const DATAGRAM_MAX: usize = 8192;
 /// Places by path with variables that one tick may write to.
 const PATHS_MAX: usize = 64;
 
+/// Lines for paths that leave at once in one tick: a few for each of many places.
+const PROMPT_PATHS: u32 = 64;
+
 /// One place as a shard sees it.
 #[derive(Default)]
 struct Sink {
@@ -51,6 +54,15 @@ struct Sink {
     memory: VecDeque<u8>,
 }
 
+/// Lines for a file whose path came out of a request.
+struct PathLines {
+    /// What keeps the file open.
+    kept: Option<SinkId>,
+    path: Vec<u8>,
+    lines: u64,
+    bytes: Vec<u8>,
+}
+
 /// A shard's end of all logs.
 pub struct Desk {
     scribe: Scribe,
@@ -60,8 +72,10 @@ pub struct Desk {
     sinks: RefCell<Vec<Sink>>,
     /// Sinks with something pending.
     listed: RefCell<Vec<(SinkId, Kind)>>,
-    /// Lines for paths that came out of requests.
-    paths: RefCell<Vec<(Vec<u8>, Vec<u8>)>>,
+    /// Lines for paths that came out of requests, in the order in which the paths came.
+    paths: RefCell<Vec<PathLines>>,
+    /// The tick that last handed such lines over at once, and how often it did.
+    prompt_paths: Cell<(u64, u32)>,
     now: Cell<Mono>,
     tick: Cell<u64>,
     dropped: Cell<u64>,
@@ -87,6 +101,7 @@ impl Desk {
             sinks: RefCell::default(),
             listed: RefCell::default(),
             paths: RefCell::default(),
+            prompt_paths: Cell::default(),
             now: Cell::new(clock::mono()),
             tick: Cell::new(1),
             dropped: Cell::new(0),
@@ -124,11 +139,8 @@ impl Desk {
     }
 
     fn give_away(&self, all: bool) {
-        for (path, bytes) in self.paths.borrow_mut().drain(..) {
-            if let Err(Job::WriteAt { bytes, .. }) = self.scribe.offer(Job::WriteAt { path, bytes })
-            {
-                self.drop_lines(&bytes);
-            }
+        for lines in self.paths.borrow_mut().drain(..) {
+            self.offer_at(lines);
         }
         let mut listed = self.listed.borrow_mut();
         let mut sinks = self.sinks.borrow_mut();
@@ -168,7 +180,7 @@ impl Desk {
                 sink: id,
                 datagrams: bytes,
             },
-            Kind::Memory(_) => return,
+            Kind::Memory(_) | Kind::Paths => return,
         };
         match self.scribe.offer(job) {
             Ok(()) => {
@@ -189,9 +201,16 @@ impl Desk {
         }
     }
 
-    fn drop_lines(&self, bytes: &[u8]) {
-        let lines = memchr::memchr_iter(b'\n', bytes).count().max(1);
-        self.dropped.set(self.dropped.get() + lines as u64);
+    fn offer_at(&self, to: PathLines) {
+        let job = Job::WriteAt {
+            kept: to.kept,
+            path: to.path,
+            lines: to.lines,
+            bytes: to.bytes,
+        };
+        if self.scribe.offer(job).is_err() {
+            self.dropped.set(self.dropped.get() + to.lines);
+        }
     }
 
     /// Appends a whole line, its end included.
@@ -219,6 +238,7 @@ impl Desk {
                 let over = sink.memory.len().saturating_sub(*size);
                 sink.memory.drain(..over);
             }
+            Kind::Paths => {}
         });
     }
 
@@ -286,18 +306,40 @@ impl Desk {
     }
 
     /// Appends whole lines to a file whose path came out of a request.
-    fn line_at(&self, path: &[u8], line: &[u8]) {
+    fn line_at(&self, kept: Option<SinkId>, path: &[u8], line: &[u8]) {
         let mut paths = self.paths.borrow_mut();
-        if let Some((_, lines)) = paths.iter_mut().find(|(known, _)| known == path) {
-            if lines.len() < BUFFER_MAX {
-                lines.extend_from_slice(line);
+        let known = paths
+            .iter_mut()
+            .find(|known| known.path == path && known.kept == kept);
+        if let Some(known) = known {
+            if known.bytes.len() < BUFFER_MAX {
+                known.bytes.extend_from_slice(line);
+                known.lines += 1;
                 return;
             }
         } else if paths.len() < PATHS_MAX {
-            paths.push((path.to_vec(), line.to_vec()));
+            let lines = PathLines {
+                kept,
+                path: path.to_vec(),
+                lines: 1,
+                bytes: line.to_vec(),
+            };
+            match paths.is_empty() && self.is_prompt() {
+                true => self.offer_at(lines),
+                false => paths.push(lines),
+            }
             return;
         }
         self.dropped.set(self.dropped.get() + 1);
+    }
+
+    /// Whether this is one of the first lines of the tick for a path.
+    fn is_prompt(&self) -> bool {
+        let now = self.tick.get();
+        let (tick, handed) = self.prompt_paths.get();
+        let handed = if tick == now { handed } else { 0 };
+        self.prompt_paths.set((now, handed + 1));
+        handed < PROMPT_PATHS
     }
 
     /// Builds a line of the error log and appends it.
@@ -356,9 +398,10 @@ impl Logs {
         }
     }
 
-    /// Appends a line to the file of a path that has variables.
-    pub fn access_at(&self, path: &[u8], line: &[u8]) {
-        self.desk.line_at(path, line);
+    /// Appends a line to the file of a path that has variables, which `kept` may keep open.
+    pub fn access_at(&self, kept: Option<LogId>, path: &[u8], line: &[u8]) {
+        let kept = kept.and_then(|log| self.table.sinks.get(log));
+        self.desk.line_at(kept.map(|(id, _)| *id), path, line);
     }
 
     /// Appends an entry to every error log of a list that takes its level; to all of them where `everything` is wanted.
@@ -531,9 +574,9 @@ mod tests {
         let logs = bench.logs(&[]);
         let path = bench.path("by-host");
         let path = path.as_os_str().as_encoded_bytes();
-        logs.access_at(path, b"1\n");
-        logs.access_at(path, b"2\n");
-        logs.access_at(b"/nonexistent/dir/file", b"lost\n");
+        logs.access_at(None, path, b"1\n");
+        logs.access_at(None, path, b"2\n");
+        logs.access_at(None, b"/nonexistent/dir/file", b"lost\n");
         bench.desk.flush(Mono(20));
         assert_eq!(bench.read("by-host"), "1\n2\n");
     }
@@ -657,10 +700,14 @@ mod tests {
     fn dropped_lines_are_told_now_and_then() {
         let bench = Bench::new();
         let logs = bench.logs(&[("a", Kind::Memory(0))]);
-        (0..PATHS_MAX + 3).for_each(|i| logs.access_at(format!("/nowhere/{i}").as_bytes(), b"x\n"));
+        // The first ones left at once.
+        let most = PATHS_MAX + PROMPT_PATHS as usize;
+        (0..most + 3)
+            .for_each(|i| logs.access_at(None, format!("/nowhere/{i}").as_bytes(), b"x\n"));
         bench.desk.flush(Mono(20_000));
         assert_eq!(bench.desk.take_dropped(), Some(3));
-        (0..PATHS_MAX + 1).for_each(|i| logs.access_at(format!("/nowhere/{i}").as_bytes(), b"x\n"));
+        (0..most + 1)
+            .for_each(|i| logs.access_at(None, format!("/nowhere/{i}").as_bytes(), b"x\n"));
         bench.desk.flush(Mono(29_999));
         assert_eq!(bench.desk.take_dropped(), None);
         bench.desk.flush(Mono(30_000));

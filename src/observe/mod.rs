@@ -9,6 +9,7 @@ pub mod latency;
 pub mod live;
 pub mod log;
 pub mod metrics;
+pub mod paths;
 pub mod recorder;
 pub mod scribe;
 pub mod status;

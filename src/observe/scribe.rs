@@ -12,18 +12,17 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::paths::{self, OpenLogs};
 use crate::base::ids::IdVec;
 use crate::net::addr::Addr;
 use crate::net::{clock, udp};
-use crate::plan::{LogId, LogTarget, Plan, model};
+use crate::plan::{LogId, LogTarget, OpenLogRules, Plan, model};
 
 /// Jobs that may wait for the writer. With [`super::log::BUFFER_MAX`] bytes each this bounds the queue at 64 MiB.
 const JOBS_MAX: usize = 1024;
@@ -64,6 +63,8 @@ pub enum Kind {
     },
     /// The last bytes in memory.
     Memory(usize),
+    /// Files by paths out of requests; lines come with their paths.
+    Paths,
 }
 
 /// Where the lines of one plan's logs go.
@@ -81,8 +82,13 @@ pub(super) enum Job {
         bytes: Vec<u8>,
         gzip: u8,
     },
-    /// Append whole lines to the file of this path, opened for them.
-    WriteAt { path: Vec<u8>, bytes: Vec<u8> },
+    /// Append whole lines to the file of this path, opened for them or by a place that keeps such files open.
+    WriteAt {
+        kept: Option<SinkId>,
+        path: Vec<u8>,
+        lines: u64,
+        bytes: Vec<u8>,
+    },
     /// Send datagrams, each behind its length in two bytes.
     Send { sink: SinkId, datagrams: Vec<u8> },
     /// A new place, or a new file for an old one.
@@ -109,6 +115,7 @@ enum Key {
     Stderr,
     Syslog(model::Syslog),
     Memory(u64),
+    Paths(OpenLogRules),
 }
 
 impl Key {
@@ -118,6 +125,7 @@ impl Key {
             LogTarget::Stderr => Self::Stderr,
             LogTarget::Syslog(syslog) => Self::Syslog(syslog.clone()),
             LogTarget::Memory(size) => Self::Memory(*size),
+            LogTarget::Paths(rules) => Self::Paths(*rules),
         }
     }
 }
@@ -156,6 +164,7 @@ impl Scribe {
                 LogTarget::Memory(size) => {
                     Kind::Memory(usize::try_from(*size).unwrap_or(usize::MAX))
                 }
+                LogTarget::Paths(_) => Kind::Paths,
             };
             (sink, kind)
         });
@@ -190,12 +199,17 @@ impl Scribe {
                     socket: None,
                 },
             ),
+            Key::Paths(rules) if fresh => {
+                self.set(sink, Outlet::Paths(Box::new(OpenLogs::new(rules))))
+            }
             _ => {}
         }
         sink
     }
 
     /// Writes to other files from now on; paths that are not in `files` keep theirs.
+    ///
+    /// Differs from nginx: files that `open_log_file_cache` keeps are opened anew too, whatever `valid` says.
     pub fn reopen(&self, files: &Files) {
         let known = self
             .known
@@ -203,10 +217,13 @@ impl Scribe {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         for (index, key) in known.iter().enumerate() {
-            if let Some(Key::File(path)) = key
-                && let Some(file) = files.get(path)
-            {
-                self.set(SinkId(index as u32), Outlet::File(Arc::clone(file)));
+            let outlet = match key {
+                Some(Key::File(path)) => files.get(path).map(|file| Outlet::File(Arc::clone(file))),
+                Some(Key::Paths(rules)) => Some(Outlet::Paths(Box::new(OpenLogs::new(*rules)))),
+                _ => None,
+            };
+            if let Some(outlet) = outlet {
+                self.set(SinkId(index as u32), outlet);
             }
         }
     }
@@ -316,6 +333,8 @@ pub(super) enum Outlet {
         server: String,
         socket: Option<OwnedFd>,
     },
+    /// Files by paths out of requests.
+    Paths(Box<OpenLogs>),
 }
 
 #[derive(Default)]
@@ -332,7 +351,12 @@ impl Writer {
         while let Ok(job) = queue.recv() {
             match job {
                 Job::Write { sink, bytes, gzip } => self.write(sink, &bytes, gzip),
-                Job::WriteAt { path, bytes } => append(&path, &bytes),
+                Job::WriteAt {
+                    kept,
+                    path,
+                    lines,
+                    bytes,
+                } => self.write_at(kept, &path, lines, &bytes),
                 Job::Send { sink, datagrams } => self.send(sink, &datagrams),
                 Job::Set { sink, outlet } => {
                     let index = sink.0 as usize;
@@ -378,13 +402,25 @@ impl Writer {
         let written = match outlet {
             Outlet::File(file) => write_all(file.as_fd(), bytes),
             Outlet::Stderr => write_all(rustix::stdio::stderr(), bytes),
-            Outlet::Syslog { .. } => Ok(()),
+            Outlet::Syslog { .. } | Outlet::Paths(_) => Ok(()),
         };
         let Err(error) = written else { return };
         self.lost.fetch_add(lines, Ordering::Relaxed);
         if error.kind() == io::ErrorKind::StorageFull {
             self.resting
                 .insert(sink, now + DISK_FULL_REST.as_millis() as u64);
+        }
+    }
+
+    /// Nobody is told when this fails: the path came out of a request.
+    fn write_at(&mut self, kept: Option<SinkId>, path: &[u8], lines: u64, bytes: &[u8]) {
+        let outlet = kept.and_then(|sink| self.outlets.get_mut(sink.0 as usize)?.as_mut());
+        let file = match outlet {
+            Some(Outlet::Paths(files)) => files.append(path, lines, clock::mono()),
+            _ => paths::open(path).map(Arc::new),
+        };
+        if let Ok(file) = file {
+            let _ = write_all(&*file, bytes);
         }
     }
 
@@ -431,23 +467,6 @@ fn write_all(fd: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Appends to a file that is opened for this. Nobody is told when that fails: the path came out of a request.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this thread may wait for the disk"
-)]
-fn append(path: &[u8], bytes: &[u8]) {
-    let path = Path::new(std::ffi::OsStr::from_bytes(path));
-    let file = std::fs::OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o644)
-        .open(path);
-    if let Ok(file) = file {
-        let _ = write_all(&file, bytes);
-    }
-}
-
 /// `host`, `host:port`, an address, or `unix:/path`.
 #[expect(clippy::disallowed_methods, reason = "this thread may wait for a name")]
 fn address(server: &str) -> Option<Addr> {
@@ -469,6 +488,7 @@ fn address(server: &str) -> Option<Addr> {
 #[expect(clippy::disallowed_methods, reason = "tests may wait")]
 mod tests {
     use super::*;
+    use std::os::unix::ffi::OsStrExt as _;
 
     #[test]
     fn syslog_servers_are_spelled_in_many_ways() {
@@ -514,6 +534,8 @@ mod tests {
         write("three\n");
         let name = dir.path().join("by-path");
         let job = Job::WriteAt {
+            kept: None,
+            lines: 1,
             path: name.as_os_str().as_bytes().to_vec(),
             bytes: b"four\n".to_vec(),
         };

@@ -239,8 +239,10 @@ pub struct ErrorPage {
 pub struct AccessLogPlan {
     /// Target with a constant path.
     pub log: Option<LogId>,
-    /// Path with variables, opened per request through a bounded cache.
+    /// Path with variables, opened by the writer.
     pub path: Expr,
+    /// What keeps such files open.
+    pub kept: Option<LogId>,
     /// The line.
     pub format: FormatId,
     /// `if=`.

@@ -477,6 +477,23 @@ pub enum LogTarget {
     Syslog(model::Syslog),
     /// The last lines in memory.
     Memory(u64),
+    /// Files whose paths come out of requests, kept open by the writer (`open_log_file_cache`).
+    Paths(OpenLogRules),
+}
+
+/// `open_log_file_cache`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenLogRules {
+    /// Which of the plan's directives this is: two that say the same keep their files apart.
+    pub id: usize,
+    /// Most entries.
+    pub max: u64,
+    /// How long an entry stays that is not used.
+    pub inactive_ms: u64,
+    /// How long an open file is trusted to be what its path means.
+    pub valid_ms: u64,
+    /// Uses that keep a file open.
+    pub min_uses: u64,
 }
 
 /// A compiled `log_format`.

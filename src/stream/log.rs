@@ -30,7 +30,7 @@ pub(super) fn line(session: &mut Session, cx: Cx<'_>) {
                 None => {
                     let mut path = cx.local.buffers.take(128);
                     vars::eval(&target.path, session, cx, &mut path);
-                    cx.generation.logs.access_at(&path, &text);
+                    cx.generation.logs.access_at(target.kept, &path, &text);
                     cx.local.buffers.give(path);
                 }
             }

@@ -90,6 +90,93 @@ fn conditions_and_variables_in_the_path() {
     assert_eq!(proxy.log("one.log"), "/good\n");
 }
 
+/// A proxy whose log has its path from the request, with a cache of open files.
+fn caching(rules: &str) -> crate::support::Proxy {
+    let config = Config::http(&format!(
+        "log_format uri '$uri';
+         server {{ listen %%ADDR_0%%; root %%DIR%%/html;
+            location / {{ open_log_file_cache {rules}; access_log %%DIR%%/logs/$arg_to.log uri; return 200 x; }} }}"
+    ))
+    .file("html/x", "")
+    .file("logs/x", "");
+    let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(config.dir().join("logs"), everybody).unwrap();
+    config.start()
+}
+
+/// Puts a line into a log and waits until it is there.
+fn write_to(proxy: &crate::support::Proxy, log: &str, line: &str) {
+    proxy.get(&format!("{line}?to={log}"));
+    proxy.wait_log(&format!("logs/{log}.log"), &format!("{line}\n"));
+}
+
+#[test]
+fn a_kept_log_file_receives_until_it_is_looked_at_again() {
+    let proxy = caching("max=10 valid=2s");
+    let path = |name: &str| proxy.path(&format!("logs/{name}"));
+    write_to(&proxy, "a", "/first");
+    std::fs::rename(path("a.log"), path("moved")).unwrap();
+    proxy.get("/second?to=a");
+    proxy.wait_log("logs/moved", "/first\n/second\n");
+    assert!(!path("a.log").exists());
+    wait::until("the path to be looked at", || {
+        proxy.get("/third?to=a");
+        path("a.log").exists()
+    });
+    proxy.get("/fourth?to=a");
+    proxy.wait_log("logs/a.log", "/fourth\n");
+    assert!(!proxy.log("logs/moved").contains("/fourth"));
+}
+
+#[test]
+fn log_files_are_kept_by_use() {
+    let proxy = caching("max=3 inactive=1m valid=1m min_uses=2");
+    // `rare` comes when three are there, of which `oldest` was used longest ago.
+    for (round, log) in [
+        "one", "one", "oldest", "oldest", "one", "two", "two", "rare",
+    ]
+    .iter()
+    .enumerate()
+    {
+        write_to(&proxy, log, &format!("/{round}"));
+    }
+    std::fs::rename(proxy.path("logs"), proxy.path("away")).unwrap();
+    for log in ["oldest", "rare", "two", "one"] {
+        proxy.get(&format!("/late?to={log}"));
+    }
+    // Lines are written in their order: with the last one there, none is to come.
+    proxy.wait_log("away/one.log", "/late\n");
+    let has = |log: &str| proxy.log(&format!("away/{log}.log")).contains("/late\n");
+    assert_eq!(
+        ["oldest", "rare", "two"].map(has),
+        [false, false, true],
+        "kept are those that are used often, and last"
+    );
+}
+
+#[test]
+fn usr1_opens_kept_log_files_again() {
+    let proxy = caching("max=10 valid=1h");
+    let path = |name: &str| proxy.path(&format!("logs/{name}"));
+    write_to(&proxy, "a", "/first");
+    std::fs::rename(path("a.log"), path("moved")).unwrap();
+    proxy.signal(USR1);
+    wait::until("the new file", || {
+        proxy.get("/later?to=a");
+        path("a.log").exists()
+    });
+}
+
+#[test]
+fn without_a_cache_each_line_finds_its_path() {
+    let proxy = caching("off");
+    let path = |name: &str| proxy.path(&format!("logs/{name}"));
+    write_to(&proxy, "a", "/first");
+    std::fs::rename(path("a.log"), path("moved")).unwrap();
+    write_to(&proxy, "a", "/second");
+    assert_eq!(proxy.log("logs/moved"), "/first\n");
+}
+
 #[test]
 fn buffered_logs_are_written_in_time() {
     let proxy = Config::http(

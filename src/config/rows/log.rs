@@ -1,21 +1,20 @@
 //! Rows of the log family: access logs and their formats.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::main::checked;
 use super::parse_core::log_sink;
 use crate::config::lower::{Frame, Lowering};
 use crate::config::model::*;
 use crate::config::table::ctx::*;
-use crate::config::table::{
-    Args, Fault, Inherit, Row, Status, args, args_min, args_to, family, row,
-};
+use crate::config::table::{Args, Fault, Inherit, Row, args, args_min, args_to, family, row};
 use crate::config::tree::Directive;
 use crate::config::value::*;
 
 family! {
     /// Settings of the log family.
     pub struct Log in log {
+        value open_log_file_cache: Option<Arc<OpenLogFileCache>> = "off", log_file_cache, HSL.or(TTS), args_to(1, 4), "Keeps log files open whose names have variables.";
         value trace_context: TraceContext = "off", |a| one_of(a, TraceContext::WORDS), HSL, args(1), "Whether requests to backends belong to a trace (traceparent, tracestate): the client's, or one that begins here.";
     } also {
         access_log: Option<Arc<Vec<AccessLog>>> = None, "`access_log`; `None` is `off`.";
@@ -45,14 +44,6 @@ pub(crate) const ROWS: &[Row] = &[
     )
     .many()
     .default("combined \"...\""),
-    checked!(
-        "open_log_file_cache",
-        HSL.or(TTS),
-        args_to(1, 4),
-        log_file_cache,
-        "the writer opens such a file for the lines of a moment, off the shards",
-        "Keeps log files open whose names have variables."
-    ),
 ];
 
 /// The format that needs no definition.
@@ -250,40 +241,56 @@ fn check_buffer(args: &Args<'_>, log: &AccessLog) -> Result<(), Fault> {
     }
 }
 
-fn log_file_cache(args: &mut Args<'_>) -> Parsed<()> {
-    let mut max = None;
+/// `open_log_file_cache`. Where it is inherited, the cache is shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenLogFileCache {
+    /// Most entries.
+    pub max: u64,
+    /// How long an entry stays that is not used.
+    pub inactive: Duration,
+    /// How long an open file is trusted.
+    pub valid: Duration,
+    /// Uses that keep a file open.
+    pub min_uses: u64,
+}
+
+/// `off | max=N [inactive=TIME] [min_uses=N] [valid=TIME]`.
+fn log_file_cache(args: &mut Args<'_>) -> Parsed<Option<Arc<OpenLogFileCache>>> {
+    let mut cache = OpenLogFileCache {
+        max: 0,
+        inactive: Duration::from_secs(10),
+        valid: Duration::from_secs(60),
+        min_uses: 1,
+    };
+    let mut off = false;
     for word in args.words {
-        let ok = match word
-            .bytes
-            .iter()
-            .position(|&b| b == b'=')
-            .map(|at| word.bytes.split_at(at + 1))
-        {
-            Some((b"max=", v)) => {
-                max = decimal(v);
-                max.is_some()
-            }
-            Some((b"inactive=" | b"valid=", v)) => parse_sec(v).is_some(),
-            Some((b"min_uses=", v)) => decimal(v).is_some(),
-            _ if *word.bytes == *b"off" => {
-                max = Some(1);
-                true
-            }
-            _ => false,
+        let bytes = &word.bytes[..];
+        let value = |name: &[u8]| bytes.strip_prefix(name);
+        let known = if let Some(v) = value(b"max=") {
+            decimal(v).map(|n| cache.max = n)
+        } else if let Some(v) = value(b"inactive=") {
+            parse_sec(v).map(|time| cache.inactive = time)
+        } else if let Some(v) = value(b"valid=") {
+            parse_sec(v).map(|time| cache.valid = time)
+        } else if let Some(v) = value(b"min_uses=") {
+            decimal(v).map(|n| cache.min_uses = n)
+        } else {
+            off |= bytes == b"off";
+            (bytes == b"off").then_some(())
         };
-        if !ok {
+        if known.is_none() {
+            let (name, shown) = (args.name, word.lossy());
             return Err(Fault::new(format!(
-                "invalid \"{}\" parameter \"{}\"",
-                args.name,
-                word.lossy()
+                "invalid \"{name}\" parameter \"{shown}\""
             )));
         }
     }
-    if max.unwrap_or(0) == 0 {
-        return Err(Fault::new(format!(
-            "\"{}\" must have \"max\" parameter",
-            args.name
-        )));
+    if off {
+        return Ok(None);
     }
-    Ok(())
+    if cache.max == 0 {
+        let message = "\"open_log_file_cache\" must have \"max\" parameter";
+        return Err(Fault::new(message));
+    }
+    Ok(Some(Arc::new(cache)))
 }

@@ -778,6 +778,19 @@ const SERVER: &[(&str, &str)] = &[
         "open_file_cache max=0;",
         "[emerg] invalid \"open_file_cache\" parameter \"max=0\" @",
     ),
+    (
+        "open_log_file_cache max=1 inactive=1s valid=1s min_uses=0;",
+        "",
+    ),
+    ("open_log_file_cache off max=0;", ""),
+    (
+        "open_log_file_cache valid=1m;",
+        "[emerg] \"open_log_file_cache\" must have \"max\" parameter @",
+    ),
+    (
+        "open_log_file_cache max=1 valid=x;",
+        "[emerg] invalid \"open_log_file_cache\" parameter \"valid=x\" @",
+    ),
     ("autoindex_format yaml;", "[emerg] invalid value \"yaml\" @"),
     ("return x;", "[emerg] invalid return code \"x\" @"),
     ("return 1000;", "[emerg] invalid return code \"1000\" @"),

@@ -751,6 +751,27 @@ fn caches_of_open_files_are_shared_where_they_are_inherited() {
 }
 
 #[test]
+fn caches_of_open_logs_are_shared_where_they_are_inherited() {
+    let http = model(
+        "open_log_file_cache max=10 min_uses=2; server { location /a { } location /own { open_log_file_cache valid=5s inactive=1m max=10; }
+         location /off { open_log_file_cache off; } }",
+    );
+    let cache = |path: &str| {
+        let settings = &location(&http.servers[0], path).settings;
+        settings.log.open_log_file_cache.clone()
+    };
+    let outer = http.settings.log.open_log_file_cache.clone().unwrap();
+    assert!(std::sync::Arc::ptr_eq(&outer, &cache("/a").unwrap()));
+    let shown = |cache: &OpenLogFileCache| {
+        let (inactive, valid) = (cache.inactive.as_secs(), cache.valid.as_secs());
+        (cache.max, inactive, valid, cache.min_uses)
+    };
+    assert_eq!(shown(&outer), (10, 10, 60, 2));
+    assert_eq!(shown(&cache("/own").unwrap()), (10, 60, 5, 1));
+    assert!(cache("/off").is_none());
+}
+
+#[test]
 fn body_filters() {
     let http = model(
         "sub_filter A 1; sub_filter B 2; sub_filter_types text/css; sub_filter_types text/xml; ssi on; add_after_body /a;

@@ -1,6 +1,7 @@
 //! Log formats, where log lines go, and `resolver` lines.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Compiler, bytes_of};
 use crate::base::cidr::Cidr;
@@ -8,7 +9,8 @@ use crate::base::ids::DenseId;
 use crate::config::model::{self, DebugClient, ErrorLog, Http, LogLevel, LogSink, Main};
 use crate::plan::location::AccessLogPlan;
 use crate::plan::{
-    DebugClients, ErrorTo, FormatId, LogFormat, LogId, LogTarget, ResolverId, ResolverPlan,
+    DebugClients, ErrorTo, FormatId, LogFormat, LogId, LogTarget, OpenLogRules, ResolverId,
+    ResolverPlan,
 };
 
 impl Compiler<'_> {
@@ -95,11 +97,21 @@ impl Compiler<'_> {
             .as_deref()
             .map(Vec::as_slice)
             .unwrap_or_default();
-        lines.iter().map(|line| self.access_log(line)).collect()
+        let cache = logs.open_log_file_cache.as_ref();
+        let lines = lines.iter().map(|line| self.access_log(line, cache));
+        lines.collect()
     }
 
-    fn access_log(&mut self, line: &model::AccessLog) -> AccessLogPlan {
+    fn access_log(
+        &mut self,
+        line: &model::AccessLog,
+        cache: Option<&Arc<model::OpenLogFileCache>>,
+    ) -> AccessLogPlan {
+        let varies = matches!(line.sink, LogSink::Variable(_));
         AccessLogPlan {
+            kept: cache
+                .filter(|_| varies)
+                .map(|cache| self.open_log_files(cache)),
             log: target_of(&line.sink).map(|target| self.log(target)),
             path: match &line.sink {
                 LogSink::Variable(path) => self.expr(path),
@@ -114,6 +126,26 @@ impl Compiler<'_> {
             flush_ms: line.flush.map_or(0, |flush| flush.as_millis() as u64),
             gzip: line.gzip.unwrap_or(0),
         }
+    }
+
+    /// The place of a cache: one for each place where the directive stands.
+    fn open_log_files(&mut self, cache: &Arc<model::OpenLogFileCache>) -> LogId {
+        let known = self
+            .open_logs
+            .iter()
+            .position(|known| Arc::ptr_eq(known, cache));
+        let id = known.unwrap_or_else(|| {
+            self.open_logs.push(Arc::clone(cache));
+            self.open_logs.len() - 1
+        });
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.log(LogTarget::Paths(OpenLogRules {
+            id,
+            max: cache.max,
+            inactive_ms: millis(cache.inactive),
+            valid_ms: millis(cache.valid),
+            min_uses: cache.min_uses,
+        }))
     }
 
     /// The id of a `resolver` line; equal lines are one resolver.

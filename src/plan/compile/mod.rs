@@ -52,7 +52,7 @@ use super::{
 };
 use crate::base::ids::IdVec;
 use crate::config::diag::{Diag, Level, SourceFile, Span};
-use crate::config::model::{Http, MatchBlock, Model, Name, OpenFileCache, Text};
+use crate::config::model::{Http, MatchBlock, Model, Name, OpenFileCache, OpenLogFileCache, Text};
 
 /// What compiling needs to know of the world.
 pub struct Env<'a> {
@@ -166,6 +166,8 @@ struct Compiler<'a> {
     charsets: Charsets,
     /// `open_file_cache` directives so far.
     open_files: Vec<Arc<OpenFileCache>>,
+    /// `open_log_file_cache` directives so far.
+    open_logs: Vec<Arc<OpenLogFileCache>>,
     /// Patterns compiled so far.
     patterns: usize,
     /// Health checks so far.
@@ -207,6 +209,7 @@ impl<'a> Compiler<'a> {
             server_names: Vec::new(),
             charsets: Charsets::default(),
             open_files: Vec::new(),
+            open_logs: Vec::new(),
             checks: Vec::new(),
             matches: Arc::default(),
             patterns: 0,

@@ -83,6 +83,7 @@ pub async fn send(ex: &mut Exchange, cx: Cx<'_>) {
     if ex.debug {
         debug::answer(ex, cx);
     }
+    cx.generation.logs.desk().before_answer();
     queue_head(ex, cx);
     let head_bytes = ex.stream.queued() as u64;
     let result = if queue_whole(ex, cx) {

@@ -51,6 +51,12 @@ fn start(threads: usize, nice: i32) -> io::Result<SyncSender<Job>> {
     Ok(jobs)
 }
 
+/// For a thread that works little and often, and whose work somebody may look at in a moment: its turns are short, so that
+/// it gets one before those that compute. Where that is not allowed, it waits as all do.
+pub fn come_first() {
+    let _ = super::sys::thread::prefer_short_turns();
+}
+
 /// Leaves the core of the shard that started this thread, and its place in the queue for one. Neither is worth an error.
 fn stand_back(nice: i32) {
     let main = rustix::process::getpid();

@@ -1,7 +1,7 @@
 //! Log lines on their way out of a shard: appended to a buffer, handed to the writer when the shard has a moment.
 //!
 //! The first lines of a tick leave at once, so that an operator who watches sees them; the other lines of a busy shard
-//! leave together at the next tick. Knows no formats: lines come whole. Start at [`Desk`], which a shard owns, and
+//! leave together at the next tick, those of error logs with the next answer. Knows no formats: lines come whole. Start at [`Desk`], which a shard owns, and
 //! [`Logs`], which a plan's exchanges write to.
 
 use std::cell::{Cell, RefCell};
@@ -76,6 +76,8 @@ pub struct Desk {
     paths: RefCell<Vec<PathLines>>,
     /// The tick that last handed such lines over at once, and how often it did.
     prompt_paths: Cell<(u64, u32)>,
+    /// Lines of error logs wait for the next answer.
+    urgent: Cell<bool>,
     now: Cell<Mono>,
     tick: Cell<u64>,
     dropped: Cell<u64>,
@@ -102,6 +104,7 @@ impl Desk {
             listed: RefCell::default(),
             paths: RefCell::default(),
             prompt_paths: Cell::default(),
+            urgent: Cell::new(false),
             now: Cell::new(clock::mono()),
             tick: Cell::new(1),
             dropped: Cell::new(0),
@@ -133,12 +136,22 @@ impl Desk {
         self.give_away(false);
     }
 
+    /// Hands over what error logs have got, before an answer leaves: who has got that may read the log of it.
+    #[inline]
+    pub fn before_answer(&self) {
+        if self.urgent.get() {
+            self.give_away(false);
+        }
+    }
+
     /// Hands over everything, also what `buffer=` holds back: at the end, and before files are reopened.
     pub fn flush_all(&self) {
         self.give_away(true);
     }
 
+    #[cold]
     fn give_away(&self, all: bool) {
+        self.urgent.set(false);
         for lines in self.paths.borrow_mut().drain(..) {
             self.offer_at(lines);
         }
@@ -364,6 +377,7 @@ impl Desk {
             self.line(id, kind, &line);
         }
         *self.line.borrow_mut() = line;
+        self.urgent.set(true);
     }
 
     /// What a log in memory holds.
@@ -511,6 +525,26 @@ mod tests {
         assert_eq!(bench.read("a"), prompt);
         bench.desk.flush(Mono(20));
         assert_eq!(bench.read("a"), prompt + "later\nlast\n");
+    }
+
+    #[test]
+    fn lines_of_error_logs_leave_before_an_answer() {
+        let bench = Bench::new();
+        let logs = bench.logs(&[("e", plain())]);
+        let to = [ErrorTo {
+            log: LogId(0),
+            most: LogLevel::Error,
+            json: false,
+        }];
+        let written = || bench.read("e").lines().count();
+        let told = PROMPT_MAX as usize + 3;
+        (0..told).for_each(|_| logs.error_all(&to, LogLevel::Error, format_args!("broken")));
+        assert_eq!(written(), PROMPT_MAX as usize);
+        bench.desk.before_answer();
+        assert_eq!(written(), told);
+        logs.access(LogId(0), b"not an error\n");
+        bench.desk.before_answer();
+        assert_eq!(written(), told, "other lines wait for the tick");
     }
 
     #[test]

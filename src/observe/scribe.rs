@@ -21,7 +21,7 @@ use std::time::Duration;
 use super::paths::{self, OpenLogs};
 use crate::base::ids::IdVec;
 use crate::net::addr::Addr;
-use crate::net::{clock, udp};
+use crate::net::{clock, offload, udp};
 use crate::plan::{LogId, LogTarget, OpenLogRules, Plan, model};
 
 /// Jobs that may wait for the writer. With [`super::log::BUFFER_MAX`] bytes each this bounds the queue at 64 MiB.
@@ -141,7 +141,11 @@ impl Scribe {
         };
         std::thread::Builder::new()
             .name("ringx-log".to_owned())
-            .spawn(move || writer.run(&queue))?;
+            .spawn(move || {
+                // Who has got an answer may read the log of it at once.
+                offload::come_first();
+                writer.run(&queue);
+            })?;
         Ok(Self {
             jobs,
             lost,

@@ -17,4 +17,5 @@ pub mod option;
 pub mod poll;
 pub mod process;
 pub mod steer;
+pub mod thread;
 pub mod zone;

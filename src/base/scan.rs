@@ -4,21 +4,19 @@
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = ONES << 7;
 
-/// The eight bytes from `at` on as a little-endian word; zeros stand for bytes behind the end.
+/// The first eight bytes as a little-endian word; zeros stand for bytes behind the end.
 #[inline(always)]
-pub fn word_at(bytes: &[u8], at: usize) -> u64 {
-    if let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        return u64::from_le_bytes(*word);
+pub fn first_word(bytes: &[u8]) -> u64 {
+    match bytes.first_chunk() {
+        Some(word) => u64::from_le_bytes(*word),
+        None => short_word(bytes),
     }
-    let left = bytes.len().saturating_sub(at);
-    match bytes.last_chunk::<8>() {
-        _ if left == 0 => 0,
-        Some(word) => u64::from_le_bytes(*word) >> (8 * (8 - left)),
-        None => bytes[at..]
-            .iter()
-            .rev()
-            .fold(0, |word, &b| word << 8 | u64::from(b)),
-    }
+}
+
+#[inline(never)]
+fn short_word(bytes: &[u8]) -> u64 {
+    let bytes = bytes.iter().rev();
+    bytes.fold(0, |word, &b| word << 8 | u64::from(b))
 }
 
 /// The position of the first byte from `from` on that is below `limit`, which is at most 128.
@@ -26,21 +24,21 @@ pub fn word_at(bytes: &[u8], at: usize) -> u64 {
 pub fn first_below(bytes: &[u8], from: usize, limit: u8) -> Option<usize> {
     debug_assert!(limit <= 128);
     // A borrow runs only upwards, so the lowest mark of a word is always true.
-    search(bytes, from, |x| {
+    search_pairs(bytes, from, |x| {
         x.wrapping_sub(ONES * limit as u64) & !x & HIGH
     })
 }
 
-/// The position of the first byte from `from` on that equals `wanted`.
+/// The position of the first byte that equals `wanted`, if it is among the first `words` times eight.
 #[inline(always)]
-pub fn first_equal(bytes: &[u8], from: usize, wanted: u8) -> Option<usize> {
-    search(bytes, from, |word| zeros(word ^ (ONES * wanted as u64)))
+pub fn first_equal(bytes: &[u8], wanted: u8, words: usize) -> Option<usize> {
+    search(bytes, 0, words, |word| zeros(word ^ (ONES * wanted as u64)))
 }
 
 /// The position of the first byte from `from` on that equals `a` or `b`.
 #[inline(always)]
 pub fn first_of_two(bytes: &[u8], from: usize, a: u8, b: u8) -> Option<usize> {
-    search(bytes, from, |word| {
+    search(bytes, from, usize::MAX, |word| {
         zeros(word ^ (ONES * a as u64)) | zeros(word ^ (ONES * b as u64))
     })
 }
@@ -60,47 +58,52 @@ pub fn flags_of(bytes: &[u8], table: &[u8; 256]) -> u8 {
         .fold(flags, |flags, &b| flags | table[b as usize])
 }
 
-/// True when `first` is followed by one of `second` somewhere; sometimes true without.
-#[inline(always)]
-pub fn may_have_pair(bytes: &[u8], first: u8, second: [u8; 2]) -> bool {
-    let mut at = 0;
-    while at + 1 < bytes.len() {
-        let word = word_at(bytes, at);
-        let next =
-            zeros(word ^ (ONES * second[0] as u64)) | zeros(word ^ (ONES * second[1] as u64));
-        if zeros(word ^ (ONES * first as u64)) & (next >> 8) != 0 {
-            return true;
-        }
-        // Words overlap by a byte, so that no pair lies between two.
-        at += 7;
-    }
-    false
-}
-
 #[inline(always)]
 const fn zeros(x: u64) -> u64 {
     x.wrapping_sub(ONES) & !x & HIGH
 }
 
-/// `marks` sets the high bit of each byte that is looked for; marks above the lowest may be wrong.
+/// `marks` sets the high bit of each byte that is looked for; marks above the lowest may be wrong. No more than `words` words are
+/// looked at.
 #[inline(always)]
-fn search(bytes: &[u8], from: usize, marks: impl Fn(u64) -> u64) -> Option<usize> {
-    let rest = bytes.get(from..)?;
-    let (words, tail) = rest.as_chunks::<8>();
-    let mut at = from;
-    for word in words {
+fn search(bytes: &[u8], from: usize, words: usize, marks: impl Fn(u64) -> u64) -> Option<usize> {
+    let mut rest = bytes.get(from..)?;
+    // What is left is cut word by word, because that costs one comparison of lengths for each.
+    for _ in 0..words {
+        let Some((word, more)) = rest.split_first_chunk() else {
+            // Behind the end stand zeros, which may be marked, and no mark at all counts as position 8.
+            let found = (marks(short_word(rest)).trailing_zeros() / 8) as usize;
+            return (found < rest.len()).then_some(bytes.len() - rest.len() + found);
+        };
         let hit = marks(u64::from_le_bytes(*word));
         if hit != 0 {
-            return Some(at + (hit.trailing_zeros() / 8) as usize);
+            let found = (hit.trailing_zeros() / 8) as usize;
+            return Some(bytes.len() - rest.len() + found);
         }
-        at += 8;
+        rest = more;
     }
-    if tail.is_empty() {
-        return None;
+    None
+}
+
+/// The same for longer stretches: two words for each branch.
+#[inline(always)]
+fn search_pairs(bytes: &[u8], from: usize, marks: impl Fn(u64) -> u64) -> Option<usize> {
+    let mut rest = bytes.get(from..)?;
+    loop {
+        let Some((pair, more)) = rest.split_first_chunk() else {
+            return search(bytes, bytes.len() - rest.len(), usize::MAX, marks);
+        };
+        let pair = u128::from_le_bytes(*pair);
+        let (low, high) = (marks(pair as u64), marks((pair >> 64) as u64));
+        if low | high != 0 {
+            let bits = match low {
+                0 => 64 + high.trailing_zeros(),
+                _ => low.trailing_zeros(),
+            };
+            return Some(bytes.len() - rest.len() + (bits / 8) as usize);
+        }
+        rest = more;
     }
-    let found = at + (marks(word_at(bytes, at)).trailing_zeros() / 8) as usize;
-    // Behind the end stand zeros, which may be marked, and no mark at all counts as position 8.
-    (found < bytes.len()).then_some(found)
 }
 
 #[cfg(test)]
@@ -108,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flags_and_pairs() {
+    fn flags() {
         let mut table = [0; 256];
         table[b'a' as usize] = 1;
         table[b'b' as usize] = 2;
@@ -119,17 +122,6 @@ mod tests {
             ("bxxxxxxxxxxxxxxxxxa", 3),
         ] {
             assert_eq!(flags_of(text.as_bytes(), &table), flags, "{text}");
-        }
-        for (text, pair) in [
-            ("", false),
-            ("/", false),
-            ("/a/b", false),
-            ("/a//", true),
-            ("/234567/.", true),
-            ("/2345678/.", true),
-            ("/./", true),
-        ] {
-            assert_eq!(may_have_pair(text.as_bytes(), b'/', *b"/."), pair, "{text}");
         }
     }
 
@@ -151,7 +143,7 @@ mod tests {
             let part = bytes.get(from..).unwrap_or_default();
             let len = part.len().min(8);
             word[..len].copy_from_slice(&part[..len]);
-            assert_eq!(word_at(&bytes, from), u64::from_le_bytes(word));
+            assert_eq!(first_word(part), u64::from_le_bytes(word));
         }
         for _ in 0..50_000 {
             let wanted = rng.word() as u8;
@@ -164,7 +156,10 @@ mod tests {
             let plain = |test: &dyn Fn(u8) -> bool| {
                 Some(from + bytes[from..].iter().position(|&b| test(b))?)
             };
-            assert_eq!(first_equal(&bytes, from, wanted), plain(&|b| b == wanted));
+            let first = bytes.iter().position(|&b| b == wanted);
+            assert_eq!(first_equal(&bytes, wanted, usize::MAX), first);
+            let near = first.filter(|&at| at < 16);
+            assert_eq!(first_equal(&bytes, wanted, 2), near);
             let other = wanted.wrapping_add(3);
             assert_eq!(
                 first_of_two(&bytes, from, wanted, other),

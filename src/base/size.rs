@@ -34,8 +34,16 @@ pub fn parse_digits(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
     }
+    // Eighteen digits cannot overflow; longer numbers have zeros in front, or are too large.
+    let (head, tail) = text.split_at(text.len().min(18));
     let mut value = 0u64;
-    for &byte in text {
+    for &byte in head {
+        if !byte.is_ascii_digit() {
+            return None;
+        }
+        value = value * 10 + u64::from(byte - b'0');
+    }
+    for &byte in tail {
         if !byte.is_ascii_digit() {
             return None;
         }

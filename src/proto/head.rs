@@ -3,6 +3,7 @@
 //! version encodes itself; [`h1`](super::h1) fills heads from the wire, others with `push`.
 
 use super::h1::encode;
+use super::host::Host;
 use super::tokens::Token;
 
 /// A stretch of the head's buffer.
@@ -52,6 +53,14 @@ pub struct Field {
     pub name: Span,
     /// The value without surrounding spaces.
     pub value: Span,
+}
+
+impl Field {
+    /// The byte after the last one of name and value.
+    pub const fn end(&self) -> usize {
+        let (name, value) = (self.name.end(), self.value.end());
+        if value > name { value } else { name }
+    }
 }
 
 /// A field with its bytes.
@@ -478,6 +487,8 @@ pub struct RequestHead {
     pub host: Span,
     /// A `Host` field was there.
     pub has_host: bool,
+    /// What [`server_host`](Self::server_host) is made of; empty when there is none.
+    pub server_name: Host,
     /// `Content-Length`, when there is one.
     pub content_length: Option<u64>,
     /// `Transfer-Encoding: chunked`. Never together with a length.
@@ -518,6 +529,7 @@ impl RequestHead {
             empty_path,
             host,
             has_host,
+            server_name,
             content_length,
             chunked,
             connection,
@@ -547,6 +559,7 @@ impl RequestHead {
         ] {
             *flag = false;
         }
+        *server_name = Host::default();
         *method = Method::Other;
         *version = Version::Http11;
         *content_length = None;
@@ -574,13 +587,19 @@ impl RequestHead {
     }
 
     /// The name that picks the server: the absolute form's authority beats the `Host` field, as in nginx.
-    /// Not normalised: [`host::normalize`](super::host::normalize) does that.
+    /// Not normalised: `server_name` does that.
     pub fn server_host(&self) -> &[u8] {
         if self.authority.is_empty() {
             self.bytes(self.host)
         } else {
             self.bytes(self.authority)
         }
+    }
+
+    /// Appends the normal form of [`server_host`](Self::server_host) to `out`; returns the port or 0.
+    pub fn normal_host(&self, out: &mut Vec<u8>) -> u16 {
+        self.server_name.normal_form(self.server_host(), out);
+        self.server_name.port
     }
 
     /// True when a body may follow.

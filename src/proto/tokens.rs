@@ -1,7 +1,7 @@
 //! Known field names as small integers, and what the protocol says about each of them.
 //! Start at [`Token::of`]; the one list is at the bottom of the type.
 
-use crate::base::scan::word_at;
+use crate::base::scan::first_word;
 
 /// A known field name, or [`Token::NONE`]. Names compare without case, so a token stands for every spelling.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -28,7 +28,17 @@ macro_rules! tokens {
         }
 
         const NAMES: [&str; Index::COUNT as usize] = ["", $($name,)+];
-        const FLAGS: [u8; Index::COUNT as usize] = [0, $(0 $(| $flag)*,)+];
+        static FLAGS: [u8; 256] = {
+            let listed = [0, $(0 $(| $flag)*,)+];
+            // As many as there are bytes, so that an index needs no check.
+            let mut flags = [0; 256];
+            let mut i = 0;
+            while i < listed.len() {
+                flags[i] = listed[i];
+                i += 1;
+            }
+            flags
+        };
     };
 }
 
@@ -151,28 +161,24 @@ impl Token {
     /// The token of a name in any case; `NONE` for an unknown one.
     #[inline]
     pub fn of(name: &[u8]) -> Self {
-        Self::of_part(name, 0, name.len())
+        Self::of_part(name, name.len())
     }
 
-    /// The token of the name at `buf[at..at + len]`; cheaper than [`of`](Self::of) when more bytes follow the name.
+    /// The token of the name that `line` starts with; cheaper than [`of`](Self::of) when more bytes follow the name.
     #[inline(always)]
-    pub fn of_part(buf: &[u8], at: usize, len: usize) -> Self {
-        let key = if len >= 8 {
-            Key::new(word_at(buf, at), word_at(buf, at + len - 8), len)
-        } else {
-            Key::new(word_at(buf, at) & ((1 << (len * 8)) - 1), 0, len)
+    pub fn of_part(line: &[u8], len: usize) -> Self {
+        let name = &line[..len];
+        let (first, last) = match (name.first_chunk(), name.last_chunk()) {
+            (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+            _ => (first_word(line) & ((1 << (len * 8)) - 1), 0),
         };
-        let mut slot = key.slot();
+        let mut slot = slot(first, last, len);
         loop {
             let index = TABLE[slot];
             let known = &KEYS[index as usize];
-            if known.first == key.first && known.last == key.last && known.len == key.len {
-                // Two words hold the whole of most names; longer ones and those with odd bytes are compared whole.
-                if len <= 16 && key.clean
-                    || NAMES[index as usize]
-                        .as_bytes()
-                        .eq_ignore_ascii_case(&buf[at..at + len])
-                {
+            if known.is(first, last, len) {
+                // Two words hold the whole of most names; longer ones are compared whole.
+                if len <= 16 || NAMES[index as usize].as_bytes().eq_ignore_ascii_case(name) {
                     return Self(index);
                 }
                 return Self::NONE;
@@ -220,7 +226,7 @@ impl Token {
     /// One bit for sets of tokens.
     #[inline(always)]
     pub const fn bit(self) -> u128 {
-        BITS[self.0 as usize]
+        BITS[self.0 as usize % BITS.len()]
     }
 }
 
@@ -234,47 +240,31 @@ impl std::fmt::Debug for Token {
     }
 }
 
-/// The first and last eight bytes of a name in lower case; a name of fewer than eight is all in the first, filled up with zeros.
+/// The first and last eight bytes of a known name; a name of fewer than eight is all in the first, filled up with zeros.
 #[derive(Clone, Copy)]
 struct Key {
     first: u64,
     last: u64,
+    /// The bits of `first` and `last` that must be the same: all but the one that tells the case of a letter.
+    first_bits: u64,
+    last_bits: u64,
     len: usize,
-    /// No byte is a control or above ASCII.
-    clean: bool,
 }
 
 impl Key {
     #[inline(always)]
-    const fn new(first: u64, last: u64, len: usize) -> Self {
-        const ONES: u64 = 0x0101_0101_0101_0101;
-        // Setting bit 5 lowers letters and leaves digits and `-`; it also maps some controls to those, which have neither bit 5
-        // nor bit 6.
-        let lower = ONES << 5;
-        let used = if len >= 8 {
-            u64::MAX
-        } else {
-            (1 << (len * 8)) - 1
-        };
-        let good = (first | first << 1) | !used;
-        let both = if len >= 8 {
-            good & (last | last << 1)
-        } else {
-            good
-        };
-        Self {
-            first: (first | lower) & used,
-            last: if len >= 8 { last | lower } else { 0 },
-            len,
-            clean: !both & (ONES << 6) == 0,
-        }
+    const fn is(&self, first: u64, last: u64, len: usize) -> bool {
+        (self.first ^ first) & self.first_bits | (self.last ^ last) & self.last_bits == 0
+            && self.len == len
     }
+}
 
-    #[inline(always)]
-    const fn slot(&self) -> usize {
-        let mix = self.first ^ self.last.rotate_left(23) ^ self.len as u64;
-        (mix.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SLOTS.trailing_zeros())) as usize
-    }
+/// Where the search for a name begins, in any case: the bit that tells it is left out.
+#[inline(always)]
+const fn slot(first: u64, last: u64, len: usize) -> usize {
+    const NO_CASE: u64 = 0xdfdf_dfdf_dfdf_dfdf;
+    let mix = (first ^ last.rotate_left(24)) & NO_CASE ^ len as u64;
+    (mix.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SLOTS.trailing_zeros())) as usize
 }
 
 /// Eight times the names, so that nearly every look-up is one probe.
@@ -285,32 +275,50 @@ static KEYS: [Key; NAMES.len()] = {
     let mut keys = [Key {
         first: 0,
         last: 0,
+        first_bits: 0,
+        last_bits: 0,
         len: usize::MAX,
-        clean: false,
     }; NAMES.len()];
     let mut i = 1;
     while i < NAMES.len() {
         let name = NAMES[i].as_bytes();
-        let (mut first, mut last) = (0, 0);
-        let mut b = 0;
-        while b < 8 && b < name.len() {
-            first |= (name[b] as u64) << (8 * b);
-            if name.len() >= 8 {
-                last |= (name[name.len() - 8 + b] as u64) << (8 * b);
-            }
-            b += 1;
-        }
-        keys[i] = Key::new(first, last, name.len());
+        let (first, first_bits) = word_of(name, 0);
+        let (last, last_bits) = match name.len().checked_sub(8) {
+            Some(at) => word_of(name, at),
+            None => (0, u64::MAX),
+        };
+        keys[i] = Key {
+            first,
+            last,
+            first_bits,
+            last_bits,
+            len: name.len(),
+        };
         i += 1;
     }
     keys
 };
 
+/// Up to eight bytes of a name from `at` on, and the bits of them that do not depend on the case.
+const fn word_of(name: &[u8], at: usize) -> (u64, u64) {
+    let (mut word, mut bits) = (0, u64::MAX);
+    let mut b = 0;
+    while b < 8 && at + b < name.len() {
+        let byte = name[at + b];
+        word |= (byte as u64) << (8 * b);
+        if byte.is_ascii_alphabetic() {
+            bits &= !(0x20 << (8 * b));
+        }
+        b += 1;
+    }
+    (word, bits)
+}
+
 /// Looked up, because shifting 128 bits by a variable costs three times as much.
-static BITS: [u128; NAMES.len()] = {
-    let mut bits = [0; NAMES.len()];
+static BITS: [u128; 128] = {
+    let mut bits = [0; 128];
     let mut i = 0;
-    while i < NAMES.len() {
+    while i < 128 {
         bits[i] = 1 << i;
         i += 1;
     }
@@ -323,7 +331,7 @@ static TABLE: [u8; SLOTS] = {
     let mut table = [0u8; SLOTS];
     let mut i = 1;
     while i < NAMES.len() {
-        let mut slot = KEYS[i].slot();
+        let mut slot = slot(KEYS[i].first, KEYS[i].last, KEYS[i].len);
         while table[slot] != 0 {
             slot = (slot + 1) & (SLOTS - 1);
         }
@@ -377,7 +385,7 @@ mod tests {
                     assert_eq!(Token::of(&other) == token, same, "{other:?}");
                     let mut followed = other.clone();
                     followed.extend_from_slice(b": and whatever follows behind the name");
-                    assert_eq!(Token::of_part(&followed, 0, other.len()), Token::of(&other));
+                    assert_eq!(Token::of_part(&followed, other.len()), Token::of(&other));
                 }
             }
         }
@@ -386,7 +394,7 @@ mod tests {
     #[test]
     fn probes_are_few() {
         let probes = |i: usize| {
-            let mut slot = KEYS[i].slot();
+            let mut slot = slot(KEYS[i].first, KEYS[i].last, KEYS[i].len);
             let mut probes = 1;
             while TABLE[slot] as usize != i {
                 slot = (slot + 1) & (SLOTS - 1);

@@ -3,7 +3,7 @@
 //! Chunked framing is read strictly (RFC 9112 7.1): every line ends in CR LF, sizes are plain hexadecimal numbers, extensions are
 //! skipped and bounded, trailers are kept and bounded.
 
-use super::super::head::{Field, Fields, RequestHead, ResponseHead};
+use super::super::head::{Fields, RequestHead, ResponseHead};
 use super::line::{self, Line};
 
 /// What one look at the input found.
@@ -286,20 +286,16 @@ impl ChunkedDecoder {
         let start = self.remaining as usize;
         match line::field_line(buf, start, true) {
             Ok(Line::End(_)) => return Ok(true),
-            Ok(Line::Field(field)) if field.next == buf.len() => {
-                if buf.get(field.name.end()) != Some(&b':') {
+            Ok(Line::Field(line)) if line.next == buf.len() => {
+                if buf.get(line.field.name.end()) != Some(&b':') {
                     return Err(BodyError::Trailer);
                 }
                 if self.trailers.list.len() >= TRAILER_FIELDS_MAX {
                     return Err(BodyError::TrailerTooLarge);
                 }
-                self.remaining = field.next as u64;
-                if !field.token.is_refused_in_trailers() && !field.odd {
-                    self.trailers.push_field(Field {
-                        token: field.token,
-                        name: field.name,
-                        value: field.value,
-                    });
+                self.remaining = line.next as u64;
+                if !line.field.token.is_refused_in_trailers() && !line.odd {
+                    self.trailers.push_field(line.field);
                 }
             }
             _ => return Err(BodyError::Trailer),

@@ -1,10 +1,10 @@
 //! The two kinds of line that a head is made of, byte by byte and without memory: request lines and field lines.
 //! Status lines live with [`response`](super::response). Limits and meaning are the parsers' business.
 
-use super::super::head::{Method, RequestHead, Span, Version};
+use super::super::head::{Field, Method, RequestHead, Span, Version};
 use super::super::tokens::Token;
 use super::parse::RequestError;
-use crate::base::scan::{first_below, first_equal, first_of_two};
+use crate::base::scan::{first_below, first_equal, first_of_two, flags_of};
 
 /// What stands at the start of a line of fields.
 pub(super) enum Line {
@@ -18,9 +18,7 @@ pub(super) enum Line {
 
 /// A field line taken apart.
 pub(super) struct FieldLine {
-    pub token: Token,
-    pub name: Span,
-    pub value: Span,
+    pub field: Field,
     /// The name has bytes that nginx calls invalid: anything but letters, digits and hyphens (and underscores, if allowed).
     pub odd: bool,
     /// The start of the next line.
@@ -30,27 +28,80 @@ pub(super) struct FieldLine {
 /// A field line cannot be read on; the position of the byte that broke it.
 pub(super) struct BrokenAt(pub usize);
 
-/// Reads the line of fields that starts at `at`.
-#[inline(always)]
-pub(super) fn field_line(buf: &[u8], at: usize, underscores: bool) -> Result<Line, BrokenAt> {
-    if let [b'\r', b'\n', ..] = &buf[at..] {
-        return Ok(Line::End(at + 2));
-    }
-    // Known names have only good bytes; lines that start otherwise are looked at byte by byte.
-    let colon = first_equal(&buf[..buf.len().min(at + SHORT_NAME_MAX)], at, b':').unwrap_or(at);
-    let token = Token::of_part(buf, at, colon - at);
-    if !token.is_known() {
-        return other_line(buf, at, underscores);
-    }
-    value(buf, at, colon, token, false)
+/// A line as nearly all are: a plain name, a colon and a space, a value without a byte that needs a second look, CR LF.
+pub(super) struct UsualLine {
+    token: Token,
+    colon: usize,
+    end: usize,
 }
 
-/// How far a colon is looked for at once. Known names are shorter.
-const SHORT_NAME_MAX: usize = 40;
+impl UsualLine {
+    /// Looks at the bytes from the start of a line on. `None` says nothing of the line but that [`field_line`] has to read it.
+    #[inline(always)]
+    pub(super) fn find(line: &[u8]) -> Option<Self> {
+        let colon = first_equal(line, b':', USUAL_NAME_WORDS)?;
+        // Known names have only good bytes.
+        let token = Token::of_part(line, colon);
+        if !token.is_known() && !is_plain(&line[..colon]) {
+            return None;
+        }
+        let [_, b' ', value @ ..] = &line[colon..] else {
+            return None;
+        };
+        let len = text_end(value)?;
+        let (text, rest) = value.split_at(len);
+        let bare = matches!(text, [first, .., last] if *first != b' ' && *last != b' ')
+            || matches!(text, [only] if *only != b' ');
+        (bare && rest.starts_with(b"\r\n")).then_some(Self {
+            token,
+            colon,
+            end: colon + 2 + len,
+        })
+    }
+
+    /// The field of a line that starts at `at`.
+    #[inline(always)]
+    pub(super) const fn field(&self, at: usize) -> Field {
+        Field {
+            token: self.token,
+            name: Span::new(at, at + self.colon),
+            value: Span::new(at + self.colon + 2, at + self.end),
+        }
+    }
+
+    /// Bytes of the whole line.
+    #[inline(always)]
+    pub(super) const fn len(&self) -> usize {
+        self.end + 2
+    }
+}
+
+/// True for a name of letters, digits and hyphens.
+fn is_plain(name: &[u8]) -> bool {
+    !name.is_empty() && flags_of(name, &NAME) == GOOD
+}
+
+/// Known names are shorter than so many times eight bytes.
+const USUAL_NAME_WORDS: usize = 5;
+
+/// Reads the line of fields that starts at `at`.
+pub(super) fn field_line(buf: &[u8], at: usize, underscores: bool) -> Result<Line, BrokenAt> {
+    match &buf[at..] {
+        [] | [b'\r'] => Ok(Line::Incomplete),
+        [b'\n', ..] => Ok(Line::End(at + 1)),
+        [b'\r', b'\n', ..] => Ok(Line::End(at + 2)),
+        [b'\r', ..] => Err(BrokenAt(at)),
+        rest => match scan_name(rest, underscores) {
+            Name::Colon(len, odd) => value(buf, at, at + len, odd),
+            Name::LineEnd(len, odd) => no_colon(buf, at, len, odd),
+            Name::Incomplete => Ok(Line::Incomplete),
+            Name::Broken(by) => Err(BrokenAt(at + by)),
+        },
+    }
+}
 
 /// The value behind the colon.
-#[inline(always)]
-fn value(buf: &[u8], at: usize, colon: usize, token: Token, odd: bool) -> Result<Line, BrokenAt> {
+fn value(buf: &[u8], at: usize, colon: usize, odd: bool) -> Result<Line, BrokenAt> {
     let mut start = colon + 1;
     while buf.get(start) == Some(&b' ') {
         start += 1;
@@ -62,9 +113,11 @@ fn value(buf: &[u8], at: usize, colon: usize, token: Token, odd: bool) -> Result
         end = trim_end(buf, start, end);
     }
     Ok(Line::Field(FieldLine {
-        token,
-        name: Span::new(at, colon),
-        value: Span::new(start, end),
+        field: Field {
+            token: Token::of(&buf[at..colon]),
+            name: Span::new(at, colon),
+            value: Span::new(start, end),
+        },
         odd,
         next,
     }))
@@ -81,19 +134,10 @@ fn trim_end(buf: &[u8], start: usize, end: usize) -> usize {
     end - spaces
 }
 
-/// A line that does not start with a known name.
-fn other_line(buf: &[u8], at: usize, underscores: bool) -> Result<Line, BrokenAt> {
-    match &buf[at..] {
-        [] | [b'\r'] => Ok(Line::Incomplete),
-        [b'\n', ..] => Ok(Line::End(at + 1)),
-        [b'\r', ..] => Err(BrokenAt(at)),
-        rest => match scan_name(rest, underscores) {
-            Name::Colon(len, odd) => value(buf, at, at + len, Token::NONE, odd),
-            Name::LineEnd(len, odd) => no_colon(buf, at, len, odd),
-            Name::Incomplete => Ok(Line::Incomplete),
-            Name::Broken(by) => Err(BrokenAt(at + by)),
-        },
-    }
+/// Where a text ends, or has a byte that may break it. By itself, so that the loop has the registers.
+#[inline(always)]
+fn text_end(text: &[u8]) -> Option<usize> {
+    first_below(text, 0, b'\r' + 1)
 }
 
 /// The end of the line's text and the start of the next line. NUL and a CR without its LF break the line.
@@ -123,9 +167,11 @@ fn no_colon(buf: &[u8], at: usize, len: usize, odd: bool) -> Result<Line, Broken
         return Ok(Line::Incomplete);
     };
     Ok(Line::Field(FieldLine {
-        token: Token::of(&buf[at..end]),
-        name: Span::new(at, end),
-        value: Span::new(end, end),
+        field: Field {
+            token: Token::of(&buf[at..end]),
+            name: Span::new(at, end),
+            value: Span::new(end, end),
+        },
         odd,
         next,
     }))
@@ -484,5 +530,64 @@ fn version_digits(buf: &[u8], start: usize) -> Result<Option<(usize, u32, u32)>,
             None => return Ok(None),
         }
         i += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::rng::Rng;
+
+    #[test]
+    fn the_usual_line_is_what_any_line_is() {
+        let mut rng = Rng::new(9);
+        let parts = [
+            "Host",
+            "x-own",
+            "X_Own",
+            "Accept-Language",
+            ":",
+            ": ",
+            ":  ",
+            " ",
+            "\t",
+            "\r\n",
+            "\n",
+            "\r",
+            "\0",
+            "a",
+            "value of more than sixteen bytes",
+            "\u{e9}",
+            "\x7f",
+            "\x0e",
+            "Access-Control-Request-Headers",
+            "\r\n\r\n",
+        ];
+        let (mut usual, mut lines) = (0, 0);
+        for round in 0..200_000u32 {
+            let mut text = String::new();
+            if round % 2 == 0 {
+                // Nearly a usual line.
+                for of in [&parts[..4], &parts[5..6], &parts[12..18], &parts[9..10]] {
+                    text.push_str(of[rng.below(of.len() as u64) as usize]);
+                }
+            }
+            (0..rng.below(5)).for_each(|_| text.push_str(parts[rng.below(20) as usize]));
+            let at = rng.below(3).min(text.len() as u64) as usize;
+            let buf = text.as_bytes();
+            let any = field_line(buf, at, false);
+            lines += u32::from(matches!(any, Ok(Line::Field(_))));
+            let Some(found) = UsualLine::find(&buf[at..]) else {
+                continue;
+            };
+            usual += 1;
+            let Ok(Line::Field(line)) = any else {
+                panic!("no line: {text:?}");
+            };
+            assert_eq!(found.field(at), line.field, "{text:?}");
+            assert_eq!(at + found.len(), line.next, "{text:?}");
+            assert!(!line.odd, "{text:?}");
+        }
+        assert!(usual > 10_000 && lines > usual + 10_000, "{usual} {lines}");
     }
 }

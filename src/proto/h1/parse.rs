@@ -6,7 +6,7 @@
 use super::super::head::{ConnectionWish, Field, RequestHead, Span, Version, list_has};
 use super::super::host;
 use super::super::tokens::Token;
-use super::line::{self, FieldLine, Line};
+use super::line::{self, Line, UsualLine};
 use crate::base::size::parse_digits;
 
 pub use super::response::{ResponseError, ResponseParser};
@@ -298,12 +298,15 @@ impl RequestParser {
                     return Err(error);
                 }
             };
+            let named = !head.authority.is_empty() || !head.scheme.is_empty();
+            let name = named.then(|| host::validate(head.authority.of(buf)));
+            // Also of a head that is refused: it picks the server that answers.
+            head.server_name = name.and_then(Result::ok).unwrap_or_default();
             if !self.charge(next - self.at, limits) {
                 return Err(RequestError::UriTooLong);
             }
-            if !head.authority.is_empty() || !head.scheme.is_empty() {
-                host::validate(head.authority.of(buf))
-                    .map_err(|_| RequestError::InvalidAuthority)?;
+            if let Some(Err(_)) = name {
+                return Err(RequestError::InvalidAuthority);
             }
             self.at = next;
             if head.version == Version::Http09 {
@@ -324,27 +327,60 @@ impl RequestParser {
         head: &mut RequestHead,
     ) -> Result<Parsed, RequestError> {
         loop {
-            let line = line::field_line(buf, self.at, limits.underscores).map_err(|broken| {
-                self.culprit = Span::new(self.at, broken.0 + 1);
-                RequestError::InvalidField
-            })?;
-            match line {
-                Line::Field(field) => {
-                    if !self.charge(field.next - self.at, limits) {
-                        return Err(self.too_large(field.next));
-                    }
-                    self.accept(buf, &field, limits, head)?;
-                    self.at = field.next;
+            let rest = &buf[self.at..];
+            if !rest.starts_with(b"\r\n")
+                && let Some(line) = UsualLine::find(rest)
+            {
+                if !self.charge(line.len(), limits) {
+                    return Err(self.too_large(self.at + line.len()));
                 }
-                Line::End(next) => {
-                    if !self.charge(next - self.at, limits) {
-                        return Err(RequestError::HeadTooLarge);
-                    }
-                    finish(buf, head)?;
-                    return Ok(Parsed::Complete(next));
+                count(limits, head)?;
+                let field = line.field(self.at);
+                if has_rule(field.token) {
+                    self.accept(buf, field, head)?;
+                } else {
+                    head.fields.push_field(field);
                 }
-                Line::Incomplete => return self.wait(buf, limits),
+                self.at += line.len();
+            } else if let Some(parsed) = self.unusual_line(buf, limits, head)? {
+                return Ok(parsed);
             }
+        }
+    }
+
+    /// Reads any line of fields, the empty one too; what is left to be said of the head when there is nothing more to read.
+    fn unusual_line(
+        &mut self,
+        buf: &[u8],
+        limits: &HeadLimits,
+        head: &mut RequestHead,
+    ) -> Result<Option<Parsed>, RequestError> {
+        let line = line::field_line(buf, self.at, limits.underscores).map_err(|broken| {
+            self.culprit = Span::new(self.at, broken.0 + 1);
+            RequestError::InvalidField
+        })?;
+        match line {
+            Line::Field(line) => {
+                if !self.charge(line.next - self.at, limits) {
+                    return Err(self.too_large(line.next));
+                }
+                count(limits, head)?;
+                if line.odd && limits.ignore_invalid {
+                    head.dropped.push(Span::new(self.at, line.field.end()));
+                } else {
+                    self.accept(buf, line.field, head)?;
+                }
+                self.at = line.next;
+                Ok(None)
+            }
+            Line::End(next) => {
+                if !self.charge(next - self.at, limits) {
+                    return Err(RequestError::HeadTooLarge);
+                }
+                finish(buf, head)?;
+                Ok(Some(Parsed::Complete(next)))
+            }
+            Line::Incomplete => self.wait(buf, limits).map(Some),
         }
     }
 
@@ -418,40 +454,30 @@ impl RequestParser {
         true
     }
 
-    #[inline(always)]
+    /// Takes a field into the head, by the rules of its name.
     fn accept(
         &mut self,
         buf: &[u8],
-        field: &FieldLine,
-        limits: &HeadLimits,
+        field: Field,
         head: &mut RequestHead,
     ) -> Result<(), RequestError> {
-        // Differs from nginx: dropped fields count too.
-        if head.fields.list.len() + head.dropped.len() >= limits.fields_max {
-            return Err(RequestError::TooManyFields);
-        }
-        if field.odd && limits.ignore_invalid {
-            head.dropped
-                .push(Span::new(self.at, field.value.end().max(field.name.end())));
-            return Ok(());
-        }
         let token = field.token;
         if token.is_unique() && head.fields.present & token.bit() != 0 {
-            self.culprit = Span::new(self.at, field.value.end().max(field.name.end()));
+            self.culprit = Span::new(self.at, field.end());
             return Err(if token == Token::HOST {
                 RequestError::DuplicateHost
             } else {
                 RequestError::DuplicateField
             });
         }
-        head.fields.push_field(Field {
-            token,
-            name: field.name,
-            value: field.value,
-        });
+        head.fields.push_field(field);
         match token {
             Token::HOST => {
-                host::validate(field.value.of(buf)).map_err(|_| RequestError::InvalidHost)?;
+                let name = host::validate(field.value.of(buf));
+                let name = name.map_err(|_| RequestError::InvalidHost)?;
+                if head.authority.is_empty() {
+                    head.server_name = name;
+                }
                 head.host = field.value;
                 head.has_host = true;
             }
@@ -471,6 +497,22 @@ impl RequestParser {
         }
         Ok(())
     }
+}
+
+/// Whether a field of this name is more to the parser than one among others.
+#[inline]
+fn has_rule(token: Token) -> bool {
+    token.is_unique() || token == Token::CONNECTION
+}
+
+/// Whether there may be another field.
+/// Differs from nginx: dropped fields count too.
+#[inline]
+fn count(limits: &HeadLimits, head: &RequestHead) -> Result<(), RequestError> {
+    if head.fields.list.len() + head.dropped.len() >= limits.fields_max {
+        return Err(RequestError::TooManyFields);
+    }
+    Ok(())
 }
 
 /// What a `Connection` value says about the connection's life. Like nginx, finds the word anywhere in the value.

@@ -3,7 +3,7 @@
 
 use super::super::head::{ConnectionWish, Field, ResponseHead, Span, Version, list_has};
 use super::super::tokens::Token;
-use super::line::{self, FieldLine, Line};
+use super::line::{self, Line, UsualLine};
 use super::parse::{Parsed, connection_wish};
 use crate::base::size::parse_digits;
 
@@ -186,40 +186,61 @@ impl ResponseParser {
     }
 
     /// Reads the lines behind the status line.
-    #[inline(always)]
     fn lines(&mut self, buf: &[u8], head: &mut ResponseHead) -> Result<Parsed, ResponseError> {
         loop {
-            let line = line::field_line(buf, self.at, true).map_err(|broken| {
-                self.culprit = Span::new(self.at, broken.0 + 1);
-                ResponseError::InvalidField
-            })?;
-            match line {
-                Line::Field(field) => {
-                    self.accept(buf, &field, head)?;
-                    self.at = field.next;
+            let rest = &buf[self.at..];
+            if !rest.starts_with(b"\r\n")
+                && let Some(line) = UsualLine::find(rest)
+            {
+                count(head)?;
+                let field = line.field(self.at);
+                if has_rule(field.token, head) {
+                    self.accept(buf, field, head)?;
+                } else {
+                    head.fields.push_field(field);
                 }
-                Line::End(next) => {
-                    head.upgrade &= head.fields.present & Token::UPGRADE.bit() != 0;
-                    return Ok(Parsed::Complete(next));
-                }
-                Line::Incomplete => {
-                    self.seen = buf.len();
-                    return Ok(Parsed::Incomplete);
-                }
+                self.at += line.len();
+            } else if let Some(parsed) = self.unusual_line(buf, head)? {
+                return Ok(parsed);
             }
         }
     }
 
-    #[inline]
+    /// Reads any line of fields, the empty one too; what is left to be said of the head when there is nothing more to read.
+    fn unusual_line(
+        &mut self,
+        buf: &[u8],
+        head: &mut ResponseHead,
+    ) -> Result<Option<Parsed>, ResponseError> {
+        let line = line::field_line(buf, self.at, true).map_err(|broken| {
+            self.culprit = Span::new(self.at, broken.0 + 1);
+            ResponseError::InvalidField
+        })?;
+        match line {
+            Line::Field(line) => {
+                count(head)?;
+                self.accept(buf, line.field, head)?;
+                self.at = line.next;
+                Ok(None)
+            }
+            Line::End(next) => {
+                head.upgrade &= head.fields.present & Token::UPGRADE.bit() != 0;
+                Ok(Some(Parsed::Complete(next)))
+            }
+            Line::Incomplete => {
+                self.seen = buf.len();
+                Ok(Some(Parsed::Incomplete))
+            }
+        }
+    }
+
+    /// Takes a field into the head, by the rules of its name.
     fn accept(
         &mut self,
         buf: &[u8],
-        field: &FieldLine,
+        field: Field,
         head: &mut ResponseHead,
     ) -> Result<(), ResponseError> {
-        if head.fields.list.len() + head.ignored.len() >= FIELDS_MAX {
-            return Err(ResponseError::TooBig);
-        }
         let token = field.token;
         let value = field.value.of(buf);
         // Interim responses have no content: RFC 9110 8.6, RFC 9112 6.1.
@@ -231,7 +252,7 @@ impl ResponseParser {
                     let shown = if error == ResponseError::UnknownTransferEncoding {
                         field.value
                     } else {
-                        Span::new(self.at, field.value.end().max(field.name.end()))
+                        Span::new(self.at, field.end())
                     };
                     self.culprit = shown;
                 })?;
@@ -248,21 +269,13 @@ impl ResponseParser {
                     head.connection = wish.unwrap_or(head.connection);
                 }
             }
-            _ if !interim
-                && token.is_single_in_response()
-                && head.fields.present & token.bit() != 0 =>
-            {
-                head.ignored
-                    .push(Span::new(self.at, field.value.end().max(field.name.end())));
+            _ if is_repeated(token, head) && !interim => {
+                head.ignored.push(Span::new(self.at, field.end()));
                 return Ok(());
             }
             _ => {}
         }
-        head.fields.push_field(Field {
-            token,
-            name: field.name,
-            value: field.value,
-        });
+        head.fields.push_field(field);
         Ok(())
     }
 
@@ -290,9 +303,42 @@ impl ResponseParser {
     }
 }
 
+/// Whether a field of this name is more to the parser than one among others.
+#[inline]
+fn has_rule(token: Token, head: &ResponseHead) -> bool {
+    matches!(
+        token,
+        Token::CONNECTION | Token::CONTENT_LENGTH | Token::TRANSFER_ENCODING
+    ) || is_repeated(token, head)
+}
+
+/// A second field of a name that counts once.
+#[inline]
+fn is_repeated(token: Token, head: &ResponseHead) -> bool {
+    token.is_single_in_response() && head.fields.present & token.bit() != 0
+}
+
+/// Whether there may be another field.
+#[inline]
+fn count(head: &ResponseHead) -> Result<(), ResponseError> {
+    if head.fields.list.len() + head.ignored.len() >= FIELDS_MAX {
+        return Err(ResponseError::TooBig);
+    }
+    Ok(())
+}
+
 /// Reads `HTTP/1.x NNN reason`; returns the start of the next line.
 fn status_line(buf: &[u8], head: &mut ResponseHead) -> Result<Option<usize>, ResponseError> {
     const INVALID: ResponseError = ResponseError::InvalidStatusLine;
+    const USUAL: &[u8] = b"HTTP/1.1 200 OK\r\n";
+    if buf.starts_with(USUAL) {
+        let (code, end) = (9, USUAL.len() - 2);
+        head.version = Version::Http11;
+        head.status = 200;
+        head.status_line = Span::new(code, end);
+        head.reason = Span::new(code + 4, end);
+        return Ok(Some(USUAL.len()));
+    }
     let (mut i, version) = if buf.starts_with(b"HTTP/1.1 ") {
         (9, Version::Http11)
     } else {

@@ -326,6 +326,7 @@ impl<'a> RequestReader<'a> {
             }
         }
         head.has_host = true;
+        head.server_name = host::validate(head.bytes(head.host)).unwrap_or_default();
         Ok(())
     }
 

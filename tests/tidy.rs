@@ -458,6 +458,68 @@ fn what_works_is_shown_at_work() {
 }
 
 #[test]
+fn the_package_brings_everything_and_keeps_what_was_edited() {
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let part = |from: &str, to: &str| {
+        let rest = manifest.split_once(from).unwrap().1;
+        rest.split_once(to).unwrap().0.to_owned()
+    };
+    let mut findings = BTreeSet::new();
+    let mut installed = BTreeSet::new();
+    for line in part("\nassets = [\n", "\n]\n").lines() {
+        let words: Vec<&str> = line.split('"').skip(1).step_by(2).collect();
+        let [from, to, _] = words[..] else {
+            panic!("an asset is three words: {line}");
+        };
+        let (folder, name) = from.rsplit_once('/').unwrap_or(("", from));
+        let names: Vec<String> = match name {
+            "*" => std::fs::read_dir(root().join(folder))
+                .into_iter()
+                .flatten()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect(),
+            name => vec![name.to_owned()],
+        };
+        if !folder.starts_with("target")
+            && (names.is_empty() || !root().join(folder).join(&names[0]).exists())
+        {
+            findings.insert(format!("{from} is installed and is not there"));
+        }
+        for name in names {
+            let whole = if to.ends_with('/') {
+                format!("{to}{name}")
+            } else {
+                to.to_owned()
+            };
+            installed.insert(format!("/{whole}"));
+        }
+    }
+    let kept = part("\nconf-files = [\n", "\n]\n");
+    let kept: BTreeSet<&str> = kept.split('"').skip(1).step_by(2).collect();
+    for path in installed.iter().filter(|path| path.starts_with("/etc/")) {
+        if !kept.contains(&path[..]) {
+            findings.insert(format!("{path} is overwritten by an upgrade"));
+        }
+    }
+    for path in kept.iter().filter(|path| !installed.contains(**path)) {
+        findings.insert(format!("{path} is kept and is not installed"));
+    }
+    // What is made from the command line comes along.
+    for path in [
+        "/usr/bin/ringx",
+        "/usr/share/man/man8/ringx.8",
+        "/usr/share/bash-completion/completions/ringx",
+        "/usr/share/zsh/vendor-completions/_ringx",
+        "/usr/share/fish/vendor_completions.d/ringx.fish",
+    ] {
+        if !installed.contains(path) {
+            findings.insert(format!("{path} is not installed"));
+        }
+    }
+    report("the package", &findings);
+}
+
+#[test]
 fn an_exception_to_a_lint_gives_its_reason() {
     let mut findings = BTreeSet::new();
     for (path, text) in sources() {

@@ -27,8 +27,8 @@ pub struct BufPool {
     free: [RefCell<Vec<Vec<u8>>>; CLASSES.len()],
     lent: Cell<usize>,
     allocated: Cell<u64>,
-    count_max: usize,
-    bytes_max: usize,
+    /// Free buffers that each class may hold.
+    max: [usize; CLASSES.len()],
 }
 
 impl Default for BufPool {
@@ -49,8 +49,7 @@ impl BufPool {
             free: Default::default(),
             lent: Cell::new(0),
             allocated: Cell::new(0),
-            count_max,
-            bytes_max,
+            max: CLASSES.map(|class| (bytes_max / class).min(count_max)),
         }
     }
 
@@ -76,7 +75,7 @@ impl BufPool {
             return;
         };
         let mut free = self.free[class].borrow_mut();
-        if free.len() < (self.bytes_max / CLASSES[class]).min(self.count_max) {
+        if free.len() < self.max[class] {
             buf.clear();
             free.push(buf);
         }
@@ -119,17 +118,18 @@ impl BufPool {
 }
 
 /// The smallest class that holds `min` bytes.
+#[inline]
 fn class_up(min: usize) -> Option<usize> {
-    let class = (min.max(1).next_power_of_two().trailing_zeros() as usize).saturating_sub(10);
+    // The magnitude of the last byte's place, in halves of the smallest class: no test for powers of two.
+    let class = ((min.max(CLASSES[0]) - 1) >> 9).ilog2() as usize;
     (class < CLASSES.len()).then_some(class)
 }
 
 /// The largest class that `capacity` satisfies. Twice the largest class is too much to keep.
+#[inline]
 fn class_down(capacity: usize) -> Option<usize> {
-    if capacity < CLASSES[0] || capacity >= 2 * CLASSES[CLASSES.len() - 1] {
-        return None;
-    }
-    Some(capacity.ilog2() as usize - 10)
+    let class = (capacity >> 10).checked_ilog2()? as usize;
+    (class < CLASSES.len()).then_some(class)
 }
 
 #[cfg(test)]

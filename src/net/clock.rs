@@ -58,16 +58,39 @@ impl Clock {
     }
 }
 
-/// What the clocks said in the current turn of a task.
-#[derive(Clone, Copy)]
+/// What the clocks said in the current turn of a task. Asked a dozen times for each request: cells that are known or not,
+/// so that an answer is one test and one load.
 struct Turn {
-    mono: Option<Reading>,
-    unix: Option<Unix>,
+    /// A turn is under way; outside of one nothing is remembered.
+    on: Cell<bool>,
+    mono_known: Cell<bool>,
+    unix_known: Cell<bool>,
+    mono: Cell<Reading>,
+    unix: Cell<Unix>,
 }
 
 thread_local! {
-    /// None outside a turn.
-    static TURN: Cell<Option<Turn>> = const { Cell::new(None) };
+    static TURN: Turn = const {
+        Turn {
+            on: Cell::new(false),
+            mono_known: Cell::new(false),
+            unix_known: Cell::new(false),
+            mono: Cell::new(Reading {
+                mono: Mono(0),
+                micros: 0,
+            }),
+            unix: Cell::new(Unix { secs: 0, millis: 0 }),
+        }
+    };
+}
+
+impl Turn {
+    /// Forgets what was read.
+    fn set(&self, on: bool) {
+        self.on.set(on);
+        self.mono_known.set(false);
+        self.unix_known.set(false);
+    }
 }
 
 /// Runs one turn of a task, in which time stands still: each clock is read once at most. A turn lasts microseconds, and
@@ -76,14 +99,11 @@ pub fn in_turn<R>(turn: impl FnOnce() -> R) -> R {
     struct End;
     impl Drop for End {
         fn drop(&mut self) {
-            TURN.set(None);
+            TURN.with(|turn| turn.set(false));
         }
     }
     super::busy::turn();
-    TURN.set(Some(Turn {
-        mono: None,
-        unix: None,
-    }));
+    TURN.with(|turn| turn.set(true));
     let _end = End;
     turn()
 }
@@ -96,11 +116,13 @@ pub fn thread_cpu_us() -> u64 {
 }
 
 /// Milliseconds since the process started, for who has no [`Clock`] at hand.
+#[inline]
 pub fn mono() -> Mono {
     reading().mono
 }
 
 /// Microseconds since the process started, for durations that are told in fractions of milliseconds.
+#[inline]
 pub fn micros() -> u64 {
     reading().micros
 }
@@ -118,13 +140,19 @@ pub fn start_us() -> i64 {
     wall_us.saturating_sub_unsigned(read_mono().micros)
 }
 
+#[inline]
 fn reading() -> Reading {
-    let Some(mut turn) = TURN.get() else {
-        return read_mono();
-    };
-    let now = turn.mono.unwrap_or_else(read_mono);
-    turn.mono = Some(now);
-    TURN.set(Some(turn));
+    TURN.with(|turn| match turn.mono_known.get() {
+        true => turn.mono.get(),
+        false => first_mono(turn),
+    })
+}
+
+#[inline(never)]
+fn first_mono(turn: &Turn) -> Reading {
+    let now = read_mono();
+    turn.mono.set(now);
+    turn.mono_known.set(turn.on.get());
     now
 }
 
@@ -140,13 +168,19 @@ fn read_mono() -> Reading {
 }
 
 /// The wall clock, for who has no [`Clock`] at hand.
+#[inline]
 pub fn unix() -> Unix {
-    let Some(mut turn) = TURN.get() else {
-        return read_unix();
-    };
-    let now = turn.unix.unwrap_or_else(read_unix);
-    turn.unix = Some(now);
-    TURN.set(Some(turn));
+    TURN.with(|turn| match turn.unix_known.get() {
+        true => turn.unix.get(),
+        false => first_unix(turn),
+    })
+}
+
+#[inline(never)]
+fn first_unix(turn: &Turn) -> Unix {
+    let now = read_unix();
+    turn.unix.set(now);
+    turn.unix_known.set(turn.on.get());
     now
 }
 

@@ -218,9 +218,13 @@ impl Deadlines {
             .expect("invariant: a live socket keeps its slot"))
     }
 
+    #[inline]
     fn due_after(&self, after: Duration) -> u64 {
+        let after_ms = after.subsec_millis();
         // One tick more, because `now` may be that old: never early.
-        let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        // By hand: `as_millis` counts in 128 bits.
+        let after = after.as_secs().saturating_mul(1000);
+        let after = after.saturating_add(u64::from(after_ms));
         let due = (self.now.get() + TICK_MS).saturating_add(after);
         if due < self.earliest.get() {
             self.earliest.set(due);
@@ -239,13 +243,42 @@ impl Deadlines {
         self.with(id, |slot| slot.send = due);
     }
 
-    /// Tells the task, once, when `after` has passed: nothing is shut down.
-    pub(super) fn arm_patience(&self, id: SlotId, after: Duration) {
-        let due = self.due_after(after);
-        self.with(id, |slot| {
-            slot.patience = due;
-            slot.flags &= !flag::LONG;
+    /// A wait for the next request begins, in one access: it is idle, must end within `after`, and its task is told,
+    /// once, when `patience` has passed.
+    pub(super) fn begin_wait(
+        &self,
+        id: SlotId,
+        after: Option<Duration>,
+        patience: Option<Duration>,
+    ) {
+        let recv = after.map(|after| self.due_after(after));
+        let patience = patience.map(|patience| self.due_after(patience));
+        let was = self.with(id, |slot| {
+            if let Some(due) = recv {
+                slot.recv = due;
+            }
+            if let Some(due) = patience {
+                slot.patience = due;
+                slot.flags &= !flag::LONG;
+            }
+            let was = slot.flags & flag::IDLE != 0;
+            slot.flags |= flag::IDLE;
+            was
         });
+        self.note_idle(was, true);
+    }
+
+    /// Such a wait is over, or was dropped.
+    pub(super) fn end_wait(&self, id: SlotId) {
+        // The waker is dropped outside the borrow: a task may go with it.
+        let (was, _waiter) = self.with(id, |slot| {
+            slot.recv = NEVER;
+            slot.patience = NEVER;
+            let was = slot.flags & flag::IDLE != 0;
+            slot.flags &= !(flag::IDLE | flag::LONG);
+            (was, slot.waiter.take())
+        });
+        self.note_idle(was, false);
     }
 
     /// Whether the patience is over; else the task will be woken when it is.
@@ -265,15 +298,6 @@ impl Deadlines {
         })
     }
 
-    pub(super) fn disarm_patience(&self, id: SlotId) {
-        // The waker is dropped outside the borrow: a task may go with it.
-        let _waiter = self.with(id, |slot| {
-            slot.patience = NEVER;
-            slot.flags &= !flag::LONG;
-            slot.waiter.take()
-        });
-    }
-
     pub(super) fn disarm_recv(&self, id: SlotId) {
         self.with(id, |slot| slot.recv = NEVER);
     }
@@ -288,6 +312,16 @@ impl Deadlines {
             f if f & flag::RECV_DUE != 0 => Some(Expired::Recv),
             _ => None,
         }
+    }
+
+    /// Whether the socket was shut down, by a deadline or from outside.
+    pub(super) fn is_shut(&self, id: SlotId) -> bool {
+        self.with(id, |slot| slot.flags) & (flag::SEND_DUE | flag::RECV_DUE | flag::CUT) != 0
+    }
+
+    /// Whether neither a deadline nor a drain has ended a wait.
+    pub(super) fn is_undisturbed(&self, id: SlotId) -> bool {
+        self.with(id, |slot| slot.flags) & (flag::SEND_DUE | flag::RECV_DUE | flag::DRAINED) == 0
     }
 
     pub(super) fn peer_gone(&self, id: SlotId) -> bool {
@@ -310,10 +344,14 @@ impl Deadlines {
     /// Looks at the peer from time to time; when it hangs up, `link` is shut down.
     pub(super) fn watch(&self, id: SlotId, link: Option<Mark>) {
         let link = link.map_or(NO_LINK, |Mark(id, serial)| (id.0, serial));
+        self.watch_as(id, link, 0);
+    }
+
+    fn watch_as(&self, id: SlotId, link: (u32, NonZeroU32), how: u16) {
         let fresh = self.with(id, |slot| {
             slot.link = link;
             let fresh = slot.flags & flag::WATCH == 0;
-            slot.flags = (slot.flags | flag::WATCH) & !flag::SEEN;
+            slot.flags = (slot.flags | flag::WATCH | how) & !flag::SEEN;
             fresh
         });
         if fresh {
@@ -323,8 +361,7 @@ impl Deadlines {
 
     /// Looks at a peer that has nothing to say: bytes from it are as bad as its end.
     pub(super) fn watch_quiet(&self, id: SlotId) {
-        self.watch(id, None);
-        self.with(id, |slot| slot.flags |= flag::QUIET);
+        self.watch_as(id, NO_LINK, flag::QUIET);
         self.quiet_is_new.set(true);
     }
 
@@ -350,6 +387,10 @@ impl Deadlines {
             }
             was
         });
+        self.note_idle(was, idle);
+    }
+
+    fn note_idle(&self, was: bool, idle: bool) {
         match (was, idle) {
             (false, true) => self.idle.set(self.idle.get() + 1),
             (true, false) => self.idle.set(self.idle.get() - 1),

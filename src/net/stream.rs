@@ -150,22 +150,14 @@ struct Waiting<'a>(&'a Socket);
 
 impl<'a> Waiting<'a> {
     fn begin(socket: &'a Socket, after: Option<Duration>, patience: Option<Duration>) -> Self {
-        if let Some(after) = after {
-            socket.deadlines.arm_recv(socket.slot, after);
-        }
-        if let Some(patience) = patience {
-            socket.deadlines.arm_patience(socket.slot, patience);
-        }
-        socket.deadlines.set_idle(socket.slot, true);
+        socket.deadlines.begin_wait(socket.slot, after, patience);
         Self(socket)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.deadlines.set_idle(self.0.slot, false);
-        self.0.deadlines.disarm_recv(self.0.slot);
-        self.0.deadlines.disarm_patience(self.0.slot);
+        self.0.deadlines.end_wait(self.0.slot);
     }
 }
 
@@ -231,6 +223,12 @@ impl Stream {
     /// Whether a deadline of this socket passed, and which.
     pub fn expired(&self) -> Option<Expired> {
         self.socket().expired()
+    }
+
+    /// Whether it was shut down: a deadline passed, or it was cut.
+    pub fn is_shut(&self) -> bool {
+        let socket = self.socket();
+        socket.deadlines.is_shut(socket.slot)
     }
 
     /// Whether the peer hung up while it was watched.
@@ -466,7 +464,9 @@ impl Socket {
     /// What a wait that found something found.
     fn after_idle(&self) -> Idle {
         self.ready.set(true);
-        if self.expired().is_some() {
+        if self.deadlines.is_undisturbed(self.slot) {
+            Idle::Ready
+        } else if self.expired().is_some() {
             Idle::Expired
         } else if self.deadlines.drained(self.slot) && self.is_at_end() {
             Idle::Drained
@@ -545,7 +545,8 @@ impl RecvHalf {
                 break;
             }
             let slice;
-            (result, slice) = self.0.io.recv(buf.slice_mut(begin..)).await;
+            let receiving = pin!(self.0.io.recv(buf.slice_mut(begin..)));
+            (result, slice) = receiving.await;
             buf = slice.into_inner();
             match &result {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {

@@ -38,28 +38,35 @@ impl<J: 'static, R: 'static> Workers<J, R> {
         }
     }
 
-    /// Runs `serve` on a job, in a worker that is warm if there is one. All calls must pass the same `serve`.
-    pub(super) async fn run<F>(&self, job: J, serve: fn(J) -> F) -> R
+    /// Runs `serve` on a job, in a worker that is warm if there is one. All calls must pass the same `serve`. The job is
+    /// handed over at once: the future is no larger than a worker's place.
+    pub(super) fn run<F>(
+        &self,
+        job: J,
+        serve: fn(J) -> F,
+    ) -> impl Future<Output = R> + use<'_, J, R, F>
     where
         F: Future<Output = R> + 'static,
     {
         let idle = self.idle.borrow_mut().pop();
         let mut worker = idle.unwrap_or_else(|| Worker::new(serve));
         worker.slot.job.set(Some(job));
-        // A panic leaves through here and takes the worker along, half-done as it is.
-        let result = poll_fn(|cx| {
-            let _ = worker.body.as_mut().poll(cx);
-            match worker.slot.result.take() {
-                Some(result) => Poll::Ready(result),
-                None => Poll::Pending,
+        async move {
+            // A panic leaves through here and takes the worker along, half-done as it is.
+            let result = poll_fn(|cx| {
+                let _ = worker.body.as_mut().poll(cx);
+                match worker.slot.result.take() {
+                    Some(result) => Poll::Ready(result),
+                    None => Poll::Pending,
+                }
+            })
+            .await;
+            let mut idle = self.idle.borrow_mut();
+            if idle.len() < IDLE_MAX {
+                idle.push(worker);
             }
-        })
-        .await;
-        let mut idle = self.idle.borrow_mut();
-        if idle.len() < IDLE_MAX {
-            idle.push(worker);
+            result
         }
-        result
     }
 }
 

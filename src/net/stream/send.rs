@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -69,7 +70,9 @@ impl SendHalf {
             if let Some(step) = step {
                 self.arm(step);
             }
-            let (sent, slice) = self.socket.io.send(buf.slice(at..)).await;
+            // Pinned where it is made: awaited by value it would be copied.
+            let sending = pin!(self.socket.io.send(buf.slice(at..)));
+            let (sent, slice) = sending.await;
             buf = slice.into_inner();
             match sent {
                 Ok(0) => result = Err(io::ErrorKind::WriteZero.into()),

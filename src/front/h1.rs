@@ -16,7 +16,7 @@ use super::{ConnInfo, Refusal};
 use crate::base::buf::BufPool;
 use crate::net::Stream as Socket;
 use crate::net::file::{self, Sending};
-use crate::net::stream::{How, Idle};
+use crate::net::stream::{How, Idle, SendHalf};
 use crate::proto::h1::body::{BodyDecoder, BodyStep, ChunkedDecoder, LengthBody};
 use crate::proto::h1::encode;
 use crate::proto::h1::parse::{
@@ -744,12 +744,28 @@ impl Conn {
         if self.out.is_empty() {
             return Ok(());
         }
-        let len = self.out.len() as u64;
-        let (result, out) = self
-            .socket
-            .tx
-            .send_all_within(within, std::mem::take(&mut self.out))
-            .await;
+        let out = std::mem::take(&mut self.out);
+        let sent = self.socket.tx.send_all_within(within, out).await;
+        self.flushed(sent, buffers)
+    }
+
+    /// The half that sends and what it is to send, for who awaits that without a future between; what it comes to
+    /// goes to [`Conn::flushed`].
+    pub fn begin_flush(&mut self) -> Option<(&mut SendHalf, Vec<u8>)> {
+        if self.out.is_empty() {
+            return None;
+        }
+        let out = std::mem::take(&mut self.out);
+        Some((&mut self.socket.tx, out))
+    }
+
+    /// The queue was sent, or that failed.
+    pub fn flushed(
+        &mut self,
+        (result, out): (io::Result<()>, Vec<u8>),
+        buffers: &BufPool,
+    ) -> Result<(), ClientFault> {
+        let len = out.len() as u64;
         buffers.give(out);
         match result {
             Ok(()) => {

@@ -338,7 +338,14 @@ impl Stream {
                 Ok(())
             }
             Self::H2(handle) => handle.flush(within).await,
-            _ => self.h1_mut().flush(within, buffers).await,
+            _ => {
+                let conn = self.h1_mut();
+                let Some((tx, out)) = conn.begin_flush() else {
+                    return Ok(());
+                };
+                let sent = tx.send_all_within(within, out).await;
+                conn.flushed(sent, buffers)
+            }
         }
     }
 

@@ -335,9 +335,10 @@ fn reset(buf: &mut Vec<u8>) {
 
 /// Empties fields; a large buffer of theirs is let go.
 fn reset_fields(fields: &mut Fields) {
-    let mut buf = fields.take_buf();
-    reset(&mut buf);
-    fields.set_buf(buf);
+    if fields.buf_capacity() > KEPT_BYTES_MAX {
+        drop(fields.take_buf());
+    }
+    fields.clear();
 }
 
 impl VarCache {
@@ -431,36 +432,60 @@ impl Response {
 
     /// Forgets the answer and keeps the allocations. A pooled body must have been taken out.
     pub fn clear(&mut self) {
-        let mut reason = std::mem::take(&mut self.reason);
-        let mut content_type = std::mem::take(&mut self.content_type);
-        let mut location = std::mem::take(&mut self.location);
-        let mut etag = std::mem::take(&mut self.etag);
-        let mut fields = std::mem::take(&mut self.fields);
-        let mut trailers = std::mem::take(&mut self.trailers);
-        let chain = std::mem::take(&mut self.chain);
-        let mut accel_charset = std::mem::take(&mut self.accel_charset);
-        for text in [
-            &mut reason,
-            &mut content_type,
-            &mut location,
-            &mut etag,
-            &mut accel_charset,
-        ] {
-            reset(text);
-        }
-        reset_fields(&mut fields);
-        reset_fields(&mut trailers);
-        *self = Self {
+        // Field by field, in place. The pattern makes a forgotten field an error.
+        let Self {
+            status,
             reason,
+            fields,
             content_type,
             location,
+            location_is_path,
+            last_modified,
             etag,
-            fields,
+            content_length,
             trailers,
-            chain,
+            expect_trailers,
+            body,
+            chain: _,
+            head_sent,
+            bytes_sent,
+            body_bytes_sent,
+            truncated,
+            vary_encoding,
             accel_charset,
-            ..Self::default()
-        };
+            coded,
+            upstream,
+            conditional,
+            no_server,
+            no_date,
+            allow_ranges,
+            single_range,
+        } = self;
+        for text in [reason, content_type, location, etag, accel_charset] {
+            reset(text);
+        }
+        reset_fields(fields);
+        reset_fields(trailers);
+        (*status, *bytes_sent, *body_bytes_sent) = (0, 0, 0);
+        (*last_modified, *content_length, *coded) = (None, None, None);
+        for flag in [
+            location_is_path,
+            expect_trailers,
+            head_sent,
+            truncated,
+            vary_encoding,
+            upstream,
+            conditional,
+            no_server,
+            no_date,
+            allow_ranges,
+            single_range,
+        ] {
+            *flag = false;
+        }
+        if !matches!(body, Body::Empty) {
+            *body = Body::Empty;
+        }
     }
 }
 
@@ -587,20 +612,24 @@ impl Exchange {
     }
 
     /// Lets go of a request that is over and of everything that belongs to it; keeps the allocations that are small.
-    /// Hands back what the connection goes on with, and the head's storage, empty.
-    pub fn end(&mut self, buffers: &BufPool) -> (Stream, RequestHead) {
-        match std::mem::take(&mut self.body) {
-            RequestBody::Memory(body) => buffers.give(body),
-            RequestBody::File { path, removed, .. } if removed => {
-                // Nothing is left to do where it is gone already.
-                let _ = file::remove(&path);
+    /// Hands back what the connection goes on with.
+    pub fn end(&mut self, buffers: &BufPool) -> Stream {
+        if !matches!(self.body, RequestBody::Unread) {
+            match std::mem::take(&mut self.body) {
+                RequestBody::Memory(body) => buffers.give(body),
+                RequestBody::File { path, removed, .. } if removed => {
+                    // Nothing is left to do where it is gone already.
+                    let _ = file::remove(&path);
+                }
+                _ => {}
             }
-            _ => {}
         }
-        if let Body::Buffer(body) = std::mem::take(&mut self.response.body) {
-            buffers.give(body);
+        if let Body::Buffer(body) = &mut self.response.body {
+            buffers.give(std::mem::take(body));
         }
-        self.response.chain.clear(buffers);
+        if !self.response.chain.is_empty() {
+            self.response.chain.clear(buffers);
+        }
         self.response.clear();
         self.vars.clear();
         for text in [
@@ -613,7 +642,9 @@ impl Exchange {
         ] {
             reset(text);
         }
-        buffers.give(std::mem::take(&mut self.preread));
+        if self.preread.capacity() > 0 {
+            buffers.give(std::mem::take(&mut self.preread));
+        }
         self.real_client = None;
         self.attempts.clear();
         self.phases = Phases::default();
@@ -640,7 +671,7 @@ impl Exchange {
         self.slicing = None;
         reset(&mut self.main_charset);
         self.gzip_ok = None;
-        self.ssi = ssi::State::default();
+        self.ssi.clear();
         self.depth = 0;
         self.main_method = Method::Other;
         self.background = None;
@@ -653,7 +684,6 @@ impl Exchange {
         }
         self.head.clear();
         reset_fields(&mut self.head.fields);
-        let stream = std::mem::take(&mut self.stream);
-        (stream, std::mem::take(&mut self.head))
+        std::mem::take(&mut self.stream)
     }
 }

@@ -54,16 +54,16 @@ pub async fn serve(
         ex.close = true;
     }
     if !tunnel::is_due(ex) {
-        conclude(ex, cx).await;
+        if aftermath::is_due(ex, cx) {
+            Box::pin(aftermath::run(ex, cx)).await;
+        }
+        conclude(ex, cx);
     }
     exchange
 }
 
-/// What follows an answer, up to the log line.
-async fn conclude(ex: &mut Exchange, cx: Cx<'_>) {
-    if aftermath::is_due(ex, cx) {
-        Box::pin(aftermath::run(ex, cx)).await;
-    }
+/// What follows an answer: books it and writes its log line.
+fn conclude(ex: &mut Exchange, cx: Cx<'_>) {
     if ex.debug {
         debug::end(ex, cx);
     }
@@ -80,7 +80,10 @@ pub async fn tunnel(
 ) -> Box<Exchange> {
     let cx = Cx::new(&generation, &local);
     tunnel::run(&mut exchange, cx).await;
-    Box::pin(conclude(&mut exchange, cx)).await;
+    if aftermath::is_due(&exchange, cx) {
+        Box::pin(aftermath::run(&mut exchange, cx)).await;
+    }
+    conclude(&mut exchange, cx);
     exchange
 }
 

@@ -257,7 +257,7 @@ async fn ask(
     generation: &Rc<Generation>,
     check: &CheckPlan,
     peer: &Peer,
-    kept: &mut Option<Conn>,
+    kept: &mut Option<Box<Conn>>,
 ) -> Option<Result<(), Bad>> {
     let cx = Cx::new(generation, &duty.local);
     // A panic must not take the shard along.

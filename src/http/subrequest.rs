@@ -394,8 +394,7 @@ async fn run(
 
 /// Keeps an exchange for the next subrequest.
 fn keep(mut exchange: Box<Exchange>, cx: Cx<'_>) {
-    let (_, head) = exchange.end(&cx.local.buffers);
-    exchange.head = head;
+    drop(exchange.end(&cx.local.buffers));
     let mut kept = cx.local.subrequests.borrow_mut();
     if kept.len() < KEPT_MAX {
         kept.push(exchange);

@@ -115,8 +115,8 @@ fn queue_whole(ex: &mut Exchange, cx: Cx<'_>) -> bool {
     let Body::Origin(mut origin) = std::mem::take(&mut ex.response.body) else {
         return false;
     };
-    // A body that is whole has no piece that could be wrong or wanting.
-    while let Ok(Step::Data) = origin.inbound.step() {
+    origin.inbound.take_whole();
+    if !origin.inbound.data().is_empty() {
         ex.stream.queue(origin.inbound.data(), &cx.local.buffers);
     }
     proxy::finish(ex, cx, origin);

@@ -117,6 +117,11 @@ impl Fields {
         std::mem::take(&mut self.buf)
     }
 
+    /// Room of the buffer for the bytes.
+    pub fn buf_capacity(&self) -> usize {
+        self.buf.capacity()
+    }
+
     /// Gives room up that is not in use.
     pub fn shrink(&mut self) {
         self.buf.shrink_to_fit();

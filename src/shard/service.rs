@@ -14,6 +14,7 @@ use std::cell::{Cell, RefCell};
 use std::cmp::Ordering;
 use std::future::Future;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -256,7 +257,11 @@ impl Http {
             let waited = match waited.take() {
                 Some(waited) => waited,
                 None if client.conn.has_unread() => Waited::Ready,
-                None => Waited::of(&client.conn.wait(client.within, PATIENCE).await),
+                None => {
+                    // Pinned where it is made: awaited by value it would be copied.
+                    let waiting = pin!(client.conn.wait(client.within, PATIENCE));
+                    Waited::of(&waiting.await)
+                }
             };
             match waited {
                 Waited::Ready => {}
@@ -315,8 +320,7 @@ impl Http {
             if exchange.close {
                 exchange.stream.set_close();
             }
-            let (stream, head) = exchange.end(&service.local.buffers);
-            exchange.head = head;
+            let stream = exchange.end(&service.local.buffers);
             service.give(exchange);
             let Stream::H1(mut conn) = stream else {
                 return After::Closed;
@@ -715,8 +719,7 @@ impl Apart {
         service.local.counters.lower(Gauge::Writing);
         let timed_out = exchange.client_timed_out;
         let location = &self.generation.plan.locations[exchange.location];
-        let (stream, head) = exchange.end(&service.local.buffers);
-        exchange.head = head;
+        let stream = exchange.end(&service.local.buffers);
         service.give(exchange);
         if let Stream::H1(mut conn) = stream {
             let ending = ending(location, timed_out);

@@ -74,7 +74,7 @@ pub fn acquire(
     whose: Whose<'_>,
     now: Mono,
     random: u64,
-) -> Result<Option<Conn>, Unreached> {
+) -> Result<Option<Box<Conn>>, Unreached> {
     let Some((id, peer)) = pick(selection, now, random)? else {
         return Ok(None);
     };
@@ -148,7 +148,7 @@ fn pick(
 
 /// Speaks HTTP/2 on a connection that was just opened, and begins its first stream.
 pub fn speak_h2<B: AsRef<BufPool> + 'static>(
-    conn: Conn,
+    conn: Box<Conn>,
     pool: &Pool,
     location: LocationId,
     deadlines: &Rc<Deadlines>,
@@ -160,7 +160,7 @@ pub fn speak_h2<B: AsRef<BufPool> + 'static>(
         location,
         identity: conn.identity.clone(),
     };
-    let shared = h2::start(conn, buffers);
+    let shared = h2::start(*conn, buffers);
     let handle = pool.h2.put(group, key, shared, deadlines);
     // A connection that has not begun cannot be full.
     handle.ok_or(Unreached::NoLive)
@@ -172,14 +172,14 @@ pub async fn open(
     options: &Options,
     deadlines: &Rc<Deadlines>,
     now: Mono,
-) -> Result<Conn, Unreached> {
+) -> Result<Box<Conn>, Unreached> {
     let Some(target) = selection.target() else {
         return Err(Unreached::NoLive);
     };
     let stream = connect::connect(&address(&target.addr), options, deadlines)
         .await
         .map_err(|e| unreached(e, target))?;
-    Ok(Conn {
+    Ok(Box::new(Conn {
         stream,
         group: selection.group().id,
         peer: target.twin,
@@ -188,7 +188,7 @@ pub async fn open(
         bytes_sent_before: 0,
         reused: false,
         identity: None,
-    })
+    }))
 }
 
 fn address(addr: &PeerAddr) -> Addr {
@@ -283,7 +283,7 @@ mod tests {
         selection: &mut Selection,
         pool: &Pool,
         deadlines: &Rc<Deadlines>,
-    ) -> Result<Conn, Unreached> {
+    ) -> Result<Box<Conn>, Unreached> {
         if let Some(conn) = acquire(selection, pool, Whose::plain(LocationId(0)), Mono(0), 0)? {
             return Ok(conn);
         }

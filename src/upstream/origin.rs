@@ -4,7 +4,6 @@
 //! are found where they lie and handed on without a copy. Knows no retry policy and no client. Start at
 //! [`Inbound::read_head`].
 
-use std::future::Future;
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
@@ -62,7 +61,7 @@ pub enum Fault {
     Local(io::Error),
 }
 
-/// What [`Origin::read_head`] found.
+/// What [`Inbound::read_head`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadRead {
     /// 1xx: another head follows.
@@ -116,9 +115,11 @@ pub enum Wire {
 /// What an exchange happens on.
 pub enum Link {
     /// A connection of its own.
-    Own(Conn),
+    Own(Box<Conn>),
     /// A stream of a connection that others use too.
     Shared(Box<h2::Handle>),
+    /// Nothing: between two attempts.
+    Gone,
 }
 
 /// Stands where somebody asks a stream for its socket.
@@ -131,6 +132,7 @@ impl Link {
         match self {
             Self::Own(conn) => conn.reused,
             Self::Shared(handle) => handle.reused,
+            Self::Gone => false,
         }
     }
 
@@ -146,6 +148,7 @@ impl Link {
         match self {
             Self::Own(conn) => conn.stream.mark(),
             Self::Shared(handle) => handle.mark(),
+            Self::Gone => unreachable!("{NOT_OWN}"),
         }
     }
 
@@ -153,7 +156,7 @@ impl Link {
     #[must_use]
     pub fn shared(&self) -> Option<&h2::Handle> {
         match self {
-            Self::Own(_) => None,
+            Self::Own(_) | Self::Gone => None,
             Self::Shared(handle) => Some(handle),
         }
     }
@@ -166,7 +169,7 @@ impl Deref for Link {
     fn deref(&self) -> &Conn {
         match self {
             Self::Own(conn) => conn,
-            Self::Shared(_) => unreachable!("{NOT_OWN}"),
+            Self::Shared(_) | Self::Gone => unreachable!("{NOT_OWN}"),
         }
     }
 }
@@ -175,7 +178,7 @@ impl DerefMut for Link {
     fn deref_mut(&mut self) -> &mut Conn {
         match self {
             Self::Own(conn) => conn,
-            Self::Shared(_) => unreachable!("{NOT_OWN}"),
+            Self::Shared(_) | Self::Gone => unreachable!("{NOT_OWN}"),
         }
     }
 }
@@ -203,8 +206,8 @@ struct Stretch {
 pub struct Origin {
     /// The connection.
     pub conn: Link,
-    /// The request's way through its group; holds the peer's slot until it is dropped.
-    pub selection: Selection,
+    /// The request's way through its group; holds the peer's slot until it is dropped. There while the lease is.
+    selection: Option<Selection>,
     /// What comes back. Apart from the connection, so that a request body can be sent meanwhile.
     pub inbound: Inbound,
     /// Bytes sent.
@@ -216,24 +219,38 @@ pub struct Origin {
 /// Storage that one exchange after the other with an origin uses: a warm request allocates none.
 #[derive(Default)]
 pub struct Spare {
-    origin: Option<Box<Option<Origin>>>,
-    head: ResponseHead,
+    origin: Option<Box<Origin>>,
     answer: Option<Box<Answer>>,
 }
 
-/// An [`Origin`] in its box, which is kept for the next one.
-pub struct Lease(Box<Option<Origin>>);
+/// An [`Origin`] in its box, which is kept for the next request: its parts are filled and emptied where they are.
+pub struct Lease(Box<Origin>);
 
-/// Stands where a lease without its origin would be a bug of ours.
-const LEASED: &str = "invariant: a lease holds its origin until it is finished";
+/// Stands where a lease without its way through a group would be a bug of ours.
+const LEASED: &str = "invariant: a lease holds its selection until it is finished";
 
 impl Lease {
-    /// Begins an exchange on a connection, in storage that an earlier one left.
+    /// Storage that an earlier request left, or new one.
     #[must_use]
-    pub fn new(conn: Link, selection: Selection, spare: &mut Spare, asked: Asked) -> Self {
-        let mut place = spare.origin.take().unwrap_or_default();
-        let mut head = std::mem::take(&mut spare.head);
-        head.clear();
+    pub fn take(spare: &mut Spare) -> Self {
+        Self(match spare.origin.take() {
+            Some(origin) => origin,
+            None => Box::new(Origin::idle()),
+        })
+    }
+
+    /// Begins a request's way through its group. It has no connection yet.
+    #[inline]
+    pub fn begin(&mut self, selection: Selection) {
+        self.0.selection = Some(selection);
+    }
+
+    /// Begins an exchange on a connection.
+    pub fn connect(&mut self, conn: Link, spare: &mut Spare, asked: Asked) {
+        let origin = &mut *self.0;
+        origin.conn = conn;
+        origin.sent = 0;
+        origin.request_done = false;
         let decoder = match asked.wire {
             Wire::Http => Decoder::Http(BodyDecoder::Empty),
             Wire::FastCgi { keep } => {
@@ -246,29 +263,27 @@ impl Lease {
                 ..Stretch::default()
             }),
         };
-        *place = Some(Origin::new(conn, selection, head, (asked, decoder)));
-        Self(place)
+        origin.inbound.begin(asked, decoder);
     }
 
-    /// Ends the exchange: gives buffer and storage back and returns the connection and the way through the group.
+    /// Ends the exchange on the connection, which it returns; the way through the group may go on with another one.
     #[must_use]
-    pub fn finish(mut self, spare: &mut Spare, buffers: &BufPool) -> (Link, Selection) {
-        let mut origin = self.0.take().expect(LEASED);
+    pub fn disconnect(&mut self, spare: &mut Spare, buffers: &BufPool) -> Link {
+        let origin = &mut *self.0;
         if origin.inbound.input.capacity() > 0 {
             buffers.give(std::mem::take(&mut origin.inbound.input));
         }
-        let Origin {
-            conn,
-            selection,
-            inbound,
-            ..
-        } = origin;
-        spare.head = inbound.head;
-        if let Decoder::FastCgi(answer) = inbound.decoder {
+        let empty = Decoder::Http(BodyDecoder::Empty);
+        if let Decoder::FastCgi(answer) = std::mem::replace(&mut origin.inbound.decoder, empty) {
             spare.answer = Some(answer);
         }
+        std::mem::replace(&mut origin.conn, Link::Gone)
+    }
+
+    /// Ends the way through the group, after [`Lease::disconnect`]: gives the storage back.
+    pub fn end(mut self, spare: &mut Spare) {
+        self.0.selection = None;
         spare.origin = Some(self.0);
-        (conn, selection)
     }
 }
 
@@ -276,13 +291,13 @@ impl Deref for Lease {
     type Target = Origin;
 
     fn deref(&self) -> &Origin {
-        self.0.as_ref().as_ref().expect(LEASED)
+        &self.0
     }
 }
 
 impl DerefMut for Lease {
     fn deref_mut(&mut self) -> &mut Origin {
-        self.0.as_mut().as_mut().expect(LEASED)
+        &mut self.0
     }
 }
 
@@ -312,51 +327,51 @@ pub struct Inbound {
 }
 
 impl Origin {
-    fn new(
-        conn: Link,
-        selection: Selection,
-        head: ResponseHead,
-        (asked, decoder): (Asked, Decoder),
-    ) -> Self {
-        let inbound = Inbound {
-            head,
-            parser: ResponseParser::new(),
-            decoder,
-            asked,
-            input: Vec::new(),
-            at: 0,
-            data: (0, 0),
-            interim: 0,
-            received: 0,
-            body_received: 0,
-            window: None,
-            ended: false,
-            spoiled: false,
-            excess: false,
-        };
+    /// Storage for later.
+    fn idle() -> Self {
         Self {
-            conn,
-            selection,
-            inbound,
+            conn: Link::Gone,
+            selection: None,
+            inbound: Inbound {
+                head: ResponseHead::default(),
+                parser: ResponseParser::new(),
+                decoder: Decoder::Http(BodyDecoder::Empty),
+                asked: Asked::default(),
+                input: Vec::new(),
+                at: 0,
+                data: (0, 0),
+                interim: 0,
+                received: 0,
+                body_received: 0,
+                window: None,
+                ended: false,
+                spoiled: false,
+                excess: false,
+            },
             sent: 0,
             request_done: false,
         }
     }
 
-    /// Sends the request, or a piece of it. Gives the buffer back.
-    pub async fn send(
-        &mut self,
-        request: Vec<u8>,
-        within: Duration,
-    ) -> (Result<(), Fault>, Vec<u8>) {
-        let len = request.len() as u64;
-        let (result, request) = self.conn.stream.tx.send_all_within(within, request).await;
+    /// The request's way through its group.
+    #[must_use]
+    pub fn selection(&self) -> &Selection {
+        self.selection.as_ref().expect(LEASED)
+    }
+
+    /// The request's way through its group, to go on.
+    pub fn selection_mut(&mut self) -> &mut Selection {
+        self.selection.as_mut().expect(LEASED)
+    }
+
+    /// The request was sent, or it failed: what its send came to.
+    pub fn note_sent(&mut self, bytes: usize, result: io::Result<()>) -> Result<(), Fault> {
         match result {
             Ok(()) => {
-                self.sent += len;
-                (Ok(()), request)
+                self.sent += bytes as u64;
+                Ok(())
             }
-            Err(error) => (Err(self.broken(error)), request),
+            Err(error) => Err(self.broken(error)),
         }
     }
 
@@ -394,7 +409,7 @@ impl Origin {
     #[must_use]
     pub fn sent(&self) -> u64 {
         match &self.conn {
-            Link::Own(_) => self.sent,
+            Link::Own(_) | Link::Gone => self.sent,
             Link::Shared(handle) => handle.sent(),
         }
     }
@@ -402,17 +417,6 @@ impl Origin {
     /// Counts request bytes that a body pump sent.
     pub fn count_sent(&mut self, bytes: u64) {
         self.sent += bytes;
-    }
-
-    /// See [`Inbound::read_head`].
-    pub fn read_head<'a>(
-        &'a mut self,
-        bytes_max: usize,
-        within: Duration,
-        buffers: &'a BufPool,
-    ) -> impl Future<Output = Result<HeadRead, Fault>> + use<'a> {
-        self.inbound
-            .read_head(&mut self.conn.stream.rx, bytes_max, within, buffers)
     }
 
     /// See [`Inbound::receive`].
@@ -428,6 +432,7 @@ impl Origin {
                 self.inbound.receive(rx, room, within, buffers).await
             }
             Link::Shared(handle) => self.inbound.receive_stream(handle, within).await,
+            Link::Gone => Ok(false),
         }
     }
 
@@ -456,6 +461,34 @@ impl Origin {
 }
 
 impl Inbound {
+    /// Forgets the exchange before.
+    fn begin(&mut self, asked: Asked, decoder: Decoder) {
+        // The pattern makes a forgotten field an error.
+        let Self {
+            head,
+            parser,
+            decoder: known,
+            asked: wanted,
+            input: _,
+            at,
+            data,
+            interim,
+            received,
+            body_received,
+            window,
+            ended,
+            spoiled,
+            excess,
+        } = self;
+        head.clear();
+        parser.reset();
+        *known = decoder;
+        *wanted = asked;
+        (*at, *data, *interim) = (0, (0, 0), 0);
+        (*received, *body_received, *window) = (0, 0, None);
+        (*ended, *spoiled, *excess) = (false, false, false);
+    }
+
     /// Bytes received on this exchange, head included.
     #[must_use]
     pub fn received(&self) -> u64 {
@@ -478,22 +511,46 @@ impl Inbound {
         buffers: &BufPool,
     ) -> Result<HeadRead, Fault> {
         loop {
-            if self.at < self.input.len()
-                && let Some(found) = self.look_for_head(bytes_max)?
-            {
+            if let Some(found) = self.look(bytes_max)? {
                 return Ok(found);
             }
-            let room = match self.decoder {
-                Decoder::Http(_) => bytes_max.saturating_sub(self.input.len() - self.at).max(1),
-                Decoder::FastCgi(_) | Decoder::Http2(_) => bytes_max,
-            };
-            if !self.receive(rx, room, within, buffers).await? {
-                if matches!(self.decoder, Decoder::FastCgi(_)) {
-                    self.ends_at_close();
-                }
-                return Err(self.spoil(Fault::Closed));
-            }
+            let input = self.room_for_head(bytes_max, buffers);
+            let received = rx.recv_within(within, input).await;
+            self.take_in_head(received, rx)?;
         }
+    }
+
+    /// Looks for the next head in what is here: the first step of [`Inbound::read_head`], for who takes its steps
+    /// without a future around them.
+    pub fn look(&mut self, bytes_max: usize) -> Result<Option<HeadRead>, Fault> {
+        match self.at < self.input.len() {
+            true => self.look_for_head(bytes_max),
+            false => Ok(None),
+        }
+    }
+
+    /// The second step: the buffer to receive into.
+    pub fn room_for_head(&mut self, bytes_max: usize, buffers: &BufPool) -> Vec<u8> {
+        let room = match self.decoder {
+            Decoder::Http(_) => bytes_max.saturating_sub(self.input.len() - self.at).max(1),
+            Decoder::FastCgi(_) | Decoder::Http2(_) => bytes_max,
+        };
+        self.make_room(room, buffers)
+    }
+
+    /// The third step: what was received.
+    pub fn take_in_head(
+        &mut self,
+        received: (io::Result<usize>, Vec<u8>),
+        rx: &RecvHalf,
+    ) -> Result<(), Fault> {
+        if self.take_in(received, rx)? {
+            return Ok(());
+        }
+        if matches!(self.decoder, Decoder::FastCgi(_)) {
+            self.ends_at_close();
+        }
+        Err(self.spoil(Fault::Closed))
     }
 
     /// Looks for a head in what was received.
@@ -669,6 +726,19 @@ impl Inbound {
         here <= bytes_max && body.remaining() <= here as u64 && self.window.is_none()
     }
 
+    /// Passes over a body that [`Inbound::is_whole`], to its end; [`Inbound::data`] is all of it.
+    pub fn take_whole(&mut self) {
+        if let Decoder::Http(BodyDecoder::Length(body)) = &mut self.decoder {
+            let length = body.remaining();
+            body.skip(length);
+            // All of it is in memory.
+            self.data = (self.at, self.at + length as usize);
+            self.at = self.data.1;
+            self.body_received += length;
+            self.ended = true;
+        }
+    }
+
     /// Only the bytes of the body from `start` to before `end` are wanted.
     pub fn narrow(&mut self, start: u64, end: u64) {
         self.window = Some((start, end));
@@ -742,6 +812,13 @@ impl Inbound {
         within: Duration,
         buffers: &BufPool,
     ) -> Result<bool, Fault> {
+        let input = self.make_room(room, buffers);
+        let received = rx.recv_within(within, input).await;
+        self.take_in(received, rx)
+    }
+
+    /// Hands the buffer out, with room for the next receive; [`Inbound::take_in`] takes it back.
+    fn make_room(&mut self, room: usize, buffers: &BufPool) -> Vec<u8> {
         if self.at == self.input.len() {
             self.input.clear();
             self.at = 0;
@@ -753,8 +830,15 @@ impl Inbound {
         } else if self.input.capacity() - self.input.len() < room.min(1024) {
             buffers.grow(&mut self.input, need);
         }
-        let input = std::mem::take(&mut self.input);
-        let (result, input) = rx.recv_within(within, input).await;
+        std::mem::take(&mut self.input)
+    }
+
+    /// What a receive came to. False when the origin closed.
+    fn take_in(
+        &mut self,
+        (result, input): (io::Result<usize>, Vec<u8>),
+        rx: &RecvHalf,
+    ) -> Result<bool, Fault> {
         self.input = input;
         match result {
             Ok(0) if rx.cut() => Err(self.spoil(Fault::Cut)),

@@ -15,7 +15,7 @@ use crate::base::time::Mono;
 use crate::net::stream::Stream;
 use crate::plan::{GroupId, GroupPlan, KeepalivePlan, LocationId, PeerId};
 
-/// A connection to an origin.
+/// A connection to an origin. Stays in its box from its opening to its end.
 pub struct Conn {
     /// The socket.
     pub stream: Stream,
@@ -95,6 +95,9 @@ impl<T> Shelf<T> {
     /// The latest entry that suits.
     fn take(&mut self, suits: impl Fn(&T) -> bool) -> Option<T> {
         let found = self.entries.iter().rposition(suits)?;
+        if found + 1 == self.entries.len() {
+            return self.entries.pop_back();
+        }
         self.entries.remove(found)
     }
 
@@ -114,7 +117,7 @@ impl<T> Shelf<T> {
 }
 
 struct Waiting {
-    conn: Conn,
+    conn: Box<Conn>,
     location: LocationId,
     since: Mono,
 }
@@ -152,7 +155,13 @@ impl Pool {
 
     /// The connection to this peer that was used last, for another request. `peer` is the group's
     /// [`twin`](super::peers::Target::twin).
-    pub fn take(&self, group: GroupId, peer: PeerId, whose: Whose<'_>, now: Mono) -> Option<Conn> {
+    pub fn take(
+        &self,
+        group: GroupId,
+        peer: PeerId,
+        whose: Whose<'_>,
+        now: Mono,
+    ) -> Option<Box<Conn>> {
         let idle = &self.groups[group];
         loop {
             let taken = idle.shelf.borrow_mut().take(|entry| {
@@ -175,13 +184,13 @@ impl Pool {
     }
 
     /// Keeps a connection that is between two exchanges, or closes it: too old, used too often, or no room.
-    pub fn put(&self, conn: Conn, location: LocationId, now: Mono) {
+    pub fn put(&self, conn: Box<Conn>, location: LocationId, now: Mono) {
         let Some(idle) = conn.group.and_then(|group| self.groups.get(group)) else {
             return;
         };
         let rules = &idle.rules;
         let spent = conn.requests >= rules.requests_max || now.since(conn.created) > rules.time_max;
-        if spent || !self.open.get() || conn.stream.expired().is_some() || conn.stream.cut() {
+        if spent || !self.open.get() || conn.stream.is_shut() {
             return;
         }
         conn.stream.watch_quiet();
@@ -289,7 +298,7 @@ mod tests {
         Pool::new(&vec![plan].into())
     }
 
-    fn conn(deadlines: &Rc<Deadlines>, peer: u32) -> (Conn, Stream) {
+    fn conn(deadlines: &Rc<Deadlines>, peer: u32) -> (Box<Conn>, Stream) {
         let (stream, other) = Stream::pair(deadlines).unwrap();
         let conn = Conn {
             stream,
@@ -301,7 +310,7 @@ mod tests {
             reused: false,
             identity: None,
         };
-        (conn, other)
+        (Box::new(conn), other)
     }
 
     const G: GroupId = GroupId(0);

@@ -12,6 +12,7 @@ pub mod proxy;
 pub mod status;
 
 use std::io;
+use std::pin::pin;
 
 use super::debug::debug;
 use super::exchange::Exchange;
@@ -39,7 +40,8 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
     debug!(ex, cx, "content phase: {}", location.content.name());
     match &location.content {
         Content::Files => files::serve(ex, cx).await,
-        Content::Proxy(plan) => proxy::run(ex, cx, plan).await,
+        // Pinned where it is made: awaited by value its kilobytes would be copied.
+        Content::Proxy(plan) => pin!(proxy::run(ex, cx, plan)).await,
         // A connection to such a server carries no requests.
         Content::Session(_) => Flow::Close,
         Content::EmptyGif => fixed::empty_gif(ex),

@@ -22,6 +22,7 @@ pub use rehearsal::rehearse;
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
+use std::pin::pin;
 use std::time::Duration;
 
 use self::faults::{cause, http2 as http2_trouble, protocol, trouble};
@@ -129,33 +130,77 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Flow {
         // That of a location from where this one was reached.
         ex.cached = None;
     }
-    let mut request = match build(ex, cx, plan, dynamic.as_ref(), streamed) {
+    // Looked into where it is: taken out it would be copied.
+    let mut built = build(ex, cx, plan, dynamic.as_ref(), streamed);
+    let request = match &mut built {
         Ok(request) => request,
-        Err(flow) => return flow,
+        Err(flow) => return std::mem::replace(flow, Flow::Close),
     };
-    if dynamic
-        .as_ref()
-        .map_or(plan.secure, target::Dynamic::is_secure)
-    {
+    let secure = |dynamic: &target::Dynamic| dynamic.is_secure();
+    if dynamic.as_ref().map_or(plan.secure, secure) {
         let h2 = matches!(request.asked.wire, Wire::Http2 { .. });
         request.tls = tls::dial(ex, cx, plan, h2);
     }
-    let selection = match (&plan.target, &dynamic) {
-        (ProxyTarget::Group(id), _) => Ok(target::in_group(ex, cx, *id)),
-        (_, Some(dynamic)) => target::by_name(ex, cx, &plan.wire, dynamic).await,
-        (ProxyTarget::Dynamic { .. }, None) => Err(500),
-    };
-    let flow = match selection {
-        Ok(mut selection) => {
-            if sticky::is_due(ex, cx, &selection) {
-                Box::pin(sticky::begin(ex, cx, &mut selection)).await;
+    let mut origin = Lease::take(&mut ex.upstream_spare);
+    if let ProxyTarget::Group(id) = &plan.target {
+        origin.begin(target::in_group(ex, cx, *id));
+    } else {
+        let found = match &dynamic {
+            Some(dynamic) => target::by_name(ex, cx, &plan.wire, dynamic).await,
+            None => Err(500),
+        };
+        match found {
+            Ok(selection) => origin.begin(selection),
+            Err(status) => {
+                // As in nginx: no peer was asked, so that `$upstream_addr` stays empty.
+                cx.local.buffers.give(std::mem::take(&mut request.bytes));
+                origin.end(&mut ex.upstream_spare);
+                return Flow::Error(status);
             }
-            attempts(ex, cx, plan, &mut request, selection).await
         }
-        // As in nginx: no peer was asked, so that `$upstream_addr` stays empty.
-        Err(status) => Flow::Error(status),
+    }
+    if sticky::is_due(ex, cx, origin.selection()) {
+        Box::pin(sticky::begin(ex, cx, origin.selection_mut())).await;
+    }
+    // One peer after the other, and here: a future around each attempt would be one more around every wait.
+    let flow = loop {
+        let now = cx.local.clock.mono();
+        let acquired = match acquire_idle(ex, cx, request, origin.selection_mut(), now) {
+            Ok(Some(conn)) => Ok(conn),
+            Ok(None) => open_link(ex, cx, plan, request, origin.selection_mut(), now).await,
+            Err(unreached) => Err(unreached),
+        };
+        begin_attempt(ex, plan, origin.selection(), request, now);
+        sticky::picked(ex, cx, origin.selection());
+        let next = match acquired {
+            Ok(conn) => {
+                let began = begin_exchange(ex, cx, plan, request, conn, &mut origin);
+                let result = match request.asked.wire {
+                    Wire::Http2 { .. } => http2::exchange(ex, cx, plan, request, &mut origin).await,
+                    _ => pin!(send::exchange(ex, cx, plan, request, &mut origin)).await,
+                };
+                if began.watched {
+                    ex.stream.unwatch();
+                }
+                after_exchange(ex, cx, plan, request, origin, (result, began))
+            }
+            Err(unreached) => not_reached(ex, cx, request, unreached, origin),
+        };
+        match next {
+            Next::Peer(back) => origin = back,
+            Next::Flow(flow) => break flow,
+            Next::Judged(flow) => {
+                if ex.sticky.is_some() || invalidates(ex) {
+                    Box::pin(judged(ex, cx)).await;
+                }
+                break flow;
+            }
+            Next::Revalidated(origin) => {
+                break Box::pin(answer::revalidated(ex, cx, origin)).await;
+            }
+        }
     };
-    cx.local.buffers.give(request.bytes);
+    cx.local.buffers.give(std::mem::take(&mut request.bytes));
     flow
 }
 
@@ -333,7 +378,8 @@ fn build(
 
 /// What a request over HTTP asks for, and where its target is.
 fn asked_of(ex: &Exchange, bytes: &[u8], wire: Wire) -> (Asked, (usize, usize)) {
-    let method_len = memchr::memchr(b' ', bytes).unwrap_or(0);
+    // Three or four bytes: not worth a vector search.
+    let method_len = bytes.iter().position(|&b| b == b' ').unwrap_or(0);
     let target_len = memchr::memchr(b' ', &bytes[method_len + 1..]).unwrap_or(0);
     let asked = Asked {
         head: bytes[..method_len].eq_ignore_ascii_case(b"HEAD"),
@@ -394,96 +440,132 @@ impl Framing {
 /// Seconds after which a client may come back to peers that are all busy.
 const RETRY_AFTER: &[u8] = b"1";
 
-/// Asks one peer after the other.
-async fn attempts(
+/// What follows an attempt.
+enum Next {
+    /// Another peer is asked.
+    Peer(Lease),
+    /// The request ends with this.
+    Flow(Flow),
+    /// The same, with an answer of an origin that was judged.
+    Judged(Flow),
+    /// What is stored is as good as new.
+    Revalidated(Lease),
+}
+
+/// What is kept of the beginning of an exchange.
+#[derive(Clone, Copy)]
+struct Began {
+    /// The client is looked at meanwhile.
+    watched: bool,
+    /// Something of the request had been sent before.
+    sent_before: bool,
+}
+
+/// Begins an exchange on a connection that was found.
+fn begin_exchange(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    plan: &ProxyPlan,
+    request: &Request,
+    conn: Link,
+    origin: &mut Lease,
+) -> Began {
+    note_connected(ex, cx, conn.reused());
+    ex.phases.connect = ex.step_us();
+    origin.connect(conn, &mut ex.upstream_spare, request.asked);
+    let watched = !cx.location(ex.location).pass.ignore_client_abort && !is_for_others(ex, plan);
+    if watched {
+        ex.stream.watch(origin.conn.mark());
+    }
+    Began {
+        watched,
+        sent_before: request.sent,
+    }
+}
+
+/// A response head has come, or will not.
+fn after_exchange(
     ex: &mut Exchange,
     cx: Cx<'_>,
     plan: &ProxyPlan,
     request: &mut Request,
-    mut selection: Selection,
-) -> Flow {
-    loop {
-        let now = cx.local.clock.mono();
-        let acquired = if let Wire::Http2 { .. } = request.asked.wire {
-            http2::obtain(ex, cx, plan, request, &mut selection).await
-        } else {
-            obtain(ex, cx, plan, request, &mut selection, now).await
-        };
-        begin_attempt(ex, plan, &selection, request, now);
-        sticky::picked(ex, cx, &selection);
-        let conn = match acquired {
-            Ok(conn) => conn,
-            // As in nginx: no other peer would change that.
-            Err(Unreached::Unarmed) => return Flow::Error(500),
-            Err(unreached) => {
-                let facts = facts(request, unreached.cause(), false, false);
-                let (trouble, action) = unreached.into_trouble();
-                tell(ex, cx, &trouble, action);
-                match give_up_or_next(ex, cx, &facts, &mut selection) {
-                    ControlFlow::Continue(()) => continue,
-                    ControlFlow::Break(flow) => return flow,
-                }
-            }
-        };
-        let reused = conn.reused();
-        note_connected(ex, cx, reused);
-        ex.phases.connect = ex.step_us();
-        let sent_before = request.sent;
-        let mut origin = Lease::new(conn, selection, &mut ex.upstream_spare, request.asked);
-        let watched =
-            !cx.location(ex.location).pass.ignore_client_abort && !is_for_others(ex, plan);
-        if watched {
-            ex.stream.watch(origin.conn.mark());
+    mut origin: Lease,
+    (result, began): (Result<(), Failure>, Began),
+) -> Next {
+    match result {
+        Ok(()) if answer::is_revalidation(ex, cx, origin.inbound.head.status) => {
+            note_head(ex, cx, &origin);
+            Next::Revalidated(origin)
         }
-        let result = match request.asked.wire {
-            Wire::Http2 { .. } => http2::exchange(ex, cx, plan, request, &mut origin).await,
-            _ => send::exchange(ex, cx, plan, request, &mut origin).await,
-        };
-        if watched {
-            ex.stream.unwatch();
+        Ok(()) => judge(ex, cx, plan, request, origin),
+        Err(Failure::Client(flow)) => {
+            abandon(ex, cx, origin);
+            Next::Flow(flow)
         }
-        match result {
-            Ok(()) if answer::is_revalidation(ex, cx, origin.inbound.head.status) => {
-                note_head(ex, cx, &origin);
-                return Box::pin(answer::revalidated(ex, cx, origin)).await;
+        Err(Failure::Peer(Fault::Cut, _)) => Next::Flow(client_gone(ex, cx, origin)),
+        Err(Failure::Peer(fault, action)) => {
+            if matches!(fault, Fault::Unprocessed) {
+                // As if nothing had been sent: that much is certain.
+                request.sent = began.sent_before || request.body_taken;
             }
-            Ok(()) => match judge(ex, cx, plan, request, origin) {
-                ControlFlow::Break(flow) => {
-                    if ex.sticky.is_some() || invalidates(ex) {
-                        Box::pin(judged(ex, cx)).await;
-                    }
-                    return flow;
-                }
-                ControlFlow::Continue(back) => selection = back,
-            },
-            Err(Failure::Client(flow)) => {
-                abandon(ex, cx, origin);
-                return flow;
-            }
-            Err(Failure::Peer(Fault::Cut, _)) => return client_gone(ex, cx, origin),
-            Err(Failure::Peer(fault, action)) => {
-                let unprocessed = matches!(fault, Fault::Unprocessed);
-                if unprocessed {
-                    // As if nothing had been sent: that much is certain.
-                    request.sent = sent_before || request.body_taken;
-                }
-                let untouched = unprocessed || reused && is_untouched(&origin, &fault);
-                let facts = facts(request, cause(&fault), reused, untouched);
-                end_attempt(ex, cx, &mut origin, facts.cause.status());
-                let (_, back) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
-                selection = back;
-                let known = matches!(fault, Fault::Refused);
-                let stale = reused && untouched && facts.cause == Cause::Error;
-                if !(known || stale && !request.body_taken) {
-                    tell(ex, cx, &trouble(fault, action), action);
-                }
-                match give_up_or_next(ex, cx, &facts, &mut selection) {
-                    ControlFlow::Continue(()) => {}
-                    ControlFlow::Break(flow) => return flow,
-                }
-            }
+            let flow = peer_failed(ex, cx, request, &mut origin, (fault, action));
+            next(ex, flow, origin)
         }
     }
+}
+
+/// Goes on with another peer, or gives the storage back.
+fn next(ex: &mut Exchange, flow: ControlFlow<Flow>, origin: Lease) -> Next {
+    match flow {
+        ControlFlow::Continue(()) => Next::Peer(origin),
+        ControlFlow::Break(flow) => {
+            origin.end(&mut ex.upstream_spare);
+            Next::Flow(flow)
+        }
+    }
+}
+
+/// There is no connection to the peer that was picked, or no peer.
+#[cold]
+fn not_reached(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    request: &Request,
+    unreached: Unreached,
+    mut origin: Lease,
+) -> Next {
+    if matches!(unreached, Unreached::Unarmed) {
+        // As in nginx: no other peer would change that.
+        return next(ex, ControlFlow::Break(Flow::Error(500)), origin);
+    }
+    let facts = facts(request, unreached.cause(), false, false);
+    let (trouble, action) = unreached.into_trouble();
+    tell(ex, cx, &trouble, action);
+    let flow = give_up_or_next(ex, cx, &facts, origin.selection_mut());
+    next(ex, flow, origin)
+}
+
+/// The exchange with the peer failed, through its fault.
+#[cold]
+fn peer_failed(
+    ex: &mut Exchange,
+    cx: Cx<'_>,
+    request: &Request,
+    origin: &mut Lease,
+    (fault, action): (Fault, Action),
+) -> ControlFlow<Flow> {
+    let reused = origin.conn.reused();
+    let unprocessed = matches!(fault, Fault::Unprocessed);
+    let untouched = unprocessed || reused && is_untouched(origin, &fault);
+    let facts = facts(request, cause(&fault), reused, untouched);
+    end_attempt(ex, cx, origin, facts.cause.status());
+    drop(origin.disconnect(&mut ex.upstream_spare, &cx.local.buffers));
+    let known = matches!(fault, Fault::Refused);
+    let stale = reused && untouched && facts.cause == Cause::Error;
+    if !(known || stale && !request.body_taken) {
+        tell(ex, cx, &trouble(fault, action), action);
+    }
+    give_up_or_next(ex, cx, &facts, origin.selection_mut())
 }
 
 /// Whether nobody saw a byte of the request that failed on a connection which had idled.
@@ -514,8 +596,26 @@ impl Request {
     }
 }
 
-/// A connection that idles, or a new one.
-async fn obtain(
+/// Picks a peer. A connection to it that idles, if there is one; [`open_link`] goes on where there is none. A stream of a
+/// connection that others use is looked for there too.
+fn acquire_idle(
+    ex: &Exchange,
+    cx: Cx<'_>,
+    request: &Request,
+    selection: &mut Selection,
+    now: Mono,
+) -> Result<Option<Link>, Unreached> {
+    if let Wire::Http2 { .. } = request.asked.wire {
+        return Ok(None);
+    }
+    let whose = request.whose(ex.location);
+    let pool = &cx.generation.pool;
+    let conn = acquire(selection, pool, whose, now, cx.local.random())?;
+    Ok(conn.map(Link::Own))
+}
+
+/// A new connection to the peer that was picked.
+async fn open_link(
     ex: &mut Exchange,
     cx: Cx<'_>,
     plan: &ProxyPlan,
@@ -523,13 +623,12 @@ async fn obtain(
     selection: &mut Selection,
     now: Mono,
 ) -> Result<Link, Unreached> {
-    let whose = request.whose(ex.location);
-    let pool = &cx.generation.pool;
-    let conn = match acquire(selection, pool, whose, now, cx.local.random())? {
-        Some(conn) => conn,
-        None => open(ex, cx, plan, request, selection, now).await?,
-    };
-    Ok(Link::Own(conn))
+    if let Wire::Http2 { .. } = request.asked.wire {
+        return http2::obtain(ex, cx, plan, request, selection).await;
+    }
+    open(ex, cx, plan, request, selection, now)
+        .await
+        .map(Link::Own)
 }
 
 /// Opens a connection to the peer that was picked, up to the end of its handshake.
@@ -540,7 +639,7 @@ async fn open(
     request: &Request,
     selection: &Selection,
     now: Mono,
-) -> Result<Conn, Unreached> {
+) -> Result<Box<Conn>, Unreached> {
     let options = dial_options(ex, cx, plan);
     let mut conn = connect::open(selection, &options, &cx.local.deadlines, now).await?;
     if let Some(dial) = &request.tls {
@@ -712,10 +811,10 @@ fn judge(
     plan: &ProxyPlan,
     request: &Request,
     mut origin: Lease,
-) -> ControlFlow<Flow, Selection> {
+) -> Next {
     let now = cx.local.clock.mono();
     let status = origin.inbound.head.status;
-    origin.selection.head_came(now);
+    origin.selection_mut().head_came(now);
     note_head(ex, cx, &origin);
     if ex.debug {
         debug::upstream_head(ex, cx, &origin.inbound.head);
@@ -723,17 +822,20 @@ fn judge(
     let location = cx.location(ex.location);
     if status >= 300 {
         let facts = facts(request, Cause::Status(status), origin.conn.reused(), false);
-        if retry::rejects(&facts, policy(ex, cx), &origin.selection, now) {
+        if retry::rejects(&facts, policy(ex, cx), origin.selection(), now) {
             end_attempt(ex, cx, &mut origin, status);
-            let (_, mut selection) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
-            return match give_up_or_next(ex, cx, &facts, &mut selection) {
-                ControlFlow::Continue(()) => ControlFlow::Continue(selection),
-                ControlFlow::Break(flow) => ControlFlow::Break(flow),
+            drop(origin.disconnect(&mut ex.upstream_spare, &cx.local.buffers));
+            return match give_up_or_next(ex, cx, &facts, origin.selection_mut()) {
+                ControlFlow::Continue(()) => Next::Peer(origin),
+                ControlFlow::Break(flow) => {
+                    origin.end(&mut ex.upstream_spare);
+                    Next::Judged(flow)
+                }
             };
         }
         if ex.cached.is_some() && answer::instead(ex, cx, status) {
             finish_unread(ex, cx, origin);
-            return ControlFlow::Break(answer::serve_stale(ex, cx));
+            return Next::Judged(answer::serve_stale(ex, cx));
         }
         if location.pass.intercept_errors && error::has_page(ex, cx, status) {
             if ex.cached.is_some() {
@@ -747,28 +849,26 @@ fn judge(
             }
             keep_fields(ex, &mut origin);
             finish_unread(ex, cx, origin);
-            return ControlFlow::Break(Flow::Error(status));
+            return Next::Judged(Flow::Error(status));
         }
     }
     if ex.stream.is_connect() && matches!(status, 200..=299) {
         let text = format_args!("upstream did not switch protocols for a WebSocket over HTTP/2");
         log::error(ex, cx, LogLevel::Error, text);
         finish_unread(ex, cx, origin);
-        return ControlFlow::Break(Flow::Error(502));
+        return Next::Judged(Flow::Error(502));
     }
     sticky::accept(ex);
-    let head = std::mem::take(&mut origin.inbound.head);
     if ex.cached.is_some() {
-        answer::weigh(ex, cx, &head);
+        answer::weigh(ex, cx, &origin.inbound.head);
     }
-    let taken = response::take_head(ex, cx, plan, &head);
-    origin.inbound.head = head;
+    let taken = response::take_head(ex, cx, plan, &origin.inbound.head);
     let has_trailers = origin.inbound.head.fields.has(Token::TRAILER);
     keep_fields(ex, &mut origin);
     if let ControlFlow::Break(flow) = taken {
         ex.upstream_redirected = true;
         finish_unread(ex, cx, origin);
-        return ControlFlow::Break(flow);
+        return Next::Judged(flow);
     }
     ex.response.content_length = origin.inbound.content_length();
     if ex.method == Method::Head || matches!(status, 204 | 304) {
@@ -791,7 +891,7 @@ fn judge(
     } else {
         Body::Origin(origin)
     };
-    ControlFlow::Break(Flow::Answer)
+    Next::Judged(Flow::Answer)
 }
 
 /// Whether the client gets the origin's trailers. gRPC is nothing without them.
@@ -864,10 +964,11 @@ pub fn skim(origin: &mut Origin) {
 }
 
 /// Lets go of an origin that did well; its connection is pooled if it can be used again.
-fn give_back(ex: &mut Exchange, cx: Cx<'_>, origin: Lease, now: Mono) {
+fn give_back(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease, now: Mono) {
     let reusable = origin.is_reusable();
-    let (conn, mut selection) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
-    selection.report(Outcome::Ok, now);
+    let conn = origin.disconnect(&mut ex.upstream_spare, &cx.local.buffers);
+    origin.selection_mut().report(Outcome::Ok, now);
+    origin.end(&mut ex.upstream_spare);
     sticky::over(ex, cx);
     debug!(
         ex,
@@ -885,8 +986,14 @@ fn give_back(ex: &mut Exchange, cx: Cx<'_>, origin: Lease, now: Mono) {
 pub fn abandon(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) {
     let status = origin.inbound.head.status;
     let now = end_attempt(ex, cx, &mut origin, status);
-    let (_, mut selection) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
-    selection.report(Outcome::Ok, now);
+    let_go(ex, cx, origin, now);
+}
+
+/// Closes the connection of a peer that is not to blame.
+fn let_go(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease, now: Mono) {
+    drop(origin.disconnect(&mut ex.upstream_spare, &cx.local.buffers));
+    origin.selection_mut().report(Outcome::Ok, now);
+    origin.end(&mut ex.upstream_spare);
     sticky::over(ex, cx);
 }
 
@@ -894,10 +1001,8 @@ pub fn abandon(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) {
 pub fn cut(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease, fault: &Fault) {
     let status = origin.inbound.head.status;
     let now = end_attempt(ex, cx, &mut origin, status);
-    let (_, mut selection) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
     // As in nginx: a peer that sent a good head is not to blame for the rest.
-    selection.report(Outcome::Ok, now);
-    sticky::over(ex, cx);
+    let_go(ex, cx, origin, now);
     let text = match fault {
         Fault::Closed => Trouble::Closed,
         Fault::TimedOut => Trouble::TimedOut,
@@ -948,10 +1053,8 @@ fn client_gone(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) -> Flow {
         "client prematurely closed connection, so upstream connection is closed too while sending request to upstream"
     );
     log::error(ex, cx, LogLevel::Info, text);
-    end_attempt(ex, cx, &mut origin, 0);
-    let (_, mut selection) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
-    selection.report(Outcome::Ok, cx.local.clock.mono());
-    sticky::over(ex, cx);
+    let now = end_attempt(ex, cx, &mut origin, 0);
+    let_go(ex, cx, origin, now);
     ex.close = true;
     Flow::Error(499)
 }

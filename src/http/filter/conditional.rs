@@ -11,11 +11,18 @@ use crate::plan::model::IfModifiedSince;
 use crate::proto::tokens::Token;
 
 /// Judges a 200; an error flow when a precondition failed.
+#[inline]
 pub fn apply(ex: &mut Exchange, cx: Cx<'_>) -> Option<Flow> {
     let response = &ex.response;
     if response.status != 200 || (response.upstream && !response.conditional) {
         return None;
     }
+    judge(ex, cx)
+}
+
+#[inline(never)]
+fn judge(ex: &mut Exchange, cx: Cx<'_>) -> Option<Flow> {
+    let response = &ex.response;
     let fields = &ex.head.fields;
     let modified = headers::modified_at(ex);
     let etag = match response.etag.is_empty() {

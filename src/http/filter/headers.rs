@@ -6,15 +6,21 @@ use super::super::vars;
 use crate::base::size;
 use crate::base::time::{self, HTTP_DATE_LEN};
 use crate::plan::model::{ServerTokens, Settings};
-use crate::plan::rules::{AddHeader, Expires};
+use crate::plan::rules::{AddHeader, Expires, HeaderRules};
 use crate::proto::tokens::Token;
 
 /// Edits the head by the location's rules.
+#[inline]
 pub fn apply(ex: &mut Exchange, cx: Cx<'_>) {
     let rules = &cx.location(ex.location).headers;
     if rules.expires.is_none() && rules.add.is_empty() && rules.trailers.is_empty() {
         return;
     }
+    apply_rules(rules, ex, cx);
+}
+
+#[inline(never)]
+fn apply_rules(rules: &HeaderRules, ex: &mut Exchange, cx: Cx<'_>) {
     let safe = is_safe(ex.response.status);
     if let Some(rule) = &rules.expires
         && safe

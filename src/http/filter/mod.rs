@@ -71,7 +71,8 @@ pub fn head(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
         response.fields.set(Token::ETAG, &response.etag);
         response.etag.clear();
     }
-    if !ex.is_subrequest()
+    if ex.response.allow_ranges
+        && !ex.is_subrequest()
         && let Some(flow) = range::apply(ex, cx)
     {
         return flow;

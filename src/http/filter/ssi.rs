@@ -42,6 +42,12 @@ pub struct State {
 }
 
 impl State {
+    /// Forgets it all.
+    pub fn clear(&mut self) {
+        self.shared = None;
+        self.time_format = Vec::new();
+    }
+
     /// What a subrequest begins with.
     #[must_use]
     pub fn inherited(&self) -> Self {

@@ -57,11 +57,16 @@ impl Sequence {
 }
 
 /// Adds the cookie where the location asks for it.
+#[inline]
 pub fn apply(ex: &mut Exchange, cx: Cx<'_>) {
-    let settings = &cx.location(ex.location).settings.userid;
-    if !matters(settings.userid) {
-        return;
+    if matters(cx.location(ex.location).settings.userid.userid) {
+        mark(ex, cx);
     }
+}
+
+#[inline(never)]
+fn mark(ex: &mut Exchange, cx: Cx<'_>) {
+    let settings = &cx.location(ex.location).settings.userid;
     read(settings, ex, cx);
     create(settings, ex, cx);
     if ex.uids.set[3] == 0 {

@@ -203,9 +203,7 @@ async fn run(shard: Rc<Shard<Http>>, job: Job) {
     match served {
         Ok(mut exchange) => {
             // Letting go of the stream ends it, in whatever state it is.
-            let (stream, head) = exchange.end(&service.local.buffers);
-            drop(stream);
-            exchange.head = head;
+            drop(exchange.end(&service.local.buffers));
             service.give(exchange);
         }
         Err(message) => Http::event(&shard, Event::Panicked(&message)),

@@ -56,7 +56,7 @@ pub async fn run(
     cx: Cx<'_>,
     check: &CheckPlan,
     (addr, name): (&PeerAddr, &Bytes),
-    kept: &mut Option<Conn>,
+    kept: &mut Option<Box<Conn>>,
 ) -> Result<(), Bad> {
     let Content::Proxy(plan) = &cx.location(check.location).content else {
         return Err(Bad::Ours);
@@ -64,15 +64,13 @@ pub async fn run(
     let mut ex = exchange(cx, check);
     let mut request = ask(&mut ex, cx, check, plan)?;
     let now = cx.local.clock.mono();
-    if let Some(conn) = kept.take()
+    if let Some(mut conn) = kept.take()
         && is_young(&conn, check, now)
     {
         let selection = choose(addr, name, now)?;
-        let link = Link::Own(Conn {
-            reused: true,
-            requests: conn.requests + 1,
-            ..conn
-        });
+        conn.reused = true;
+        conn.requests += 1;
+        let link = Link::Own(conn);
         begin_attempt(&mut ex, plan, &selection, &request, now);
         match attempt(&mut ex, cx, (check, plan), &mut request, (link, selection)).await {
             // It may have closed meanwhile: that is told by a new one.
@@ -114,7 +112,10 @@ pub async fn run(
 }
 
 /// Keeps what may be used again.
-fn settled(result: Result<Option<Conn>, Bad>, kept: &mut Option<Conn>) -> Result<(), Bad> {
+fn settled(
+    result: Result<Option<Box<Conn>>, Bad>,
+    kept: &mut Option<Box<Conn>>,
+) -> Result<(), Bad> {
     *kept = result?;
     Ok(())
 }
@@ -220,8 +221,10 @@ async fn attempt(
     (check, plan): (&CheckPlan, &ProxyPlan),
     request: &mut Request,
     (link, selection): (Link, Selection),
-) -> Result<Option<Conn>, Bad> {
-    let mut origin = Lease::new(link, selection, &mut ex.upstream_spare, request.asked);
+) -> Result<Option<Box<Conn>>, Bad> {
+    let mut origin = Lease::take(&mut ex.upstream_spare);
+    origin.begin(selection);
+    origin.connect(link, &mut ex.upstream_spare, request.asked);
     let asked = match request.asked.wire {
         Wire::Http2 { .. } => super::http2::exchange(ex, cx, plan, request, &mut origin).await,
         _ => send::exchange(ex, cx, plan, request, &mut origin).await,
@@ -239,8 +242,10 @@ async fn attempt(
         super::skim(&mut origin);
         origin.is_reusable()
     };
-    let (link, mut selection) = origin.finish(&mut ex.upstream_spare, &cx.local.buffers);
-    selection.report(Outcome::Ok, cx.local.clock.mono());
+    let link = origin.disconnect(&mut ex.upstream_spare, &cx.local.buffers);
+    let now = cx.local.clock.mono();
+    origin.selection_mut().report(Outcome::Ok, now);
+    origin.end(&mut ex.upstream_spare);
     Ok(match link {
         Link::Own(conn) if reusable => Some(conn),
         _ => None,

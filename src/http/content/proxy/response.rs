@@ -52,7 +52,10 @@ pub fn take_head(
         |token, name| !plan.hidden.contains(token, name) && (silent || head.fields.has(token));
     ex.response.no_server = own(Token::SERVER, b"server");
     ex.response.no_date = own(Token::DATE, b"date");
-    let named = head.fields.has(Token::CONNECTION);
+    // What most origins say names a field that is dropped anyway.
+    let usual = |list: &[u8]| list.eq_ignore_ascii_case(b"keep-alive");
+    let named =
+        head.fields.has(Token::CONNECTION) && !head.fields.get_all(Token::CONNECTION).all(usual);
     for field in head.fields.iter() {
         if is_connection_field(field, head.status) || plan.hidden.contains(field.token, field.name)
         {

@@ -59,14 +59,36 @@ pub(super) async fn exchange(
         result.map_err(while_sending)?;
     } else {
         let bytes = std::mem::take(&mut request.bytes);
-        let (result, bytes) = origin.send(bytes, steps.send).await;
+        let tx = &mut origin.conn.stream.tx;
+        let (result, bytes) = tx.send_all_within(steps.send, bytes).await;
+        let sent = origin.note_sent(bytes.len(), result);
         request.bytes = bytes;
-        result.map_err(while_sending)?;
+        sent.map_err(while_sending)?;
         body = request.rest;
     }
     if body == Rest::None {
         origin.request_sent();
-        read_head(ex, cx, plan, origin, steps.read).await?;
+        let buffers = &cx.local.buffers;
+        // `Inbound::read_head`, without one more future around every wait for an answer.
+        loop {
+            match origin.inbound.look(pass.buffer_size) {
+                Ok(Some(HeadRead::Final)) => break,
+                Ok(Some(HeadRead::Interim)) => Box::pin(interim(ex, cx, origin)).await?,
+                Ok(Some(HeadRead::Notes)) => {
+                    if let WirePlan::FastCgi(wire) = &plan.wire {
+                        notes::judge(ex, cx, wire, origin)?;
+                    }
+                }
+                Ok(None) => {
+                    let input = origin.inbound.room_for_head(pass.buffer_size, buffers);
+                    let rx = &mut origin.conn.stream.rx;
+                    let received = rx.recv_within(steps.read, input).await;
+                    let came = origin.inbound.take_in_head(received, rx);
+                    came.map_err(while_reading)?;
+                }
+                Err(fault) => return Err(while_reading(fault)),
+            }
+        }
     } else {
         with_body(ex, cx, request, origin, steps).await?;
     }
@@ -78,6 +100,10 @@ pub(super) async fn exchange(
 
 fn while_sending(fault: Fault) -> Failure {
     Failure::Peer(fault, Action::Sending)
+}
+
+fn while_reading(fault: Fault) -> Failure {
+    Failure::Peer(fault, Action::ReadingHead)
 }
 
 /// A held body that is small enough to go out with the head; one that is in a file is read back for it. An origin that
@@ -101,29 +127,6 @@ pub(super) async fn small_body(ex: &mut Exchange, cx: Cx<'_>) -> Option<Vec<u8>>
             Some(body)
         }
         _ => None,
-    }
-}
-
-/// Reads heads until the final one.
-async fn read_head(
-    ex: &mut Exchange,
-    cx: Cx<'_>,
-    plan: &ProxyPlan,
-    origin: &mut Origin,
-    within: Duration,
-) -> Result<(), Failure> {
-    let bytes_max = cx.location(ex.location).pass.buffer_size;
-    loop {
-        match origin.read_head(bytes_max, within, &cx.local.buffers).await {
-            Ok(HeadRead::Final) => return Ok(()),
-            Ok(HeadRead::Interim) => interim(ex, cx, origin).await?,
-            Ok(HeadRead::Notes) => {
-                if let WirePlan::FastCgi(wire) = &plan.wire {
-                    notes::judge(ex, cx, wire, origin)?;
-                }
-            }
-            Err(fault) => return Err(Failure::Peer(fault, Action::ReadingHead)),
-        }
     }
 }
 

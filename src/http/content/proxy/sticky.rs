@@ -94,7 +94,15 @@ fn first(list: &[Expr], ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) {
 }
 
 /// A peer was picked, whatever becomes of the attempt.
+#[inline]
 pub(super) fn picked(ex: &mut Exchange, cx: Cx<'_>, selection: &Selection) {
+    if ex.sticky.is_some() {
+        note_picked(ex, cx, selection);
+    }
+}
+
+#[inline(never)]
+fn note_picked(ex: &mut Exchange, cx: Cx<'_>, selection: &Selection) {
     let Some(mut state) = ex.sticky.take() else {
         return;
     };
@@ -233,7 +241,15 @@ fn lesson(ex: &mut Exchange, cx: Cx<'_>, learn: &LearnPlan) -> Option<(Place, Si
 }
 
 /// Adds the cookies to the answer.
+#[inline]
 pub fn tell(ex: &mut Exchange) {
+    if ex.sticky.is_some() {
+        tell_cookies(ex);
+    }
+}
+
+#[inline(never)]
+fn tell_cookies(ex: &mut Exchange) {
     let Some(state) = &ex.sticky else {
         return;
     };

@@ -170,6 +170,18 @@ choice! {
 }
 
 choice! {
+    /// `ssl_ocsp`.
+    Ocsp {
+        /// Nobody is asked.
+        Off = "off",
+        /// About all certificates but the trusted one.
+        On = "on",
+        /// About the client's own.
+        Leaf = "leaf",
+    }
+}
+
+choice! {
     /// `gzip_static` and its kin.
     StaticMode {
         /// Never.

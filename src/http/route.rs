@@ -44,6 +44,9 @@ pub async fn begin(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
             if ex.conn.misplaced {
                 return misplaced(ex, cx);
             }
+            if access::certificate::must_ask(ex, cx) {
+                Box::pin(access::certificate::ask(ex, cx)).await;
+            }
             if let Err(flow) = access::certificate::check(ex, cx) {
                 return flow;
             }

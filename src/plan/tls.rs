@@ -58,7 +58,7 @@ pub struct TlsServerPlan {
     pub ticket_keys: Box<[Material]>,
     /// `ssl_stapling_file`.
     pub stapling_file: Option<Material>,
-    /// `resolver` of the server, for stapling.
+    /// `resolver` of the server, for OCSP.
     pub resolver: Option<ResolverId>,
     /// `ssl_key_log`.
     pub key_log: Option<LogId>,

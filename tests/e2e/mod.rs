@@ -12,6 +12,7 @@ mod cache_store;
 mod certificates;
 mod check;
 mod cli;
+mod client_ocsp;
 mod compression;
 mod connection;
 mod control;

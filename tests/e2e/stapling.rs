@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// An authority and a certificate of it, in files of a folder; false where there is no openssl.
-fn make(dir: &Path) -> bool {
+pub(super) fn make(dir: &Path) -> bool {
     let at = |name: &str| dir.join(name).display().to_string();
     let ec = ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
     let ca = (at("ca.key"), at("ca.crt"));
@@ -40,7 +40,10 @@ fn make(dir: &Path) -> bool {
         "-CAkey",
         &ca.0,
     ];
-    let to = ["-in", &request, "-out", &own];
+    // An extension, so that it is of version 3.
+    let extensions = at("extensions");
+    std::fs::write(&extensions, "basicConstraints=CA:FALSE\n").unwrap();
+    let to = ["-in", &request, "-out", &own, "-extfile", &extensions];
     openssl(&[&sign[..], &to].concat(), b"");
     let (Ok(own), Ok(above)) = (std::fs::read(own), std::fs::read(ca.1)) else {
         return false;
@@ -56,7 +59,7 @@ fn make(dir: &Path) -> bool {
 }
 
 /// What openssl answers to a question.
-fn answer(dir: &Path, question: &[u8], number: usize) -> Vec<u8> {
+pub(super) fn answer(dir: &Path, question: &[u8], number: usize) -> Vec<u8> {
     let at = |name: &str| dir.join(name).display().to_string();
     let (asked, said) = (at(&format!("q{number}")), at(&format!("r{number}")));
     std::fs::write(&asked, question).unwrap();
@@ -70,7 +73,7 @@ fn answer(dir: &Path, question: &[u8], number: usize) -> Vec<u8> {
 }
 
 /// The question in a URL.
-fn question(target: &str) -> Vec<u8> {
+pub(super) fn question(target: &str) -> Vec<u8> {
     let text = target.rsplit('/').next().unwrap();
     let text = text
         .replace("%2B", "+")

@@ -18,8 +18,6 @@ const PERFTOOLS: &str = "the profiler of another allocator is not supported";
 const PERL: &str = "Perl is not supported";
 const SCGI: &str =
     "SCGI backends are not supported; let the application speak HTTP and use proxy_pass";
-const CLIENT_OCSP: &str =
-    "certificates of clients are checked by ssl_crl; asking responders about them comes later";
 const ECH: &str = "the TLS library has no encrypted ClientHello for servers";
 const ENGINE: &str = "OpenSSL's engines are for OpenSSL";
 const TUNNEL: &str = "forward proxying is not supported";
@@ -136,9 +134,6 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     refused("ssl_ech_file", HS, args(1), ECH),
     refused("ssl_engine", M, args(1), ENGINE),
-    off_only("ssl_ocsp", HS, CLIENT_OCSP),
-    refused("ssl_ocsp_cache", HS, args(1), CLIENT_OCSP),
-    refused("ssl_ocsp_responder", HS, args(1), CLIENT_OCSP),
     refused("tunnel_bind", HSL, args_to(1, 2), TUNNEL),
     refused("tunnel_buffer_size", HSL, args(1), TUNNEL),
     refused("tunnel_connect_timeout", HSL, args(1), TUNNEL),

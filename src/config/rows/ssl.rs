@@ -34,6 +34,8 @@ family! {
         list  ssl_session_ticket_key: Text = "", text, HS, args(1), "File of 48 or 80 random bytes that seal tickets; the first file seals, all open.";
         value ssl_session_timeout: Duration = "5m", sec, HS, args(1), "How long a session can be taken up again.";
         value ssl_crl: Option<Text> = "", some_text, HS, args(1), "Revoked certificates of clients, in PEM.";
+        value ssl_ocsp: Ocsp = "off", ocsp, HS, args(1), "Asks authorities whether they took the certificates of clients back.";
+        value ssl_ocsp_responder: Option<Text> = "", some_text, HS, args(1), "The OCSP responder to ask about clients, instead of the one that a certificate names.";
         value ssl_stapling: bool = "off", flag, HS, args(1), "Sends along what the certificate's OCSP responder says.";
         value ssl_stapling_file: Option<Text> = "", some_text, HS, args(1), "An OCSP answer to send, instead of asking for one.";
         value ssl_stapling_responder: Option<Text> = "", some_text, HS, args(1), "The OCSP responder to ask, instead of the certificate's own.";
@@ -45,22 +47,37 @@ family! {
         value ssl_reject_handshake: bool = "off", flag, HS, args(1), "Refuses every handshake for this server.";
     } also {
         ssl_session_cache: SessionCache = SessionCache::default(), "`ssl_session_cache`.";
+        ssl_ocsp_cache: Option<(Arc<[u8]>, usize)> = None, "`ssl_ocsp_cache`: the zone's name and bytes.";
     }
 }
 
 /// The rows with setters of their own.
-pub(crate) const ROWS: &[Row] = &[{
-    let mut row = row(
-        "ssl_session_cache",
-        HS,
-        args_to(1, 2),
-        session_cache,
-        "Where sessions are kept: off, none, builtin[:N], shared:NAME:SIZE.",
-    )
-    .default("none");
-    row.inherit = Inherit::Copy;
-    row
-}];
+pub(crate) const ROWS: &[Row] = &[
+    {
+        let mut row = row(
+            "ssl_session_cache",
+            HS,
+            args_to(1, 2),
+            session_cache,
+            "Where sessions are kept: off, none, builtin[:N], shared:NAME:SIZE.",
+        )
+        .default("none");
+        row.inherit = Inherit::Copy;
+        row
+    },
+    {
+        let mut row = row(
+            "ssl_ocsp_cache",
+            HS,
+            args(1),
+            ocsp_cache,
+            "Where it is kept what authorities said of the certificates of clients: off, shared:NAME:SIZE.",
+        )
+        .default("off");
+        row.inherit = Inherit::Copy;
+        row
+    },
+];
 
 /// `ssl_certificate_cache`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +120,10 @@ pub(super) fn ssl_protocols(args: &mut Args<'_>) -> Parsed<SslProtocols> {
         SslProtocols::has,
         SslProtocols::with,
     )
+}
+
+fn ocsp(args: &mut Args<'_>) -> Parsed<Ocsp> {
+    one_of(args, Ocsp::WORDS)
 }
 
 fn verify_client(args: &mut Args<'_>) -> Parsed<VerifyClient> {
@@ -166,6 +187,28 @@ fn session_cache(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directi
         }
     }
     Arc::make_mut(&mut frame.settings.ssl).ssl_session_cache = cache;
+}
+
+fn ocsp_cache(load: &mut Lowering<'_>, frame: &mut Frame, directive: &Directive) {
+    let word = &directive.args[0];
+    let mut cache = SessionCache::default();
+    if word.bytes[..] != *b"off" {
+        let said = match word.bytes.starts_with(b"shared:") {
+            true => session_cache_word(&mut cache, word),
+            false => Err(String::new()),
+        };
+        let (Ok(()), Some((_, size))) = (said, &cache.shared) else {
+            let message = format!("invalid OCSP cache \"{}\"", word.lossy());
+            let hint = "write shared:NAME:SIZE with 32k or more, such as shared:OCSP:1m";
+            return load.error_hint(message, hint, word.span);
+        };
+        if let Some(name) = zone_name(word)
+            && !zones::claim(load, &name, *size, Use::Statuses, directive.span)
+        {
+            return;
+        }
+    }
+    Arc::make_mut(&mut frame.settings.ssl).ssl_ocsp_cache = cache.shared;
 }
 
 /// The zone's name, as a word at the place of the whole parameter.

@@ -22,6 +22,8 @@ pub(crate) enum Use {
     Sticky,
     /// `ssl_session_cache`.
     Sessions,
+    /// `ssl_ocsp_cache`.
+    Statuses,
     /// `proxy_cache_path` and its like, each family for itself.
     Cache(WireKind),
 }

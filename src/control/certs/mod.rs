@@ -11,12 +11,12 @@ use agree::{Words, agree};
 
 use crate::base::ids::DenseId;
 use crate::config::diag::{Diag, Level, SourceFile, Span};
-use crate::config::model::VerifyClient;
+use crate::config::model::{Ocsp, VerifyClient};
 use crate::net::clock;
-use crate::net::tls::staple::Staple;
+use crate::net::tls::staple::{Responder, Staple};
 use crate::net::tls::{
-    Certified, ClientParts, ClientTls, Clients, KeyLines, Memory, Offer, PairFault, ServerParts,
-    SessionParts, TicketKeys, TlsSet, Trust,
+    Asks, Certified, ClientParts, ClientTls, Clients, KeyLines, Memory, Offer, PairFault,
+    ServerParts, SessionParts, TicketKeys, TlsSet, Trust,
 };
 use crate::plan::tls::{Material, Pair, TlsClientPlan, TlsServerPlan};
 use crate::plan::{LogId, Plan};
@@ -155,7 +155,7 @@ fn offer(
     let agreed = agree(&words, findings);
     let clients = match settings.ssl_verify_client {
         VerifyClient::Off => Some(None),
-        _ => clients(tls, findings).map(Some),
+        _ => clients(tls, memory, findings).map(Some),
     };
     let sessions = sessions(
         tls,
@@ -249,7 +249,11 @@ fn client(
 }
 
 /// Whom to trust with certificates of clients.
-fn clients(tls: &TlsServerPlan, findings: &mut Findings<'_>) -> Option<Clients> {
+fn clients(
+    tls: &TlsServerPlan,
+    memory: &mut Memory,
+    findings: &mut Findings<'_>,
+) -> Option<Clients> {
     let settings = &tls.settings;
     let depth = usize::try_from(settings.ssl_verify_depth).unwrap_or(usize::MAX);
     let files = [&tls.client_authorities, &tls.trusted];
@@ -261,9 +265,53 @@ fn clients(tls: &TlsServerPlan, findings: &mut Findings<'_>) -> Option<Clients> 
     rule.extend(bytes(&tls.revoked));
     Some(Clients {
         trust: Arc::new(trust),
+        asks: asks(tls, memory, findings)?,
         hints: bytes(&tls.client_authorities),
         rule,
     })
+}
+
+/// Who is asked whether certificates of clients were taken back; nobody where `ssl_ocsp` is off. None where something is
+/// wrong, which was told.
+fn asks(
+    tls: &TlsServerPlan,
+    memory: &mut Memory,
+    findings: &mut Findings<'_>,
+) -> Option<Option<Arc<Asks>>> {
+    let settings = &tls.settings;
+    if settings.ssl_ocsp == Ocsp::Off {
+        return Some(None);
+    }
+    if settings.ssl_verify_client == VerifyClient::OptionalNoCa {
+        findings.error(
+            "\"ssl_ocsp\" is incompatible with \"ssl_verify_client optional_no_ca\"".to_owned(),
+            "nobody known has signed such certificates, so nobody can be asked; write ssl_verify_client optional",
+            settings.ssl_certificate.first().map_or_else(Span::default, |text| text.span),
+        );
+        return None;
+    }
+    let responder = match &settings.ssl_ocsp_responder {
+        None => None,
+        Some(text) => {
+            let found = Responder::of_url(&text.lossy());
+            if found.is_none() {
+                findings.error(
+                    format!(
+                        "invalid URL prefix in OCSP responder \"{}\" in \"ssl_ocsp_responder\"",
+                        text.lossy()
+                    ),
+                    "responders are asked by plain HTTP: http://host/path",
+                    text.span,
+                );
+                return None;
+            }
+            found
+        }
+    };
+    let zone = settings.ssl_ocsp_cache.as_ref();
+    let known = zone.map(|(name, bytes)| memory.known(name, *bytes));
+    let leaf = settings.ssl_ocsp == Ocsp::Leaf;
+    Some(Some(Arc::new(Asks::new(leaf, responder, known))))
 }
 
 /// Whom to trust, out of files of certificates and one of revoked ones; none when one is wrong, which was told.

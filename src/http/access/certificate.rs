@@ -4,6 +4,8 @@ use super::super::exchange::Exchange;
 use super::super::flow::Flow;
 use super::super::local::Cx;
 use super::super::log;
+use super::super::ocsp;
+use super::super::responder::Asker;
 use crate::base::ids::DenseId;
 use crate::net::tls::Offer;
 use crate::plan::model::{LogLevel, VerifyClient};
@@ -41,10 +43,43 @@ pub fn check(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), Flow> {
         return Ok(());
     }
     let (code, words) = (flaw.code, flaw.text);
-    let text = format_args!(
-        "client SSL certificate verify error: ({code}:{words}) while reading client request headers"
-    );
-    refuse(ex, cx, 495, text)
+    let reading = "while reading client request headers";
+    match code {
+        // What authorities say has no number.
+        0 => {
+            let text = format_args!("client SSL certificate verify error: {words} {reading}");
+            refuse(ex, cx, 495, text)
+        }
+        _ => {
+            let text =
+                format_args!("client SSL certificate verify error: ({code}:{words}) {reading}");
+            refuse(ex, cx, 495, text)
+        }
+    }
+}
+
+/// Whether authorities must be asked about the client first, by the rules of the server that the request is in, which are
+/// not those that were asked when the connection began: another server's, or older ones.
+pub fn must_ask(ex: &Exchange, cx: Cx<'_>) -> bool {
+    let facts = ex.conn.tls.as_ref();
+    facts.is_some_and(|facts| !facts.chain.is_empty() && ocsp::is_due(&asker(ex, cx), facts))
+}
+
+/// Asks them.
+pub async fn ask(ex: &Exchange, cx: Cx<'_>) {
+    if let Some(facts) = ex.conn.tls.clone() {
+        let client = log::client(ex.client());
+        ocsp::inquire(&asker(ex, cx), &facts, &client).await;
+    }
+}
+
+fn asker<'a>(ex: &Exchange, cx: Cx<'a>) -> Asker<'a> {
+    Asker {
+        generation: cx.generation,
+        local: cx.local,
+        server: ex.server,
+        system: false,
+    }
 }
 
 fn refuse(

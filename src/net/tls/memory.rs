@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use super::sessions::Store;
 use super::staple::Staple;
+use super::status::Known;
 use super::tickets::{TicketKeys, digest_of};
 
 /// Sessions and keys of a process.
@@ -13,6 +14,8 @@ pub struct Memory {
     zones: HashMap<Vec<u8>, (usize, Arc<Store>)>,
     /// By how long they seal, in seconds.
     keys: HashMap<u64, TicketKeys>,
+    /// What is known of clients' certificates, by zone.
+    known: HashMap<Vec<u8>, (usize, Arc<Known>)>,
     /// OCSP answers that a configuration uses, by what they are about and whom they come from.
     staples: HashMap<[u8; 32], Weak<Staple>>,
 }
@@ -28,6 +31,18 @@ impl Memory {
         self.zones
             .insert(zone.to_vec(), (bytes, Arc::clone(&store)));
         store
+    }
+
+    /// What a zone holds of clients' certificates. One whose size has changed starts anew.
+    pub fn known(&mut self, zone: &[u8], bytes: usize) -> Arc<Known> {
+        let known = self.known.get(zone).filter(|(size, _)| *size == bytes);
+        if let Some((_, known)) = known {
+            return Arc::clone(known);
+        }
+        let known = Arc::new(Known::new(bytes));
+        self.known
+            .insert(zone.to_vec(), (bytes, Arc::clone(&known)));
+        known
     }
 
     /// The keys of servers that name no file, by how long a key seals.

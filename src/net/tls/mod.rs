@@ -25,6 +25,7 @@ mod sessions;
 mod set;
 mod shake;
 pub mod staple;
+pub mod status;
 #[cfg(test)]
 mod tests;
 mod tickets;
@@ -45,6 +46,7 @@ pub use memory::Memory;
 pub use server::{Clients, ServerParts, SessionParts};
 pub use sessions::Store;
 pub use set::{Offer, Shelf, TlsSet};
+pub use status::{Asks, Inquiry, Known};
 pub use tickets::TicketKeys;
 pub use trouble::Trouble;
 pub use verify::{Flaw, Purpose, Trust};
@@ -62,6 +64,8 @@ pub struct ServerTls {
     record_bytes: u16,
     /// Who judges the certificates of clients; none when they are not asked for one.
     trust: Option<Arc<Trust>>,
+    /// Who is asked whether they were taken back; none when nobody is.
+    asks: Option<Arc<Asks>>,
     /// How sessions are taken up again.
     rules: Option<Arc<server::SessionRules>>,
 }
@@ -92,6 +96,7 @@ impl ServerTls {
             h2: Arc::new(h2),
             record_bytes: record_bytes.clamp(1, RECORD_BYTES_MAX) as u16,
             trust: None,
+            asks: None,
             rules: None,
         }
     }
@@ -104,13 +109,48 @@ impl ServerTls {
             let judged = trust.verify(&facts.chain, Purpose::Client, now);
             facts.flaw.set(judged.err());
             facts.judge.set(trust.number());
+            let (by, said) = facts.said.get();
+            if facts.flaw.get().is_none() && self.asks.as_ref().is_some_and(|a| a.number() == by) {
+                facts.flaw.set(said);
+            }
         }
         facts.flaw.get()
+    }
+
+    /// What authorities must be asked about certificates that are good as far as this server knows, and by whose rules;
+    /// none where nobody has to be asked, or was asked already.
+    pub fn inquiries(&self, facts: &Facts, now: i64) -> Option<(Arc<Asks>, Vec<Inquiry>)> {
+        let (asks, trust) = (self.asks.as_ref()?, self.trust.as_ref()?);
+        match self.flaw(facts, now) {
+            Some(_) => None,
+            None if !self.may_inquire(facts) => None,
+            None => Some((Arc::clone(asks), asks.inquiries(trust, facts))),
+        }
+    }
+
+    /// Whether [`Self::inquiries`] is worth a call.
+    pub fn may_inquire(&self, facts: &Facts) -> bool {
+        let asks = self.asks.as_ref();
+        asks.is_some_and(|asks| asks.number() != facts.said.get().0) && !facts.chain.is_empty()
+    }
+
+    /// Keeps what those who were asked said of a client's certificates.
+    pub fn told(facts: &Facts, by: &Asks, flaw: Option<Flaw>) {
+        facts.said.set((by.number(), flaw));
+        if flaw.is_some() {
+            facts.flaw.set(flaw);
+        }
     }
 
     /// The same, judging the certificates of clients.
     pub(super) fn judging(mut self, trust: Option<Arc<Trust>>) -> Self {
         self.trust = trust;
+        self
+    }
+
+    /// The same, asking authorities about the certificates of clients.
+    pub(super) fn asking(mut self, asks: Option<Arc<Asks>>) -> Self {
+        self.asks = asks;
         self
     }
 }
@@ -175,6 +215,8 @@ pub struct Facts {
     pub flaw: Cell<Option<Flaw>>,
     /// Who said so last: the number of a [`Trust`].
     judge: Cell<u64>,
+    /// What authorities said of the client's certificates, and who asked them: the number of an [`Asks`].
+    said: Cell<(u64, Option<Flaw>)>,
     /// What the client offered; only where something asks for it, see [`accept::Options::keep_hello`].
     pub hello: Option<Box<Hello>>,
 }
@@ -198,6 +240,7 @@ impl Facts {
             session_id: Box::default(),
             flaw: Cell::new(None),
             judge: Cell::new(0),
+            said: Cell::default(),
             hello: Some(Box::new(hello.clone())),
         }
     }
@@ -218,6 +261,7 @@ impl Facts {
             flaw: Cell::new(None),
             hello: None,
             judge: Cell::new(0),
+            said: Cell::default(),
             session_id: Default::default(),
         }
     }

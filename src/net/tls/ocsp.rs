@@ -68,6 +68,17 @@ impl Worthless {
     }
 }
 
+/// What a responder says of a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It was not taken back.
+    Good,
+    /// It was.
+    Revoked,
+    /// The responder does not know it.
+    Unknown,
+}
+
 /// A certificate and who signed it.
 #[derive(Debug)]
 pub struct Question {
@@ -77,6 +88,9 @@ pub struct Question {
     /// What is sent.
     pub request: Vec<u8>,
 }
+
+/// What stands for a question: the digest of its identifier.
+pub type QuestionKey = [u8; 20];
 
 /// Appends an element.
 fn put(out: &mut Vec<u8>, tag: u8, contents: &[u8]) {
@@ -132,22 +146,45 @@ impl Question {
         })
     }
 
+    /// What stands for it where answers are kept.
+    #[must_use]
+    pub fn key(&self) -> QuestionKey {
+        let found = digest(&SHA1_FOR_LEGACY_USE_ONLY, &self.id);
+        let mut key = QuestionKey::default();
+        key.copy_from_slice(found.as_ref());
+        key
+    }
+
     /// Until when an answer that says "good" holds, in seconds of Unix time; none for ever. With `strict` whoever signed it
     /// must be the issuer, or have its order to do so; without, any certificate that it brings along will do, as with
     /// nginx: then clients are those who verify it.
     pub fn judge(&self, answer: &[u8], strict: bool, now: i64) -> Result<Option<i64>, Worthless> {
+        match self.status(answer, strict, now)? {
+            (Status::Good, until) => Ok(until),
+            (Status::Revoked, _) => Err(Worthless::Revoked),
+            (Status::Unknown, _) => Err(Worthless::Unknown),
+        }
+    }
+
+    /// What an answer says, and until when; otherwise as [`Self::judge`].
+    pub fn status(
+        &self,
+        answer: &[u8],
+        strict: bool,
+        now: i64,
+    ) -> Result<(Status, Option<i64>), Worthless> {
         let basic = basic(answer)?;
         let signed = Signed::read(basic).ok_or(Worthless::Unreadable)?;
         if !self.signed(basic, &signed, strict, now) {
             return Err(Worthless::Unsigned);
         }
-        let status = self.status(signed.body)?.ok_or(Worthless::Absent)?;
-        let (kind, _, _, rest) = element(status).ok_or(Worthless::Unreadable)?;
-        match kind {
-            0x80 => {}
-            0xa1 => return Err(Worthless::Revoked),
-            _ => return Err(Worthless::Unknown),
-        }
+        let said = self.said(signed.body)?.ok_or(Worthless::Absent)?;
+        let (kind, _, _, rest) = element(said).ok_or(Worthless::Unreadable)?;
+        let status = match kind {
+            0x80 => Status::Good,
+            0xa1 => Status::Revoked,
+            _ => Status::Unknown,
+        };
         let (from, rest) = time(rest).ok_or(Worthless::Unreadable)?;
         let until = match expect(rest, CONTEXT) {
             Some((inside, _)) => Some(time(inside).ok_or(Worthless::Unreadable)?.0),
@@ -157,11 +194,11 @@ impl Question {
         if from > now + SKEW || late {
             return Err(Worthless::Untimely);
         }
-        Ok(until)
+        Ok((status, until))
     }
 
     /// What follows the identifier of our certificate in the list of what is said.
-    fn status<'a>(&self, body: &'a [u8]) -> Result<Option<&'a [u8]>, Worthless> {
+    fn said<'a>(&self, body: &'a [u8]) -> Result<Option<&'a [u8]>, Worthless> {
         let list = (|| {
             let (mut rest, _) = expect(body, SEQUENCE)?;
             // The version, which may be left out.

@@ -10,7 +10,7 @@ use super::compress::{Brotli, Zlib};
 use super::sessions::{Sessions, Store};
 use super::tickets::{TicketKeys, Tickets, digest_of};
 use super::verify::{AnyClient, Trust};
-use super::{KeyLines, ServerTls};
+use super::{Asks, KeyLines, ServerTls};
 
 /// Tickets that a client gets with TLS 1.3, as many as from OpenSSL.
 const TICKETS: usize = 2;
@@ -54,6 +54,8 @@ pub struct ServerParts {
 pub struct Clients {
     /// Whom to trust.
     pub trust: Arc<Trust>,
+    /// Who asks authorities whether they were taken back; none when nobody does.
+    pub asks: Option<Arc<Asks>>,
     /// Certificates in PEM whose names clients are told.
     pub hints: Vec<u8>,
     /// The rule itself, as text: sessions are not taken up again under another.
@@ -107,8 +109,13 @@ impl ServerParts {
             early_data: self.early_data,
         };
         rules.put_into(&mut config, context);
-        let trust = self.clients.map(|clients| clients.trust);
-        let mut tls = ServerTls::new(config, self.record_bytes).judging(trust);
+        let (trust, asks) = match self.clients {
+            Some(clients) => (Some(clients.trust), clients.asks),
+            None => (None, None),
+        };
+        let mut tls = ServerTls::new(config, self.record_bytes)
+            .judging(trust)
+            .asking(asks);
         tls.rules = Some(Arc::new(rules));
         Ok(tls)
     }

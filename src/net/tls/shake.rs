@@ -100,6 +100,7 @@ fn facts(session: &Session, hello: Option<(Hello, bool)>, session_id: Box<[u8]>)
         chain: chain.iter().map(|one| Box::from(one.as_ref())).collect(),
         flaw: Cell::new(None),
         judge: Cell::new(0),
+        said: Cell::default(),
         session_id,
         hello: hello.filter(|_| keep).map(Box::new),
     }

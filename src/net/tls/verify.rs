@@ -65,6 +65,9 @@ flaws! {
     PERMITTED = 47 "permitted subtree violation";
     EXCLUDED = 48 "excluded subtree violation";
     UNREADABLE = 1 "unspecified certificate verification error";
+    STATUS_REVOKED = 0 "certificate revoked";
+    STATUS_UNKNOWN = 0 "certificate status unknown";
+    STATUS_FAILED = 0 "certificate status request failed";
 }
 
 impl Flaw {
@@ -246,6 +249,13 @@ impl Trust {
         note(signature_flaw(&links, now));
         note(constraint_flaw(&links));
         flaw.map_or(Ok(()), Err)
+    }
+
+    /// The certificates from a peer's own to a trusted one in DER, as far as they go.
+    pub(super) fn way<'a>(&'a self, chain: &'a [Box<[u8]>]) -> Vec<&'a [u8]> {
+        let links = self.path(chain).map(|(links, _)| links);
+        let links = links.unwrap_or_default().into_iter();
+        links.map(|link| link.der).collect()
     }
 
     /// The way from a peer's certificate to a trusted one, as far as it goes, and why it goes no further.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Compiler;
 use crate::config::diag::{COMMAND_LINE, Diag, Level};
-use crate::config::model::{ConfCommand, PassSsl, Settings, Text};
+use crate::config::model::{ConfCommand, Ocsp, PassSsl, Settings, Text};
 use crate::plan::expr::{Expr, Var};
 use crate::plan::tls::{Material, Pair, ProxyTls, TlsClientPlan, TlsServerPlan};
 use crate::plan::vars::Builtin;
@@ -39,7 +39,8 @@ impl Compiler<'_> {
         let pairs = pairs.chain(commanded(&ssl.ssl_conf_command));
         let pairs = pairs.filter_map(|(certificate, key)| self.pair(certificate, key));
         let pairs = pairs.collect();
-        let resolver = match (&settings.core.resolver, ssl.ssl_stapling) {
+        let asks = ssl.ssl_stapling || ssl.ssl_ocsp != Ocsp::Off;
+        let resolver = match (&settings.core.resolver, asks) {
             (Some(resolver), true) => Some(self.resolver(resolver)),
             _ => None,
         };

@@ -10,6 +10,8 @@ use super::Http;
 use crate::base::ids::DenseId;
 use crate::http::local::Generation;
 use crate::http::log::{self, Errno};
+use crate::http::ocsp;
+use crate::http::responder::Asker;
 use crate::net::stream::Idle;
 use crate::net::tls::accept::{Alert, Options};
 use crate::net::tls::{Facts, Hello, Offer, Trouble, Version};
@@ -178,6 +180,9 @@ impl Http {
             explain(generation, chosen.server, &trouble, who);
             return None;
         }
+        if let Some(facts) = socket.tls().filter(|facts| tls.may_inquire(facts)) {
+            Box::pin(self.inquire(generation, offered, facts.clone(), who)).await;
+        }
         Some(Begun::Tls {
             named: chosen.named,
         })
@@ -185,6 +190,25 @@ impl Http {
 }
 
 impl Http {
+    /// Asks authorities about a new client's certificates, where the configuration says so.
+    async fn inquire(
+        &self,
+        generation: &Generation,
+        server: ServerId,
+        facts: Rc<Facts>,
+        who: &Newcomer<'_>,
+    ) {
+        let asker = Asker {
+            generation,
+            local: &self.local,
+            server,
+            system: false,
+        };
+        if ocsp::is_due(&asker, &facts) {
+            ocsp::inquire(&asker, &facts, &log::client(who.peer)).await;
+        }
+    }
+
     fn count_handshake(&self, facts: Option<&Facts>, done: bool) {
         let what = match facts.map(|facts| (facts.version, facts.resumed)) {
             _ if !done => Count::TlsFailed,

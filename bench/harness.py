@@ -7,6 +7,7 @@ ended with the harness. Nothing here prints a figure; that is left to the script
 import atexit
 import fcntl
 import os
+import re
 import resource
 import shutil
 import signal
@@ -26,6 +27,9 @@ PACKAGES = {"nginx": "nginx", "haproxy": "haproxy", "wrk": "wrk", "h2load": "ngh
 
 def begin():
     """Takes the script's folder. A second run of the same script would pull the first one's sockets from under it."""
+    # Ended from outside, a script puts back and ends what it began, as after Ctrl-C.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _frame: sys.exit(128 + number))
     os.makedirs(OUT, exist_ok=True)
     held = os.open(OUT, os.O_RDONLY)
     try:
@@ -89,6 +93,28 @@ def wait_port(port, process, name, patience):
                 return
         time.sleep(0.02)
     sys.exit(f"{name} did not open its port")
+
+
+def check_plot(parser, given):
+    """Ends the script at once, rather than after all rounds, when the picture could not be written."""
+    if given.plot:
+        given.plot = os.path.abspath(given.plot)
+        if not os.path.isdir(os.path.dirname(given.plot)):
+            parser.error(f"--plot: there is no folder {os.path.dirname(given.plot)}")
+
+
+def version(binary):
+    """What a server says it is, as `name/1.2.3`."""
+    said = subprocess.run([binary, "-v"], capture_output=True, text=True, check=False)
+    found = re.search(r"(nginx|ringx|haproxy)\D*(\d+(?:\.\d+)*)", said.stdout + said.stderr, re.I)
+    return f"{found.group(1).lower()} {found.group(2)}" if found else os.path.basename(binary)
+
+
+def surroundings(ringx, *peers):
+    """What a reader of the figures has to know of where they were taken."""
+    versions = [version(binary) for binary in [ringx, *map(find, peers)]]
+    with open("/proc/sys/net/ipv4/tcp_congestion_control") as f:
+        return f"Linux {os.uname().release.split('-')[0]}, congestion control {f.read().strip()}, {', '.join(versions)}"
 
 
 class Server:

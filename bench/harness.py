@@ -21,6 +21,8 @@ OUT = os.path.join(ROOT, "bench", "out", os.path.basename(sys.argv[0]) or "pytho
 # As many as may be had without privileges, for every server alike.
 DESCRIPTORS = min(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[1] % (1 << 63))
 
+CONGESTION = "/proc/sys/net/ipv4/tcp_congestion_control"
+
 # The command that brings each tool on Debian.
 PACKAGES = {"nginx": "nginx", "haproxy": "haproxy", "wrk": "wrk", "h2load": "nghttp2-client", "taskset": "util-linux"}
 
@@ -95,12 +97,45 @@ def wait_port(port, process, name, patience):
     sys.exit(f"{name} did not open its port")
 
 
-def check_plot(parser, given):
+def offer(parser):
+    """The options that scripts with a table share; [`settle`] looks at what was given."""
+    parser.add_argument("--raw", action="store_true", help="show this run's own figures too; do not keep them")
+    parser.add_argument("--plot", metavar="FILE", help="draw the ratios as SVG into this file too")
+    parser.add_argument(
+        "--congestion", metavar="NAME", help="the kernel's TCP congestion control during this run, e.g. cubic; needs root"
+    )
+
+
+def settle(parser, given):
     """Ends the script at once, rather than after all rounds, when the picture could not be written."""
     if given.plot:
         given.plot = os.path.abspath(given.plot)
         if not os.path.isdir(os.path.dirname(given.plot)):
             parser.error(f"--plot: there is no folder {os.path.dirname(given.plot)}")
+
+
+def congestion():
+    """The congestion control of sockets that are made now."""
+    with open(CONGESTION) as f:
+        return f.read().strip()
+
+
+def set_congestion(name):
+    """Sets it for what is begun after this, and puts back what was there when the script ends, by Ctrl-C too."""
+    before = congestion()
+    if name == before:
+        return
+
+    def put(what):
+        with open(CONGESTION, "w") as f:
+            f.write(what)
+
+    try:
+        put(name)
+    except OSError as e:
+        with open(CONGESTION.replace("tcp_", "tcp_available_")) as f:
+            sys.exit(f"--congestion {name}: {e.strerror}; it needs root, and one of: {f.read().strip()}")
+    atexit.register(put, before)
 
 
 def version(binary):
@@ -113,8 +148,7 @@ def version(binary):
 def surroundings(ringx, *peers):
     """What a reader of the figures has to know of where they were taken."""
     versions = [version(binary) for binary in [ringx, *map(find, peers)]]
-    with open("/proc/sys/net/ipv4/tcp_congestion_control") as f:
-        return f"Linux {os.uname().release.split('-')[0]}, congestion control {f.read().strip()}, {', '.join(versions)}"
+    return f"Linux {os.uname().release.split('-')[0]}, congestion control {congestion()}, {', '.join(versions)}"
 
 
 class Server:

@@ -43,6 +43,22 @@ pub fn first_of_two(bytes: &[u8], from: usize, a: u8, b: u8) -> Option<usize> {
     })
 }
 
+/// True when a byte is below `limit`, which is at most 128.
+#[inline(always)]
+pub fn any_below(bytes: &[u8], limit: u8) -> bool {
+    let marks = |x: u64| x.wrapping_sub(ONES * limit as u64) & !x & HIGH;
+    let Some(last) = bytes.last_chunk() else {
+        return bytes.iter().any(|&b| b < limit);
+    };
+    // The last word may overlap the one before it.
+    let last = marks(u64::from_le_bytes(*last));
+    let (words, _) = bytes.as_chunks();
+    words
+        .iter()
+        .fold(last, |found, word| found | marks(u64::from_le_bytes(*word)))
+        != 0
+}
+
 /// The union of the flags that `table` gives each byte.
 #[inline(always)]
 pub fn flags_of(bytes: &[u8], table: &[u8; 256]) -> u8 {
@@ -141,6 +157,10 @@ mod tests {
             }
             let mut word = [0; 8];
             let part = bytes.get(from..).unwrap_or_default();
+            for limit in [1, 0x0e, 0x80] {
+                let found = part.iter().any(|&b| b < limit);
+                assert_eq!(any_below(part, limit), found, "{part:?}");
+            }
             let len = part.len().min(8);
             word[..len].copy_from_slice(&part[..len]);
             assert_eq!(first_word(part), u64::from_le_bytes(word));

@@ -620,30 +620,17 @@ impl Conn {
         } else {
             encode::status_line_with(out, head.status_line);
         }
-        let lines = [
-            (Token::SERVER, head.server),
-            (Token::DATE, head.date),
-            (Token::CONTENT_TYPE, head.content_type),
-        ];
-        for (token, value) in lines {
-            if !value.is_empty() {
-                encode::field_token(out, token, value);
-            }
-        }
+        encode::line(out, b"Server: ", head.server);
+        encode::line(out, b"Date: ", head.date);
+        encode::line(out, b"Content-Type: ", head.content_type);
         if let (Some(length), false) = (head.content_length, self.framing == Framing::Chunked)
             && head.status != 204
             && head.status >= 200
         {
             encode::field_number(out, Token::CONTENT_LENGTH, length);
         }
-        for (token, value) in [
-            (Token::LAST_MODIFIED, head.last_modified),
-            (Token::LOCATION, head.location),
-        ] {
-            if !value.is_empty() {
-                encode::field_token(out, token, value);
-            }
-        }
+        encode::line(out, b"Last-Modified: ", head.last_modified);
+        encode::line(out, b"Location: ", head.location);
         if self.framing == Framing::Chunked {
             out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }

@@ -420,8 +420,8 @@ pub enum UriRule {
 
 /// One header that the proxy writes.
 pub struct SetHeader {
-    /// Name as configured.
-    pub name: Bytes,
+    /// What the line starts with: the name as configured, a colon and a space. A FastCGI parameter has its name alone.
+    pub start: Bytes,
     /// Its token, when it is a known field.
     pub token: Token,
     /// Value; empty removes.

@@ -371,18 +371,21 @@ fn address(ip: IpAddr, out: &mut Vec<u8>) {
     match ip {
         // Most requests are sent on with such an address twice; formatting it costs ten times as much as this.
         IpAddr::V4(ip) => {
-            // Four octets of three digits and three dots.
-            let mut text = [b'.'; 15];
+            // Four octets of three digits and a dot.
+            let mut text = [b'.'; 16];
             let mut at = 0;
             for octet in ip.octets() {
-                for (floor, digit) in [(100, octet / 100), (10, octet / 10 % 10), (0, octet % 10)] {
-                    if octet >= floor {
-                        text[at] = b'0' + digit;
-                        at += 1;
-                    }
+                if octet >= 100 {
+                    text[at] = b'0' + octet / 100;
+                    at += 1;
                 }
+                if octet >= 10 {
+                    text[at] = b'0' + octet / 10 % 10;
+                    at += 1;
+                }
+                text[at] = b'0' + octet % 10;
                 // The dot behind it is there already; the one behind the last is not taken.
-                at += 1;
+                at += 2;
             }
             out.extend_from_slice(&text[..at - 1]);
         }

@@ -181,9 +181,9 @@ fn conditions(settings: &Settings, wire: WireKind) -> Box<[SetHeader]> {
     };
     let ours = OURS.iter().filter(|(name, ..)| !is_set(name));
     ours.map(|&(name, token, builtin)| SetHeader {
-        name: match wire {
+        start: match wire {
             WireKind::FastCgi => Bytes::from([&b"HTTP_"[..], &param_name(name)].concat()),
-            _ => Bytes::from_static(name.as_bytes()),
+            _ => Bytes::from([name.as_bytes(), b": "].concat()),
         },
         token,
         value: Expr::variable(Var::Builtin(builtin)),

@@ -122,7 +122,7 @@ impl Compiler<'_> {
             None => Expr::variable(Var::Builtin(Builtin::ProxyHost)),
         };
         let mut out = vec![SetHeader {
-            name: Bytes::from_static(b"Host"),
+            start: Bytes::from_static(b"Host: "),
             token: Token::HOST,
             value: host,
         }];
@@ -136,7 +136,7 @@ impl Compiler<'_> {
             // An empty text removes the client's field, which `replaced` does already.
             if !elsewhere && !value.parts.is_empty() {
                 out.push(SetHeader {
-                    name: bytes_of(&field.name),
+                    start: Bytes::from([&field.name[..], b": "].concat()),
                     token,
                     value,
                 });

@@ -243,7 +243,7 @@ fn proxy_headers_have_nginx_defaults() {
         let names = proxy
             .set_headers
             .iter()
-            .map(|h| String::from_utf8_lossy(&h.name).into_owned());
+            .map(|h| String::from_utf8_lossy(h.start.strip_suffix(b": ").unwrap()).into_owned());
         names.collect::<Vec<_>>()
     };
     assert_eq!(names(proxy(&plan, "/inherits")), ["Host", "X-All"]);

@@ -32,7 +32,7 @@ pub fn build(
             text.clear();
             vars::eval(&condition.value, ex, cx, &mut text);
             if result.is_ok() && !text.is_empty() {
-                result = params.pair((&condition.name, b""), &text, out);
+                result = params.pair((&condition.start, b""), &text, out);
             }
         }
     }

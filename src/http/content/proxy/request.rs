@@ -198,8 +198,7 @@ fn set_header(
     out: &mut Vec<u8>,
 ) {
     let start = out.len();
-    out.extend_from_slice(&header.name);
-    out.extend_from_slice(b": ");
+    out.extend_from_slice(&header.start);
     let value = out.len();
     vars::eval(&header.value, ex, cx, out);
     if out.len() == value && header.token == Token::HOST && http11 {

@@ -18,7 +18,7 @@ use crate::plan::regex::Captures;
 use crate::plan::{AddressPlan, LocationId, ServerId};
 use crate::proto::h1::parse::RequestError;
 use crate::proto::head::{Method, Span, Version};
-use crate::proto::{host, uri};
+use crate::proto::uri;
 
 /// Times that a request may be sent to another location: ten, and the last one fails.
 pub const REROUTES: u8 = 11;
@@ -288,9 +288,8 @@ fn misplaced(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
 /// certificates by another: 421.
 fn choose_server(ex: &mut Exchange, cx: Cx<'_>, address: &AddressPlan) -> Result<(), Flow> {
     ex.host.clear();
-    let name = ex.head.server_host();
-    // Validated when the head was read, so it cannot fail here; without a name the default server answers.
-    ex.host_port = host::normalize(name, &mut ex.host).unwrap_or(0);
+    // Without a name the default server answers.
+    ex.host_port = ex.head.normal_host(&mut ex.host);
     let mut captures = Captures::default();
     let found = address.names.find(&ex.host, &mut captures);
     if let Some((regex, count)) = found.regex {

@@ -297,14 +297,15 @@ def tunnel_origin(core):
     return Server("tunnel-origin", core, make)
 
 
-def nginx_conf(folder, port, target, extra="", inside="", events="", h2=False):
-    """What nginx and ringx run, word for word. `extra` stands in `http`, `inside` in the location, `events` in that block;
-    `h2` is how old and new versions of nginx alike are told to speak HTTP/2."""
+def nginx_conf(folder, port, target, extra="", inside="", events="", h2=False, main="", server=""):
+    """What nginx and ringx run, word for word. `extra` stands in `http`, `inside` in the location, `events` in that block,
+    `main` at the top and `server` in the server; `h2` is how old and new versions of nginx alike are told to speak HTTP/2."""
     listen = "http2 " if h2 else ""
     upgrade = "Upgrade" in inside
     connection = "" if upgrade else 'proxy_set_header Connection "";'
     return f"""daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
 worker_rlimit_nofile {DESCRIPTORS};
+{main}
 events {{ worker_connections 32768; {events} }}
 http {{
     access_log off; keepalive_requests 1000000000; keepalive_timeout 1h; client_max_body_size 64m;
@@ -313,6 +314,7 @@ http {{
     {extra}
     server {{
         listen 127.0.0.1:{port} {listen}backlog=4096;
+        {server}
         location / {{
             proxy_pass http://app;
             proxy_http_version 1.1;
@@ -364,13 +366,13 @@ def static(name, binary, core, size):
     return Server(name, core, make)
 
 
-def like_nginx(name, binary, core, target, extra="", inside="", h2=False):
-    """Starts nginx or ringx on [`nginx_conf`]."""
+def like_nginx(name, binary, core, target, extra="", inside="", h2=False, **further):
+    """Starts nginx or ringx on [`nginx_conf`], which takes what is `further`."""
 
     def make(folder, port):
         path = os.path.join(folder, "proxy.conf")
         with open(path, "w") as f:
-            f.write(nginx_conf(folder, port, target, extra, inside, h2=h2))
+            f.write(nginx_conf(folder, port, target, extra, inside, h2=h2, **further))
         return [binary, "-p", folder, "-c", path, "-e", f"{folder}/error.log"]
 
     return Server(name, core, make)

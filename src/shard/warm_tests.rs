@@ -2,6 +2,7 @@
 
 #![expect(
     clippy::disallowed_types,
+    clippy::disallowed_methods,
     reason = "the client and the origin of this test block in threads of their own"
 )]
 

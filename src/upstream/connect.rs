@@ -148,7 +148,7 @@ fn pick(
 
 /// Speaks HTTP/2 on a connection that was just opened, and begins its first stream.
 pub fn speak_h2<B: AsRef<BufPool> + 'static>(
-    conn: Box<Conn>,
+    conn: Conn,
     pool: &Pool,
     location: LocationId,
     deadlines: &Rc<Deadlines>,
@@ -160,7 +160,7 @@ pub fn speak_h2<B: AsRef<BufPool> + 'static>(
         location,
         identity: conn.identity.clone(),
     };
-    let shared = h2::start(*conn, buffers);
+    let shared = h2::start(conn, buffers);
     let handle = pool.h2.put(group, key, shared, deadlines);
     // A connection that has not begun cannot be full.
     handle.ok_or(Unreached::NoLive)

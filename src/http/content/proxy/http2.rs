@@ -52,7 +52,7 @@ pub(super) async fn obtain(
     };
     let conn = open(ex, cx, plan, request, selection, now).await?;
     let lent = Lent(cx.local.clone());
-    let handle = connect::speak_h2(conn, pool, ex.location, deadlines, lent)?;
+    let handle = connect::speak_h2(*conn, pool, ex.location, deadlines, lent)?;
     drop(opening);
     Ok(Link::Shared(Box::new(handle)))
 }

@@ -85,7 +85,7 @@ pub async fn run(
         (Ok(conn), Wire::Http2 { .. }) => {
             let (pool, lent) = (&cx.generation.pool, Lent(cx.local.clone()));
             let deadlines = &cx.local.deadlines;
-            let handle = connect::speak_h2(conn, pool, check.location, deadlines, lent);
+            let handle = connect::speak_h2(*conn, pool, check.location, deadlines, lent);
             handle.map(|handle| Link::Shared(Box::new(handle)))
         }
         (opened, _) => opened.map(Link::Own),

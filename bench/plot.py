@@ -13,7 +13,8 @@ WIDTH = 900
 LEFT, RIGHT = 270, 730
 FIGURE, LIMIT = 790, 860
 BAR, GAP, ROW = 13, 3, 46
-# The axis ends here at most; a longer bar is cut and its figure tells how long it is.
+# An axis ends here at most, unless the first proxy or its limit go further; a longer bar is cut, and its figure tells how
+# long it is.
 LONGEST = 2.0
 
 STYLE = """
@@ -67,20 +68,21 @@ class Section:
     rows: list = field(default_factory=list)
 
 
-def axis_end(sections):
-    """The end of the axis: a quarter beyond all that is shown, within reason."""
-    shown = [1.2]
-    for section in sections:
-        for row in section.rows:
-            shown += [high for _, _, high in row.values.values()] + [row.bar or 0]
-    return min(LONGEST, math.ceil(max(shown) * 4) / 4)
+def axis_end(section, first):
+    """The end of the axis: the quarter beyond all that is shown, within reason."""
+    needed, wished = [1.2], [1.2]
+    for row in section.rows:
+        wished += [high for _, _, high in row.values.values()]
+        needed += [row.bar or 0, *row.values.get(first, (0,))[:1]]
+    longest = max(max(needed), min(LONGEST, max(wished)))
+    return math.ceil(longest * 4) / 4
 
 
 class Canvas:
-    """Lines of SVG, and the one scale of all rows."""
+    """Lines of SVG, and the scale of the section that is drawn."""
 
-    def __init__(self, end):
-        self.end = end
+    def __init__(self):
+        self.end = 1.0
         self.lines = []
 
     def x(self, ratio):
@@ -134,9 +136,11 @@ def bars(canvas, row, peers, y):
         if median > canvas.end:
             canvas.cut(top)
         middle = top + BAR / 2
-        canvas.line(canvas.x(low), middle, canvas.x(high), middle, "whisker")
+        if low < high and low < canvas.end:
+            canvas.line(canvas.x(low), middle, canvas.x(high), middle, "whisker")
         for end in (low, high):
-            canvas.line(canvas.x(end), middle - 3, canvas.x(end), middle + 3, "whisker")
+            if low < high and end < canvas.end:
+                canvas.line(canvas.x(end), middle - 3, canvas.x(end), middle + 3, "whisker")
         canvas.text(FIGURE, top + BAR - 2, f"{median:.2f}", "number")
     if row.bar is not None:
         canvas.line(canvas.x(row.bar), y - 3, canvas.x(row.bar), y + BAR + 3, "limit")
@@ -146,7 +150,7 @@ def bars(canvas, row, peers, y):
 def draw(title, notes, peers, sections):
     """The whole picture. `peers` are one or two names, in the order of their bars; `notes` are lines below the title."""
     sections = [section for section in sections if section.rows]
-    canvas = Canvas(axis_end(sections))
+    canvas = Canvas()
     canvas.text(24, 34, title, "title")
     y = 34
     for note in notes:
@@ -155,6 +159,7 @@ def draw(title, notes, peers, sections):
     y += 28
     legend(canvas, peers, y)
     for section in sections:
+        canvas.end = axis_end(section, peers[0])
         y += 38
         canvas.text(24, y, section.heading, "section")
         canvas.text(FIGURE, y, "ratio", "number quiet")

@@ -19,6 +19,8 @@ COLUMNS = {
     "p999": "p99.9",
     "memory": "memory",
 }
+# Up to this ratio two proxies are equal.
+TIE = 1.03
 # What a request of a workload is, and by how much its CPU is multiplied to be told in which unit.
 REQUEST, MEBIBYTE, MESSAGE = ("request", 1, "us/request"), ("MiB", 1.024, "ms/GiB"), ("message", 1, "us/message")
 
@@ -43,7 +45,7 @@ class Table:
         self.peers = peers
         # name: what its rows are, and what stands at 1.0
         self.sections = {name: plot.Section(*words) for name, words in sections.items()}
-        self.met, self.missed = [], []
+        self.met, self.missed, self.behind = [], [], []
 
     def head(self):
         columns = "".join(f"{heading:>7}" for heading in COLUMNS.values())
@@ -67,6 +69,12 @@ class Table:
             judged = bar is not None and peer == self.peers[0] and of_rounds
             verdict = self.judged(name, f"{bar:.2f}", middle(of_rounds) <= bar) if judged else ""
             bad = sum(r[peer]["bad"] for r in rounds)
+            # The judged one is to be behind no other peer either.
+            for other in self.peers[1:] if peer == self.peers[0] and self.peers[-1] in rounds[0] else ():
+                beside = middle(ratios(rounds, peer, other, "cpu"))
+                if beside is not None and beside > TIE:
+                    self.behind.append(name)
+                    verdict += f"  {beside:.2f}x of {other.upper()}'S"
             if bad:
                 verdict += f"  FAILED ANSWERS: {bad}"
                 row.wrong = "answers failed: this row is worth nothing"
@@ -116,7 +124,8 @@ class Table:
     def end(self):
         judged = len(self.met) + len(self.missed)
         missed = f"; missed: {', '.join(self.missed)}" if self.missed else ""
-        print(f"{len(self.met)} of {judged} bars met{missed}")
+        behind = f"; behind {self.peers[1]}: {', '.join(self.behind)}" if self.behind else ""
+        print(f"{len(self.met)} of {judged} bars met{missed}{behind}")
 
     def draw(self, path, title, notes):
         """Writes what was measured so far as a picture."""

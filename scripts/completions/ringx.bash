@@ -94,7 +94,7 @@ _ringx() {
                 -c|--conf) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
                 -p|--prefix) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
             esac
-            words="status peers servers cache limits certificates shards config --json --socket -c --conf -p --prefix --help"
+            words="status peers checks servers sessions cache limits certificates shards config --json --socket -c --conf -p --prefix --help"
             ;;
         "explain"*)
             case "$prev" in

@@ -30,7 +30,7 @@ complete -c ringx -n '__fish_seen_subcommand_from explain' -l from -r -d 'The cl
 complete -c ringx -n '__fish_seen_subcommand_from explain' -s c -l conf -r -d 'nginx.conf or TOML; the default configuration when left out'
 complete -c ringx -n '__fish_seen_subcommand_from explain' -l json -d 'Write JSON: an array of objects with stage and text'
 complete -c ringx -n 'not __fish_seen_subcommand_from run check explain show set tail upgrade top proxy demo completions man schema convert' -f -a show -d 'Show what a running server does: peers, servers, caches, limits, shards'
-complete -c ringx -n '__fish_seen_subcommand_from show' -x -a 'status peers servers cache limits certificates shards config' -d 'What to show'
+complete -c ringx -n '__fish_seen_subcommand_from show' -x -a 'status peers checks servers sessions cache limits certificates shards config' -d 'What to show'
 complete -c ringx -n '__fish_seen_subcommand_from show' -l json -d 'Write JSON'
 complete -c ringx -n '__fish_seen_subcommand_from show' -l socket -r -d 'The control socket; that of the configuration when left out'
 complete -c ringx -n '__fish_seen_subcommand_from show' -s c -l conf -r -d 'The configuration that the server runs; the default one when left out'

@@ -29,8 +29,12 @@ enum What {
     Status,
     /// Upstream groups and their peers.
     Peers,
+    /// What health checks found of them.
+    Checks,
     /// Servers and their locations.
     Servers,
+    /// Sessions of stream, by listener.
+    Sessions,
     /// Caches.
     Cache,
     /// Zones of limits.
@@ -79,7 +83,9 @@ pub fn show(ask: &Show) -> Result<Vec<u8>, String> {
     let section = match ask.what {
         What::Status => return Ok(overview(&status).into_bytes()),
         What::Peers => "upstreams",
+        What::Checks => "checks",
         What::Servers => "locations",
+        What::Sessions => "sessions",
         What::Cache => "caches",
         What::Limits => "limits",
         What::Certificates => "certificates",

@@ -20,6 +20,7 @@ use crate::base::time::Mono;
 use crate::mail::peers::{Administrative, PeerName, PeerOrder, PeerSetting};
 use crate::mail::{Mail, Seat};
 use crate::net::{clock, join, runtime};
+use crate::observe::live::CheckNow;
 use crate::plan::health::CheckPlan;
 use crate::plan::model::LogLevel;
 use crate::plan::{Checked, PeerAddr};
@@ -38,6 +39,10 @@ struct Record {
     streak: u32,
     /// When it is asked next.
     due: Mono,
+    /// Times that it passed, and that it did not.
+    outcomes: [u64; 2],
+    /// How long the latest check took, in microseconds.
+    took_us: u64,
 }
 
 /// Health checks as one shard sees them.
@@ -84,6 +89,8 @@ impl Health {
             known: false,
             streak: 0,
             due: next,
+            outcomes: [0; 2],
+            took_us: 0,
         });
         record.due = next;
     }
@@ -110,6 +117,38 @@ impl Health {
         }
         (record.healthy, record.streak) = (passed, 0);
         true
+    }
+
+    /// Counts an outcome.
+    fn count(&self, key: (u64, u64), passed: bool, took_us: u64) {
+        if let Some(record) = self.records.borrow_mut().get_mut(&key) {
+            record.outcomes[usize::from(!passed)] += 1;
+            record.took_us = took_us;
+        }
+    }
+
+    /// What the checks that this shard makes came to.
+    #[must_use]
+    pub fn now(&self, generation: &Generation) -> Vec<CheckNow> {
+        let records = self.records.borrow();
+        let mut all = Vec::new();
+        for check in &generation.plan.checks {
+            let group = &generation.plan.groups[check.group].name;
+            let set = generation.groups.group(check.group).set();
+            for target in set.targets() {
+                let Some(record) = records.get(&(check.tag, target.tag)) else {
+                    continue;
+                };
+                all.push(CheckNow {
+                    group: group.clone(),
+                    peer: target.name.clone(),
+                    healthy: record.healthy,
+                    outcomes: record.outcomes,
+                    took_us: record.took_us,
+                });
+            }
+        }
+        all
     }
 
     /// Whether all checks of a group are content with a peer.
@@ -218,10 +257,13 @@ async fn prober(duty: Duty, tag: u64, probed: Rc<RefCell<HashSet<u64>>>) {
             tag,
         };
         drop(set);
+        let began = clock::micros();
         let Some(outcome) = ask(&duty, &generation, check, &peer, &mut kept).await else {
             continue;
         };
         if duty.generation().is_some() {
+            let took_us = clock::micros().saturating_sub(began);
+            duty.local.health.count(key, outcome.is_ok(), took_us);
             settle(&duty, &generation, (check, checked), &peer, outcome);
         }
     }

@@ -1,6 +1,8 @@
 //! What a shard has at the moment, as it last said: sizes, states of peers, the load of its thread. Unlike what a
 //! [`super::tally::Sheet`] counts it is said a few times a second, and as a whole. Start at [`Live`].
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::metrics::PeerView;
@@ -25,8 +27,48 @@ pub struct Live {
     pub zones: Vec<ZoneNow>,
     /// Peers as it sees them.
     pub peers: Vec<PeerView>,
+    /// Health checks that it makes.
+    pub checks: Vec<CheckNow>,
     /// What its resolvers did.
     pub resolver: ResolverNow,
+}
+
+/// What the checks of a peer came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckNow {
+    /// Its group.
+    pub group: Bytes,
+    /// Its address.
+    pub peer: Bytes,
+    /// The checks are content with it.
+    pub healthy: bool,
+    /// Checks that it passed, and that it did not.
+    pub outcomes: [u64; 2],
+    /// How long the latest one took, in microseconds.
+    pub took_us: u64,
+}
+
+/// What checks come to, in the order of [`CheckNow::outcomes`].
+pub const OUTCOMES: [&str; 2] = ["passed", "failed"];
+
+/// Health checks of all shards by group and peer: several checks of one peer are told as one.
+#[must_use]
+pub fn checks(lives: &[Live]) -> BTreeMap<(String, String), CheckNow> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut all: BTreeMap<_, CheckNow> = BTreeMap::new();
+    for check in lives.iter().flat_map(|live| &live.checks) {
+        let key = (text(&check.group), text(&check.peer));
+        match all.get_mut(&key) {
+            None => _ = all.insert(key, check.clone()),
+            Some(sum) => {
+                sum.healthy &= check.healthy;
+                sum.outcomes[0] += check.outcomes[0];
+                sum.outcomes[1] += check.outcomes[1];
+                sum.took_us = sum.took_us.max(check.took_us);
+            }
+        }
+    }
+    all
 }
 
 /// One shard's part of a store.
@@ -105,6 +147,33 @@ pub fn peers(lives: &[Live]) -> Vec<PeerView> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_checks_of_a_peer_are_one() {
+        let check = |peer: &'static str, healthy, outcomes, took_us| CheckNow {
+            group: "g".into(),
+            peer: peer.into(),
+            healthy,
+            outcomes,
+            took_us,
+        };
+        let live = |checks| Live {
+            checks,
+            ..Live::default()
+        };
+        let all = checks(&[
+            live(vec![
+                check("a", true, [3, 0], 9),
+                check("a", false, [1, 2], 5),
+            ]),
+            live(vec![check("b", true, [1, 1], 7)]),
+        ]);
+        let seen: Vec<_> = all
+            .iter()
+            .map(|((_, peer), now)| (&peer[..], now.healthy, now.outcomes, now.took_us))
+            .collect();
+        assert_eq!(seen, [("a", false, [4, 2], 9), ("b", true, [1, 1], 7)]);
+    }
 
     #[test]
     fn peers_of_several_shards_are_one() {

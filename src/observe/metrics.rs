@@ -7,7 +7,8 @@ use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 
 use super::counters::{FLOODS, Totals};
-use super::live::Live;
+use super::live::{CheckNow, Live, OUTCOMES};
+use super::sessions::{STATUSES, SessionSums};
 use super::tally::{
     BUCKET_ENDS_US, CACHE_WORDS, CLASSES, LIMIT_WORDS, LocationSums, PeerSums, Report,
 };
@@ -141,6 +142,8 @@ pub fn text(facts: &Facts, report: &Report, format: Format) -> String {
     shards(&mut writer, facts, &view);
     requests(&mut writer, report);
     peers(&mut writer, &view, report);
+    checks(&mut writer, &view);
+    sessions(&mut writer, report);
     caches(&mut writer, &view);
     limits(&mut writer, &view);
     tls(&mut writer, facts, &view);
@@ -577,6 +580,89 @@ fn peers(w: &mut Writer, view: &View, report: &Report) {
         }
     }
     states(w, view);
+}
+
+/// What active health checks found.
+fn checks(w: &mut Writer, view: &View) {
+    let name = "ringx_health_checks_total";
+    w.family(name, "counter", "Health checks of a peer by outcome.");
+    for ((group, peer), check) in &view.checks {
+        for (word, value) in OUTCOMES.iter().zip(check.outcomes) {
+            let labels = [("upstream", &group[..]), ("peer", peer), ("outcome", word)];
+            w.sample(name, &labels, value);
+        }
+    }
+    let numbers: [Column<CheckNow, f64>; 2] = [
+        (
+            "ringx_health_check_duration_seconds",
+            "How long the latest health check of a peer took.",
+            |c| c.took_us as f64 / 1e6,
+        ),
+        (
+            "ringx_health_check_healthy",
+            "Whether the health checks of a peer are content with it.",
+            |c| f64::from(u8::from(c.healthy)),
+        ),
+    ];
+    for (name, help, value) in numbers {
+        w.family(name, "gauge", help);
+        for ((group, peer), check) in &view.checks {
+            let labels = [("upstream", &group[..]), ("peer", peer)];
+            w.sample(name, &labels, value(check));
+        }
+    }
+}
+
+/// Sessions of `stream {}`. Their backends are peers as all others: `200` is a session that was passed on.
+fn sessions(w: &mut Writer, report: &Report) {
+    let name = "ringx_stream_sessions_total";
+    w.family(name, "counter", "Sessions that ended, by status.");
+    for (listener, sums) in &report.sessions {
+        for (place, status) in STATUSES.iter().enumerate() {
+            let labels = [("listen", &listener[..]), ("status", status)];
+            w.sample(name, &labels, sums.ended(place));
+        }
+    }
+    let numbers: [(Column<SessionSums, u64>, &str); 4] = [
+        (
+            (
+                "ringx_stream_sessions_active",
+                "Sessions in progress.",
+                SessionSums::active,
+            ),
+            "gauge",
+        ),
+        (
+            (
+                "ringx_stream_received_bytes_total",
+                "Bytes that came from clients of sessions that ended.",
+                SessionSums::received,
+            ),
+            "counter",
+        ),
+        (
+            (
+                "ringx_stream_sent_bytes_total",
+                "Bytes that went to them.",
+                SessionSums::sent,
+            ),
+            "counter",
+        ),
+        (
+            (
+                "ringx_stream_connect_failures_total",
+                "Attempts of sessions that came to no connection to a backend.",
+                SessionSums::unconnected,
+            ),
+            "counter",
+        ),
+    ];
+    for ((name, help, value), kind) in numbers {
+        w.family(name, kind, help);
+        for (listener, sums) in &report.sessions {
+            w.sample(name, &[("listen", listener)], value(sums));
+        }
+    }
 }
 
 /// Peers as they are at the moment.

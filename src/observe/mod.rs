@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod paths;
 pub mod recorder;
 pub mod scribe;
+pub mod sessions;
 pub mod status;
 pub mod tally;
 pub mod view;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::counters::Totals;
 use super::metrics::Facts;
+use super::sessions::STATUSES;
 use super::tally::{CACHE_WORDS, LIMIT_WORDS, Report};
 use super::view::View;
 use crate::base::escape;
@@ -104,6 +105,35 @@ fn limits(out: &mut String, view: &View) {
         );
         numbers(out, &LIMIT_WORDS, &limit.requests);
         out.push('}');
+    });
+}
+
+fn sessions(out: &mut String, report: &Report) {
+    list(out, &report.sessions, |out, (listener, sums)| {
+        put!(
+            out,
+            "{{\"listen\":{},\"active\":{},\"received\":{},\"sent\":{},\"connect_failures\":{},\"ended\":",
+            quoted(listener),
+            sums.active(),
+            sums.received(),
+            sums.sent(),
+            sums.unconnected()
+        );
+        let ended: Vec<u64> = (0..STATUSES.len()).map(|place| sums.ended(place)).collect();
+        numbers(out, &STATUSES, &ended);
+        out.push('}');
+    });
+}
+
+fn checks(out: &mut String, view: &View) {
+    list(out, &view.checks, |out, ((group, peer), check)| {
+        let (group, peer) = (quoted(group), quoted(peer));
+        let ([passed, failed], healthy) = (check.outcomes, check.healthy);
+        let seconds = check.took_us as f64 / 1e6;
+        put!(
+            out,
+            "{{\"upstream\":{group},\"peer\":{peer},\"healthy\":{healthy},\"passed\":{passed},\"failed\":{failed},\"seconds\":{seconds}}}"
+        );
     });
 }
 
@@ -230,6 +260,10 @@ pub fn json(facts: &Facts, report: &Report) -> String {
         });
         out.push('}');
     });
+    out.push_str(",\"sessions\":");
+    sessions(&mut out, report);
+    out.push_str(",\"checks\":");
+    checks(&mut out, &view);
     rest(&mut out, facts, &view);
     out.push_str("}\n");
     out

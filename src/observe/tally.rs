@@ -19,10 +19,11 @@ use bytes::Bytes;
 use super::counters::add;
 use super::latency::{Distribution, Latency};
 use super::live::Live;
+use super::sessions::{self, SESSION_CELLS, SessionSums};
 use crate::base::ids::DenseId as _;
 use crate::plan::limits::ZoneId;
 use crate::plan::location::LocationKind;
-use crate::plan::{GroupId, LocationId, PeerId, Plan};
+use crate::plan::{GroupId, ListenerId, LocationId, PeerId, Plan};
 
 /// Upper ends of the buckets of durations, in microseconds, as client libraries of metrics have them by default.
 pub const BUCKET_ENDS_US: [u64; 11] = [
@@ -71,6 +72,8 @@ struct Numbers {
     stores: Box<[AtomicU64]>,
     zones: Box<[AtomicU64]>,
     locations: Box<[AtomicU64]>,
+    /// By listener.
+    sessions: Box<[AtomicU64]>,
     peers: Box<[AtomicU64]>,
     /// Peers that the plan does not name, because they were found while running.
     others: Mutex<Vec<Other>>,
@@ -177,6 +180,8 @@ pub struct Report {
     pub latency: Distribution,
     /// By the zone's name: requests by [`CACHE_WORDS`], then bytes.
     pub stores: BTreeMap<String, [u64; STORE_CELLS]>,
+    /// Sessions of `stream {}` by the address that they came in at.
+    pub sessions: BTreeMap<String, SessionSums>,
     /// By the zone's name: requests by [`LIMIT_WORDS`].
     pub zones: BTreeMap<String, [u64; LIMIT_WORDS.len()]>,
     /// How many shards have each epoch, requests in progress or being served by it.
@@ -329,6 +334,12 @@ impl Sheet {
         );
     }
 
+    /// The cells of sessions that came in at a listener.
+    pub(super) fn sessions(&self, listener: ListenerId) -> &[AtomicU64] {
+        let first = listener.index() * SESSION_CELLS;
+        &self.numbers.sessions[first..first + SESSION_CELLS]
+    }
+
     /// All sheets of the process.
     pub fn board(&self) -> &Arc<Board> {
         &self.board
@@ -375,6 +386,7 @@ impl Board {
             stores: cells(plan.stores.len() * STORE_CELLS),
             zones: cells(plan.limit_zones.len() * LIMIT_WORDS.len()),
             locations: cells(plan.locations.len() * LOCATION_CELLS),
+            sessions: cells(plan.listeners.len() * SESSION_CELLS),
             peers: cells(peers as usize * PEER_CELLS),
             others: Mutex::default(),
             latency: Latency::default(),
@@ -428,10 +440,15 @@ impl Report {
                 *known = Live {
                     lag_ms: known.lag_ms,
                     resolver: known.resolver,
+                    // Who asks another shard must not see fewer of them than before.
+                    checks: std::mem::take(&mut known.checks),
                     ..own.clone()
                 }
             }
-            None => self.live.push(own.clone()),
+            None => self.live.push(Live {
+                checks: Vec::new(),
+                ..own.clone()
+            }),
         }
     }
 
@@ -445,6 +462,12 @@ impl Report {
             if named || used() {
                 let key = (server_name(plan, id), location_name(plan, id));
                 sum(&mut self.locations.entry(key).or_default().0, row);
+            }
+        }
+        for (listener, row) in sessions::rows(plan, &numbers.sessions) {
+            let sums = &mut self.sessions.entry(listener).or_default().0;
+            for (sum, cell) in sums.iter_mut().zip(row) {
+                *sum = sum.wrapping_add(cell);
             }
         }
         let mut rows = numbers.peers.chunks_exact(PEER_CELLS);

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::live::{self, ResolverNow};
+use super::live::{self, CheckNow, ResolverNow};
 use super::metrics::{Facts, PeerView};
 use super::tally::{CACHE_WORDS, LIMIT_WORDS, Report, location_name, server_name};
 use crate::net::tls::certificate;
@@ -84,6 +84,8 @@ pub struct View {
     pub certificates: Vec<CertificateView>,
     /// All peers of all groups.
     pub peers: Vec<PeerView>,
+    /// Health checks by group and peer.
+    pub checks: BTreeMap<(String, String), CheckNow>,
     /// By the number of the shard.
     pub shards: Vec<ShardView>,
     /// Pipes that hold bytes, and those that are kept empty.
@@ -105,6 +107,7 @@ impl View {
             limits: limits(facts, report),
             certificates: certificates(facts),
             peers: live::peers(&report.live),
+            checks: live::checks(&report.live),
             shards: vec![ShardView::default(); facts.shards.len()],
             handlers: handlers(facts),
             epochs: report.epochs.iter().map(|(id, n)| (*id, *n)).collect(),

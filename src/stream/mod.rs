@@ -20,6 +20,7 @@ use self::proxy::Link;
 use self::session::Session;
 use crate::http::local::{Cx, Generation, Local};
 use crate::net::Stream as Socket;
+use crate::observe::sessions::Counted;
 use crate::plan::location::Content;
 use crate::plan::model::LogLevel;
 use crate::plan::stream::{SessionContent, SessionPlan};
@@ -39,11 +40,13 @@ enum Next {
 pub async fn serve(arrival: Arrival, generation: Rc<Generation>, local: Rc<Local>) {
     let cx = Cx::new(&generation, &local);
     let (mut session, mut socket) = Session::new(arrival, cx);
+    let counted = Counted::begin(&generation.sheet, session.listener);
     // Everything but the tunnel is boxed: that is what lasts.
     session.status = match Box::pin(begin(&mut session, &mut socket, cx)).await {
         Next::End(status) => status,
         Next::Relay(link) => proxy::relay(&mut session, &mut socket, link, cx).await,
     };
+    counted.end(&session.ended());
     log::line(&mut session, cx);
 }
 

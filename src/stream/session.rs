@@ -9,6 +9,7 @@ use crate::base::time::Mono;
 use crate::front::ProxyFacts;
 use crate::http::local::Cx;
 use crate::net::{Addr, Stream as Socket};
+use crate::observe::sessions::Ended;
 use crate::plan::{GroupId, ListenerId, LocationId, PeerId, ServerId};
 
 /// A connection that was just accepted.
@@ -98,6 +99,17 @@ impl Session {
             matches: Matches::default(),
         };
         (Box::new(session), arrival.socket)
+    }
+
+    /// What is counted of it.
+    pub(super) fn ended(&self) -> Ended {
+        let failed = |attempt: &&Attempt| attempt.connect_ms.is_none();
+        Ended {
+            status: self.status,
+            received: self.received,
+            sent: self.sent,
+            unconnected: self.attempts.iter().filter(failed).count() as u64,
+        }
     }
 
     /// The client: the other end, or whom it speaks for.

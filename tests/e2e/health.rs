@@ -355,6 +355,59 @@ fn a_check_may_go_to_another_port_and_keep_its_connection() {
     assert_eq!(answering(&proxy), "AB");
 }
 
+/// A server that speaks nothing but HTTP/2 and tells how it is, by status or by the body alone.
+fn over_http2(name: &'static str, ill: Arc<AtomicBool>, by_body: bool) -> Origin {
+    Origin::script(move |conn| {
+        if !greet(conn, &[]) {
+            return;
+        }
+        while let Some(stream) = request(conn) {
+            let is_ill = ill.load(Ordering::SeqCst);
+            let status = if is_ill && !by_body { "503" } else { "200" };
+            let body = if is_ill { "ill" } else { name };
+            conn.send(head(stream, 0, &[(":status", status), ("x-name", name)]));
+            conn.send(frame(DATA, END_STREAM, stream, body.as_bytes()));
+        }
+    })
+}
+
+#[test]
+fn servers_of_http2_are_checked_over_it() {
+    for (by_body, check, said) in [
+        (false, "", "checking status code"),
+        (true, "match=named", "checking body"),
+        (true, "match=named keepalive_time=60s", "checking body"),
+    ] {
+        let ill = Arc::new(AtomicBool::new(false));
+        let a = over_http2("A", ill.clone(), by_body);
+        let b = over_http2("B", Arc::new(AtomicBool::new(false)), by_body);
+        let proxy = Config::http(&format!(
+            "upstream app {{ zone app 64k; server %%a%%; server %%b%%; }}
+             match named {{ status 200; header x-name ~ [AB]; body ~ \"^[AB]$\"; }}
+             proxy_http_version 2;
+             server {{ listen %%ADDR_0%%; location / {{ proxy_pass http://app;
+                health_check interval=40ms fails=2 passes=2 {check}; }} }}"
+        ))
+        .workers(2)
+        .set("a", a.addr())
+        .set("b", b.addr())
+        .start();
+        comes_to(&proxy, "AB");
+        assert!(!proxy.error_log().contains("unhealthy"), "{check}");
+        ill.store(true, Ordering::SeqCst);
+        comes_to(&proxy, "B");
+        let line = format!("of peer {} in upstream \"app\"", a.addr());
+        proxy.wait_log("error.log", &line);
+        let log = proxy.error_log();
+        assert!(
+            log.contains(&format!("peer is unhealthy while {said}")),
+            "{log}"
+        );
+        ill.store(false, Ordering::SeqCst);
+        comes_to(&proxy, "AB");
+    }
+}
+
 /// A server of gRPC that tells how it is.
 fn grpc(name: &'static str, serving: Arc<AtomicBool>) -> Origin {
     Origin::script(move |conn| {

@@ -175,6 +175,199 @@ fn who_asks_decides_about_the_form() {
     }
 }
 
+/// Reads a text of each format with the parsers of other people, and writes the samples of the newer one as lines.
+const SCRAPER: &str = r#"
+import sys
+texts = sys.stdin.read().split("\0")
+from prometheus_client.parser import text_string_to_metric_families as old
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as new
+assert len(list(old(texts[0]))) > 10
+for family in new(texts[1]):
+    for s in family.samples:
+        labels = ",".join(f"{k}={v}" for k, v in sorted(s.labels.items()))
+        print(family.type, s.name, labels, s.value, sep="|")
+"#;
+
+/// What a scraper reads: kind, name, labels and value. None where there is no parser of others.
+fn read_by_others(proxy: &Proxy) -> Option<Vec<String>> {
+    let ask = |fields: &str| {
+        let got = proxy.client().request("GET", "/metrics", fields).response();
+        got.text().to_owned()
+    };
+    let texts = [ask(""), ask("Accept: application/openmetrics-text\r\n")];
+    let python = "/usr/bin/python3";
+    let known = Command::new(python)
+        .args(["-c", "import prometheus_client.openmetrics.parser"])
+        .output();
+    if !known.is_ok_and(|out| out.status.success()) {
+        skipped("python3-prometheus-client is not installed");
+        return None;
+    }
+    let mut reader = Command::new(python)
+        .args(["-c", SCRAPER])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = reader.stdin.take().unwrap();
+    input.write_all(texts.join("\0").as_bytes()).unwrap();
+    drop(input);
+    let out = reader.wait_with_output().unwrap();
+    assert!(out.status.success());
+    let text = String::from_utf8(out.stdout).unwrap();
+    Some(text.lines().map(str::to_owned).collect())
+}
+
+/// Looks for lines of [`read_by_others`].
+#[track_caller]
+fn has_all(lines: &[String], wanted: &[String]) {
+    for want in wanted {
+        assert!(lines.contains(want), "{want} is not in {lines:#?}");
+    }
+}
+
+#[test]
+fn sessions_of_stream_are_counted() {
+    let origin = Origin::mirror();
+    let proxy = Config::both(
+        "server { listen %%ADDR_0%%; location /metrics { metrics; } location /status { status; } }",
+        "upstream back { server %%O%%; server %%ADDR_4%% max_fails=0; }
+         server { listen %%ADDR_1%%; proxy_pass %%O%%; }
+         server { listen %%ADDR_2%%; deny all; proxy_pass %%O%%; }
+         server { listen %%ADDR_3%%; proxy_pass %%ADDR_4%%; }
+         server { listen %%ADDR_5%%; proxy_pass back; }",
+    )
+    .set("O", origin.addr())
+    .workers(2)
+    .may_log("connect() failed")
+    .may_log("access forbidden by rule")
+    .start();
+    let session = |n: usize| crate::support::Client::tcp(proxy.addr_of(n));
+    let row = |name: &str, n: usize, status: &str| {
+        let listen = proxy.addr_of(n);
+        match status {
+            "" => format!("ringx_stream_{name}{{listen=\"{listen}\"}}"),
+            status => format!("ringx_stream_{name}{{listen=\"{listen}\",status=\"{status}\"}}"),
+        }
+    };
+    let ended = |n: usize, status: &str| value(&scrape(&proxy), &row("sessions_total", n, status));
+    let mut open = session(1);
+    open.send("hello");
+    assert_eq!(open.bytes(5), b"hello");
+    let active = |n: usize| value(&scrape(&proxy), &row("sessions_active", n, ""));
+    assert_eq!((active(1), active(2)), (1.0, 0.0));
+    open.half_close();
+    wait::until("the end of a session", || ended(1, "200") == 1.0);
+    session(2).expect_close();
+    wait::until("a session that was refused", || ended(2, "403") == 1.0);
+    session(3).expect_close();
+    wait::until("a session without a backend", || ended(3, "502") == 1.0);
+    // One of two backends is away: each session gets to the other one, and half of them after a try.
+    for _ in 0..4 {
+        let mut one = session(5);
+        one.send("x");
+        assert_eq!(one.bytes(1), b"x");
+        one.half_close();
+    }
+    wait::until("the sessions", || ended(5, "200") == 4.0);
+    let found = scrape(&proxy);
+    let of = |name: &str, n: usize| value(&found, &row(name, n, ""));
+    assert_eq!(
+        (of("received_bytes_total", 1), of("sent_bytes_total", 1)),
+        (5.0, 5.0)
+    );
+    assert_eq!(of("connect_failures_total", 1), 0.0);
+    assert_eq!(of("connect_failures_total", 3), 1.0);
+    let tries = of("connect_failures_total", 5);
+    let peer = format!(
+        "ringx_upstream_requests_total{{upstream=\"back\",peer=\"{}\",code=\"none\"}}",
+        proxy.addr_of(4)
+    );
+    assert!((1.0..=4.0).contains(&tries));
+    assert_eq!(value(&found, &peer), tries);
+    assert!((1..=5).all(|n| n == 4 || of("sessions_active", n) == 0.0));
+    let status = proxy.get("/status");
+    let shown = format!(
+        "{{\"listen\":\"{}\",\"active\":0,\"received\":5,\"sent\":5,\"connect_failures\":0,\"ended\":{{\"200\":1,",
+        proxy.addr_of(1)
+    );
+    assert!(status.text().contains(&shown), "{}", status.text());
+    let Some(lines) = read_by_others(&proxy) else {
+        return;
+    };
+    let listen = proxy.addr_of(1);
+    has_all(
+        &lines,
+        &[
+            format!("counter|ringx_stream_sessions_total|listen={listen},status=200|1"),
+            format!("gauge|ringx_stream_sessions_active|listen={listen}|0"),
+            format!("counter|ringx_stream_sent_bytes_total|listen={listen}|5"),
+        ],
+    );
+}
+
+#[test]
+fn health_checks_are_counted_by_peer() {
+    let (well, ill) = (
+        Origin::text("well"),
+        Origin::fixed(crate::support::origin::response("500 Bad", "", b"")),
+    );
+    let proxy = Config::http(
+        "upstream app { zone app 64k; server %%W%%; server %%I%%; }
+         upstream other { zone other 64k; server %%W%%; }
+         server { listen %%ADDR_0%%; location / { proxy_pass http://app; health_check interval=30ms fails=2; }
+            location /other { proxy_pass http://other; }
+            location /metrics { metrics; } location /status { status; } }",
+    )
+    .set("W", well.addr())
+    .set("I", ill.addr())
+    .workers(2)
+    .logs("peer is unhealthy")
+    .start();
+    let row = |name: &str, peer: &Origin, more: &str| {
+        let peer = peer.addr();
+        format!("ringx_health_check{name}{{upstream=\"app\",peer=\"{peer}\"{more}}}")
+    };
+    let (passed, failed) = (",outcome=\"passed\"", ",outcome=\"failed\"");
+    wait::until("checks that tell who is well", || {
+        let found = scrape(&proxy);
+        let of = |name: &str, more| found.get(name).copied().unwrap_or(more);
+        of(&row("_healthy", &ill, ""), 1.0) == 0.0 && of(&row("s_total", &well, passed), 0.0) >= 3.0
+    });
+    let found = scrape(&proxy);
+    assert!(value(&found, &row("s_total", &ill, failed)) >= 2.0);
+    assert_eq!(value(&found, &row("s_total", &ill, passed)), 0.0);
+    assert_eq!(value(&found, &row("s_total", &well, failed)), 0.0);
+    assert_eq!(value(&found, &row("_healthy", &well, "")), 1.0);
+    let took = value(&found, &row("_duration_seconds", &well, ""));
+    assert!(took > 0.0 && took < 10.0, "{took}");
+    // A group without checks has no row, and what was counted is not counted twice by two shards.
+    assert!(
+        !found
+            .keys()
+            .any(|k| k.starts_with("ringx_health") && k.contains("other"))
+    );
+    let asked = well.requests().iter().filter(|r| r.target() == "/").count() as f64;
+    assert!(value(&found, &row("s_total", &well, passed)) <= asked);
+    let shown = format!(
+        "{{\"upstream\":\"app\",\"peer\":\"{}\",\"healthy\":false,\"passed\":0,",
+        ill.addr()
+    );
+    let status = proxy.get("/status");
+    assert!(status.text().contains(&shown), "{}", status.text());
+    let Some(lines) = read_by_others(&proxy) else {
+        return;
+    };
+    let peer = ill.addr();
+    has_all(
+        &lines,
+        &[
+            format!("gauge|ringx_health_check_healthy|peer={peer},upstream=app|0"),
+            format!("counter|ringx_health_checks_total|outcome=passed,peer={peer},upstream=app|0"),
+        ],
+    );
+}
+
 /// Reads one of each kind with the parsers of other people.
 const READER: &str = r#"
 import json, sys

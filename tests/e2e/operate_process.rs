@@ -358,13 +358,18 @@ fn names(text: &str) -> Vec<String> {
 #[test]
 fn the_dashboard_asks_for_metrics_that_there_are() {
     let origin = Origin::text("hello");
-    let proxy = Config::http(
-        "upstream app { server %%o%%; }
-         server { listen %%ADDR_0%%; location / { proxy_pass http://app; } location = /metrics { metrics; } }",
+    let proxy = Config::both(
+        "upstream app { zone app 64k; server %%o%%; }
+         server { listen %%ADDR_0%%; location / { proxy_pass http://app; health_check interval=20ms; } location = /metrics { metrics; } }",
+        "server { listen %%ADDR_1%%; proxy_pass %%o%%; }",
     )
     .set("o", origin.addr())
     .start();
     proxy.get("/");
+    wait::until("a health check", || {
+        let metrics = proxy.get("/metrics");
+        metrics.text().contains("\nringx_health_checks_total{")
+    });
     let metrics = proxy.get("/metrics").text().to_owned();
     let there: std::collections::BTreeSet<String> = metrics
         .lines()

@@ -57,6 +57,13 @@ impl Config {
         Self::http(&format!("server {{\nlisten %%ADDR_0%%;\n{text}\n}}"))
     }
 
+    /// The texts of an `http` and of a `stream` block.
+    pub fn both(http: &str, stream: &str) -> Self {
+        Self::main(&format!(
+            "{PRELUDE}http {{\naccess_log off;\n{http}\n}}\nstream {{\n{stream}\n}}\n"
+        ))
+    }
+
     /// The text of a `stream` block; a server that says `ready` on `%%ADDR_0%%` is added.
     pub fn stream(text: &str) -> Self {
         Self::main(&stream_text(text))

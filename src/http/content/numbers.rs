@@ -151,6 +151,9 @@ pub fn live(cx: Cx<'_>) -> Live {
         live.peers
             .extend(group.set().targets().iter().filter_map(known));
     }
+    if !cx.plan.checks.is_empty() {
+        live.checks = cx.local.health.now(cx.generation);
+    }
     cx.local.cache.sizes(|plan, disk, hot, evicted| {
         live.stores.push(StoreNow {
             name: plan.name.clone(),

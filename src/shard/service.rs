@@ -257,11 +257,7 @@ impl Http {
             let waited = match waited.take() {
                 Some(waited) => waited,
                 None if client.conn.has_unread() => Waited::Ready,
-                None => {
-                    // Pinned where it is made: awaited by value it would be copied.
-                    let waiting = pin!(client.conn.wait(client.within, PATIENCE));
-                    Waited::of(&waiting.await)
-                }
+                None => Waited::of(&pin!(client.conn.wait(client.within, PATIENCE)).await),
             };
             match waited {
                 Waited::Ready => {}
@@ -751,8 +747,8 @@ fn limits(core: &Core) -> HeadLimits {
 }
 
 /// The body of a worker: one exchange from head to log line.
-async fn serve(job: Job) -> Box<Exchange> {
-    flow::serve(job.exchange, job.refused, job.generation, job.local).await
+fn serve(job: Job) -> impl Future<Output = Box<Exchange>> + 'static {
+    flow::serve(job.exchange, job.refused, job.generation, job.local)
 }
 
 /// How the connection may end, by the location that answered.

@@ -3,6 +3,7 @@
 //! The request is built once and sent as often as the retry policy allows. Knows no wire format (`upstream::origin`)
 //! and no balancing (`upstream::group`). Start at [`run`].
 
+mod attempts;
 mod fastcgi;
 mod faults;
 mod http2;
@@ -25,9 +26,13 @@ use std::ops::ControlFlow;
 use std::pin::pin;
 use std::time::Duration;
 
-use self::faults::{cause, http2 as http2_trouble, protocol, trouble};
+use self::attempts::{
+    Next, after_exchange, begin_attempt, begin_exchange, facts, give_up_or_next, not_reached,
+    note_head, policy,
+};
+use self::faults::{http2 as http2_trouble, protocol};
 use super::super::debug::{self, debug};
-use super::super::exchange::{Attempt, Body, Exchange, RequestBody, UpstreamBody};
+use super::super::exchange::{Body, Exchange, RequestBody, UpstreamBody};
 use super::super::flow::Flow;
 use super::super::local::Cx;
 use super::super::{body, error, log, vars};
@@ -46,7 +51,7 @@ use crate::proto::tokens::Token;
 use crate::upstream::connect::{self, Unreached, acquire};
 use crate::upstream::origin::{Asked, Fault, Lease, Link, Origin, Step, Wire};
 use crate::upstream::pool::{Conn, Whose};
-use crate::upstream::retry::{self, Cause, Policy, Verdict};
+use crate::upstream::retry::{self, Cause};
 use crate::upstream::selection::{Outcome, Selection};
 use crate::upstream::tls::{Dial, secure};
 use crate::upstream::trouble::{Action, Trouble};
@@ -142,22 +147,22 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Flow {
         request.tls = tls::dial(ex, cx, plan, h2);
     }
     let mut origin = Lease::take(&mut ex.upstream_spare);
-    if let ProxyTarget::Group(id) = &plan.target {
-        origin.begin(target::in_group(ex, cx, *id));
-    } else {
-        let found = match &dynamic {
-            Some(dynamic) => target::by_name(ex, cx, &plan.wire, dynamic).await,
-            None => Err(500),
-        };
-        match found {
-            Ok(selection) => origin.begin(selection),
-            Err(status) => {
-                // As in nginx: no peer was asked, so that `$upstream_addr` stays empty.
-                cx.local.buffers.give(std::mem::take(&mut request.bytes));
-                origin.end(&mut ex.upstream_spare);
-                return Flow::Error(status);
-            }
+    let found = match (&plan.target, &dynamic) {
+        (ProxyTarget::Group(id), _) => {
+            origin.begin(target::in_group(ex, cx, *id));
+            Ok(())
         }
+        (_, Some(dynamic)) => {
+            let selection = target::by_name(ex, cx, &plan.wire, dynamic).await;
+            selection.map(|selection| origin.begin(selection))
+        }
+        (_, None) => Err(500),
+    };
+    if let Err(status) = found {
+        // As in nginx: no peer was asked, so that `$upstream_addr` stays empty.
+        cx.local.buffers.give(std::mem::take(&mut request.bytes));
+        origin.end(&mut ex.upstream_spare);
+        return Flow::Error(status);
     }
     if sticky::is_due(ex, cx, origin.selection()) {
         Box::pin(sticky::begin(ex, cx, origin.selection_mut())).await;
@@ -437,144 +442,6 @@ impl Framing {
     }
 }
 
-/// Seconds after which a client may come back to peers that are all busy.
-const RETRY_AFTER: &[u8] = b"1";
-
-/// What follows an attempt.
-enum Next {
-    /// Another peer is asked.
-    Peer(Lease),
-    /// The request ends with this.
-    Flow(Flow),
-    /// The same, with an answer of an origin that was judged.
-    Judged(Flow),
-    /// What is stored is as good as new.
-    Revalidated(Lease),
-}
-
-/// What is kept of the beginning of an exchange.
-#[derive(Clone, Copy)]
-struct Began {
-    /// The client is looked at meanwhile.
-    watched: bool,
-    /// Something of the request had been sent before.
-    sent_before: bool,
-}
-
-/// Begins an exchange on a connection that was found.
-fn begin_exchange(
-    ex: &mut Exchange,
-    cx: Cx<'_>,
-    plan: &ProxyPlan,
-    request: &Request,
-    conn: Link,
-    origin: &mut Lease,
-) -> Began {
-    note_connected(ex, cx, conn.reused());
-    ex.phases.connect = ex.step_us();
-    origin.connect(conn, &mut ex.upstream_spare, request.asked);
-    let watched = !cx.location(ex.location).pass.ignore_client_abort && !is_for_others(ex, plan);
-    if watched {
-        ex.stream.watch(origin.conn.mark());
-    }
-    Began {
-        watched,
-        sent_before: request.sent,
-    }
-}
-
-/// A response head has come, or will not.
-fn after_exchange(
-    ex: &mut Exchange,
-    cx: Cx<'_>,
-    plan: &ProxyPlan,
-    request: &mut Request,
-    mut origin: Lease,
-    (result, began): (Result<(), Failure>, Began),
-) -> Next {
-    match result {
-        Ok(()) if answer::is_revalidation(ex, cx, origin.inbound.head.status) => {
-            note_head(ex, cx, &origin);
-            Next::Revalidated(origin)
-        }
-        Ok(()) => judge(ex, cx, plan, request, origin),
-        Err(Failure::Client(flow)) => {
-            abandon(ex, cx, origin);
-            Next::Flow(flow)
-        }
-        Err(Failure::Peer(Fault::Cut, _)) => Next::Flow(client_gone(ex, cx, origin)),
-        Err(Failure::Peer(fault, action)) => {
-            if matches!(fault, Fault::Unprocessed) {
-                // As if nothing had been sent: that much is certain.
-                request.sent = began.sent_before || request.body_taken;
-            }
-            let flow = peer_failed(ex, cx, request, &mut origin, (fault, action));
-            next(ex, flow, origin)
-        }
-    }
-}
-
-/// Goes on with another peer, or gives the storage back.
-fn next(ex: &mut Exchange, flow: ControlFlow<Flow>, origin: Lease) -> Next {
-    match flow {
-        ControlFlow::Continue(()) => Next::Peer(origin),
-        ControlFlow::Break(flow) => {
-            origin.end(&mut ex.upstream_spare);
-            Next::Flow(flow)
-        }
-    }
-}
-
-/// There is no connection to the peer that was picked, or no peer.
-#[cold]
-fn not_reached(
-    ex: &mut Exchange,
-    cx: Cx<'_>,
-    request: &Request,
-    unreached: Unreached,
-    mut origin: Lease,
-) -> Next {
-    if matches!(unreached, Unreached::Unarmed) {
-        // As in nginx: no other peer would change that.
-        return next(ex, ControlFlow::Break(Flow::Error(500)), origin);
-    }
-    let facts = facts(request, unreached.cause(), false, false);
-    let (trouble, action) = unreached.into_trouble();
-    tell(ex, cx, &trouble, action);
-    let flow = give_up_or_next(ex, cx, &facts, origin.selection_mut());
-    next(ex, flow, origin)
-}
-
-/// The exchange with the peer failed, through its fault.
-#[cold]
-fn peer_failed(
-    ex: &mut Exchange,
-    cx: Cx<'_>,
-    request: &Request,
-    origin: &mut Lease,
-    (fault, action): (Fault, Action),
-) -> ControlFlow<Flow> {
-    let reused = origin.conn.reused();
-    let unprocessed = matches!(fault, Fault::Unprocessed);
-    let untouched = unprocessed || reused && is_untouched(origin, &fault);
-    let facts = facts(request, cause(&fault), reused, untouched);
-    end_attempt(ex, cx, origin, facts.cause.status());
-    drop(origin.disconnect(&mut ex.upstream_spare, &cx.local.buffers));
-    let known = matches!(fault, Fault::Refused);
-    let stale = reused && untouched && facts.cause == Cause::Error;
-    if !(known || stale && !request.body_taken) {
-        tell(ex, cx, &trouble(fault, action), action);
-    }
-    give_up_or_next(ex, cx, &facts, origin.selection_mut())
-}
-
-/// Whether nobody saw a byte of the request that failed on a connection which had idled.
-fn is_untouched(origin: &Origin, fault: &Fault) -> bool {
-    // A broken pipe is what a FIN, not a reset, makes of a later send.
-    let reset = matches!(fault, Fault::Io(e) if e.kind() != std::io::ErrorKind::BrokenPipe);
-    origin.conn.shared().is_none() && origin.inbound.received() == 0 && origin.conn.untouched(reset)
-}
-
 /// What follows an answer that was judged, before the client sees it.
 async fn judged(ex: &mut Exchange, cx: Cx<'_>) {
     if ex.sticky.is_some() {
@@ -684,124 +551,6 @@ fn dial_options(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Options {
         sndbuf: pass.socket_sndbuf,
         rcvbuf: pass.socket_rcvbuf,
     }
-}
-
-fn begin_attempt(
-    ex: &mut Exchange,
-    plan: &ProxyPlan,
-    selection: &Selection,
-    request: &Request,
-    now: Mono,
-) {
-    let group = selection.group();
-    let addr = match selection.target() {
-        Some(target) => target.name.clone(),
-        None => group.name.clone(),
-    };
-    ex.upstream_url.clear();
-    ex.upstream_url.extend_from_slice(match &plan.wire {
-        WirePlan::Http | WirePlan::Http2 if request.tls.is_some() => &b"https://"[..],
-        WirePlan::Http | WirePlan::Http2 => b"http://",
-        WirePlan::Grpc { .. } if request.tls.is_some() => b"grpcs://",
-        WirePlan::Grpc { .. } => b"grpc://",
-        WirePlan::FastCgi(_) => b"fastcgi://",
-    });
-    ex.upstream_url.extend_from_slice(&addr);
-    if addr.starts_with(b"unix:") {
-        ex.upstream_url.push(b':');
-    }
-    ex.upstream_url
-        .extend_from_slice(&request.bytes[request.target.0..request.target.1]);
-    ex.attempts.push(Attempt {
-        group: group.id,
-        peer: selection.current(),
-        addr,
-        started: now,
-        after_redirect: std::mem::take(&mut ex.upstream_redirected),
-        ..Attempt::default()
-    });
-}
-
-fn facts(request: &Request, cause: Cause, reused: bool, untouched: bool) -> retry::Facts {
-    retry::Facts {
-        cause,
-        idempotent: request.idempotent,
-        sent: request.sent,
-        streamed: request.rest == Rest::Streamed,
-        body_taken: request.body_taken,
-        reused,
-        untouched,
-    }
-}
-
-fn policy(ex: &Exchange, cx: Cx<'_>) -> Policy {
-    let pass = &cx.location(ex.location).pass;
-    Policy {
-        conditions: pass.next_upstream,
-        timeout: pass.next_upstream_timeout,
-    }
-}
-
-/// Books a failed attempt: `Continue` to the next one, or `Break` with the answer.
-fn give_up_or_next(
-    ex: &mut Exchange,
-    cx: Cx<'_>,
-    facts: &retry::Facts,
-    selection: &mut Selection,
-) -> ControlFlow<Flow> {
-    let now = cx.local.clock.mono();
-    let (verdict, disabled) = retry::decide(facts, policy(ex, cx), selection, now);
-    if let Some(attempt) = ex.attempts.last_mut() {
-        attempt.status = facts.cause.status();
-        attempt
-            .response_ms
-            .get_or_insert_with(|| now.ms_since(attempt.started));
-    }
-    if disabled {
-        tell(ex, cx, &Trouble::Disabled, Action::Connecting);
-    }
-    debug!(ex, cx, "http next upstream: {verdict:?}");
-    match verdict {
-        Verdict::Again => {
-            // Nobody saw the request: the attempt that follows takes this one's place.
-            ex.attempts.pop();
-            ControlFlow::Continue(())
-        }
-        Verdict::Next => ControlFlow::Continue(()),
-        Verdict::GiveUp(status) if ex.cached.is_some() => {
-            ControlFlow::Break(answer::failed(ex, cx, facts.cause, status))
-        }
-        Verdict::GiveUp(status) => {
-            if facts.cause == Cause::Full {
-                ex.response.fields.set(Token::RETRY_AFTER, RETRY_AFTER);
-            }
-            ControlFlow::Break(Flow::Error(status))
-        }
-    }
-}
-
-/// Books that there is a connection.
-fn note_connected(ex: &mut Exchange, cx: Cx<'_>, reused: bool) {
-    if let Some(attempt) = ex.attempts.last_mut() {
-        // A connection from the pool was there at once.
-        attempt.connect_ms = Some(match reused {
-            true => 0,
-            false => cx.local.clock.mono().ms_since(attempt.started),
-        });
-    }
-    if ex.debug {
-        debug::attempt(ex, cx, reused);
-    }
-}
-
-/// Books that a response head has come.
-fn note_head(ex: &mut Exchange, cx: Cx<'_>, origin: &Origin) {
-    let now = cx.local.clock.mono();
-    if let Some(attempt) = ex.attempts.last_mut() {
-        attempt.status = origin.inbound.head.status;
-        attempt.header_ms = Some(now.ms_since(attempt.started));
-    }
-    ex.phases.header = ex.step_us();
 }
 
 /// A response head came: passed on, replaced by an error page, or thrown away for another peer's.

@@ -1,0 +1,140 @@
+//! The sending side of a connection: the queue leaves, alone or with a piece of the body or a file behind it. Knows
+//! nothing of heads and framing beyond what the queue needs. Start at [`Conn::flush`].
+
+use std::io;
+use std::time::Duration;
+
+use super::{COPY_BYTES_MAX, Conn, Framing};
+use crate::base::buf::BufPool;
+use crate::front::ClientFault;
+use crate::net::file::{self, Sending};
+use crate::net::stream::SendHalf;
+
+impl Conn {
+    /// See [`crate::front::Stream::flush`].
+    pub async fn flush(&mut self, within: Duration, buffers: &BufPool) -> Result<(), ClientFault> {
+        let Some((tx, out)) = self.begin_flush() else {
+            return Ok(());
+        };
+        let sent = tx.send_all_within(within, out).await;
+        self.flushed(sent, buffers)
+    }
+
+    /// The half that sends and what it is to send, for who awaits that without a future between; what it comes to
+    /// goes to [`Conn::flushed`].
+    pub fn begin_flush(&mut self) -> Option<(&mut SendHalf, Vec<u8>)> {
+        if self.out.is_empty() {
+            return None;
+        }
+        let out = std::mem::take(&mut self.out);
+        Some((&mut self.socket.tx, out))
+    }
+
+    /// The queue was sent, or that failed.
+    pub fn flushed(
+        &mut self,
+        (result, out): (io::Result<()>, Vec<u8>),
+        buffers: &BufPool,
+    ) -> Result<(), ClientFault> {
+        let len = out.len() as u64;
+        buffers.give(out);
+        match result {
+            Ok(()) => {
+                self.sent += len;
+                Ok(())
+            }
+            Err(error) => Err(self.fault(&error)),
+        }
+    }
+
+    /// See [`crate::front::Stream::try_flush`].
+    pub fn try_flush(&mut self, buffers: &BufPool) -> Result<bool, ClientFault> {
+        if self.out.is_empty() {
+            return Ok(true);
+        }
+        match self.socket.tx.try_send(&self.out) {
+            Ok(sent) => {
+                let n = sent.unwrap_or(0);
+                self.sent += n as u64;
+                if n == self.out.len() {
+                    buffers.give(std::mem::take(&mut self.out));
+                    return Ok(true);
+                }
+                self.out.drain(..n);
+                Ok(false)
+            }
+            Err(error) => Err(self.fault(&error)),
+        }
+    }
+
+    /// See [`crate::front::Stream::try_send`].
+    pub fn try_send(&mut self, data: &[u8], buffers: &BufPool) -> Result<bool, ClientFault> {
+        if data.is_empty() || self.framing == Framing::HeadOnly {
+            return self.try_flush(buffers);
+        }
+        self.room(32, buffers);
+        self.open_chunk(data.len());
+        let mut taken = 0;
+        if self.try_flush(buffers)? {
+            match self.socket.tx.try_send(data) {
+                Ok(sent) => taken = sent.unwrap_or(0),
+                Err(error) => return Err(self.fault(&error)),
+            }
+            self.sent += taken as u64;
+        }
+        let left = &data[taken..];
+        if left.is_empty() {
+            return Ok(true);
+        }
+        self.room(left.len(), buffers);
+        self.out.extend_from_slice(left);
+        Ok(false)
+    }
+
+    /// See [`crate::front::Stream::send`].
+    pub async fn send(
+        &mut self,
+        data: Vec<u8>,
+        from: usize,
+        within: Duration,
+        buffers: &BufPool,
+    ) -> (Result<(), ClientFault>, Vec<u8>) {
+        let len = data.len() - from;
+        if len == 0 || self.framing == Framing::HeadOnly {
+            return (self.flush(within, buffers).await, data);
+        }
+        if len <= COPY_BYTES_MAX {
+            self.queue(&data[from..], buffers);
+            return (self.flush(within, buffers).await, data);
+        }
+        self.room(32, buffers);
+        self.open_chunk(len);
+        if let Err(fault) = self.flush(within, buffers).await {
+            return (Err(fault), data);
+        }
+        let (result, data) = self.socket.tx.send_from_within(within, data, from).await;
+        match result {
+            Ok(()) => {
+                self.sent += len as u64;
+                (Ok(()), data)
+            }
+            Err(error) => (Err(self.fault(&error)), data),
+        }
+    }
+
+    /// See [`crate::front::Stream::send_file`].
+    pub async fn send_file(
+        &mut self,
+        sending: Sending<'_>,
+        within: Duration,
+        buffers: &BufPool,
+    ) -> Result<(), ClientFault> {
+        let head = std::mem::take(&mut self.out);
+        let (result, sent) = file::send(&mut self.socket.tx, &head, sending, Some(within)).await;
+        if head.capacity() > 0 {
+            buffers.give(head);
+        }
+        self.sent += sent;
+        result.map_err(|error| self.fault(&error))
+    }
+}

@@ -52,7 +52,8 @@ impl UsualLine {
         let (text, rest) = value.split_at(len);
         let bare = matches!(text, [first, .., last] if *first != b' ' && *last != b' ')
             || matches!(text, [only] if *only != b' ');
-        (bare && rest.starts_with(b"\r\n")).then_some(Self {
+        let ends = rest.first_chunk() == Some(b"\r\n");
+        (bare && ends).then_some(Self {
             token,
             colon,
             end: colon + 2 + len,

@@ -328,7 +328,7 @@ impl RequestParser {
     ) -> Result<Parsed, RequestError> {
         loop {
             let rest = &buf[self.at..];
-            if !rest.starts_with(b"\r\n")
+            if rest.first_chunk() != Some(b"\r\n")
                 && let Some(line) = UsualLine::find(rest)
             {
                 if !self.charge(line.len(), limits) {

@@ -189,7 +189,7 @@ impl ResponseParser {
     fn lines(&mut self, buf: &[u8], head: &mut ResponseHead) -> Result<Parsed, ResponseError> {
         loop {
             let rest = &buf[self.at..];
-            if !rest.starts_with(b"\r\n")
+            if rest.first_chunk() != Some(b"\r\n")
                 && let Some(line) = UsualLine::find(rest)
             {
                 count(head)?;

@@ -226,7 +226,9 @@ fn takes_trailers(head: &RequestHead) -> bool {
 fn client_fields(head: &RequestHead, replaced: &FieldSet, out: &mut Vec<u8>) {
     let named = head.fields.has(Token::CONNECTION) && names_others(head);
     encode::fields(out, &head.fields, |field| {
-        let name = head.bytes(field.name);
+        // A known name is told by its token; its bytes are not touched.
+        let known = field.token.is_known() && !named;
+        let name = if known { b"" } else { head.bytes(field.name) };
         !(replaced.contains(field.token, name) || (named && head.connection_names(name)))
     });
 }

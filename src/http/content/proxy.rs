@@ -109,17 +109,11 @@ enum Failure {
 pub async fn run(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Flow {
     // Nothing is read ahead of a request of ours: it takes a piece when it is ready for one.
     ex.buffering = cx.location(ex.location).pass.buffering && !ex.is_subrequest();
-    let streamed = match streams_body(ex, cx, plan) {
-        true => match preread(ex, cx).await {
-            Ok(streamed) => streamed,
+    let mut streamed = false;
+    if streams_body(ex, cx, plan) || !body::is_complete(ex, cx) {
+        match take_body(ex, cx, plan).await {
+            Ok(still) => streamed = still,
             Err(flow) => return flow,
-        },
-        false => false,
-    };
-    if !streamed && !body::is_complete(ex, cx) {
-        match body::read_all(ex, cx).await {
-            Flow::Next => {}
-            other => return other,
         }
     }
     let dynamic = match name_target(ex, cx, plan) {
@@ -207,6 +201,20 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Flow {
     };
     cx.local.buffers.give(std::mem::take(&mut request.bytes));
     flow
+}
+
+/// Takes the body, as far as it is taken before a peer is asked. True when it is handed on as it arrives.
+async fn take_body(ex: &mut Exchange, cx: Cx<'_>, plan: &ProxyPlan) -> Result<bool, Flow> {
+    if streams_body(ex, cx, plan) && preread(ex, cx).await? {
+        return Ok(true);
+    }
+    if !body::is_complete(ex, cx) {
+        match body::read_all(ex, cx).await {
+            Flow::Next => {}
+            other => return Err(other),
+        }
+    }
+    Ok(false)
 }
 
 /// Evaluates a target with variables, and sets `$proxy_host` by it.

@@ -115,15 +115,7 @@ impl SendHalf {
                 break;
             }
             tls.set_sending(true);
-            // What the socket takes at once leaves at once: sealing comes between two sends, so that many at a time through
-            // the ring would find the cache no warmer.
-            let mut sent = match self.take_now(&sealed.bytes[..sealed.end]) {
-                Ok(n) => n,
-                Err(e) => {
-                    result = Err(self.cause(e));
-                    0
-                }
-            };
+            let mut sent = 0;
             while sent < sealed.end && result.is_ok() {
                 if let Some(step) = step {
                     self.arm(step);
@@ -150,16 +142,6 @@ impl SendHalf {
             self.disarm();
         }
         result
-    }
-
-    /// What the socket takes of these bytes without a wait. They are not counted here.
-    fn take_now(&self, bytes: &[u8]) -> io::Result<usize> {
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        match rustix::net::send(self.socket.io.as_fd(), bytes, flags) {
-            Ok(n) => Ok(n),
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(0),
-            Err(e) => Err(e.into()),
-        }
     }
 
     /// A send that fails because its deadline shut the socket down timed out.

@@ -498,6 +498,7 @@ impl Conn {
         within: Duration,
         buffers: &BufPool,
     ) -> Result<BodyRead, ClientFault> {
+        self.socket.rx.news_within(within).await;
         let before = out.len();
         let room = usize::try_from(rest)
             .unwrap_or(usize::MAX)
@@ -536,6 +537,7 @@ impl Conn {
         within: Duration,
         buffers: &BufPool,
     ) -> Result<(), ClientFault> {
+        self.socket.rx.news_within(within).await;
         self.room_for_body(buffers);
         let (result, input) = self
             .socket

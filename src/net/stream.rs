@@ -509,6 +509,22 @@ impl RecvHalf {
         self.recv_step(Some(within), buf)
     }
 
+    /// Waits for the next receive to find something, where that may be done without a buffer; ends at once elsewhere. A
+    /// buffer that lies with a silent connection has left the caches by the time it is filled. Whatever ends the wait
+    /// is for the receive to tell.
+    pub async fn news_within(&mut self, within: Duration) {
+        if self.0.ready.get() || self.0.tls.get().is_some_and(|tls| tls.has_news()) {
+            return;
+        }
+        let Some(member) = self.0.member() else {
+            return;
+        };
+        self.arm(within);
+        poll_fn(|cx| self.0.poll_member(member, cx)).await;
+        self.disarm();
+        self.0.ready.set(true);
+    }
+
     async fn recv_step(
         &mut self,
         within: Option<Duration>,

@@ -24,7 +24,7 @@ use crate::proto::head::{Fields, ResponseHead, Version};
 const INTERIM_MAX: u32 = 64;
 
 /// Largest buffer for one receive of a body.
-const RECV_BYTES_MAX: usize = 64 << 10;
+const RECV_BYTES_MAX: usize = 128 << 10;
 
 /// Why an exchange with an origin failed.
 #[derive(Debug)]
@@ -514,6 +514,7 @@ impl Inbound {
             if let Some(found) = self.look(bytes_max)? {
                 return Ok(found);
             }
+            rx.news_within(within).await;
             let input = self.room_for_head(bytes_max, buffers);
             let received = rx.recv_within(within, input).await;
             self.take_in_head(received, rx)?;
@@ -812,6 +813,7 @@ impl Inbound {
         within: Duration,
         buffers: &BufPool,
     ) -> Result<bool, Fault> {
+        rx.news_within(within).await;
         let input = self.make_room(room, buffers);
         let received = rx.recv_within(within, input).await;
         self.take_in(received, rx)

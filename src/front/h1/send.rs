@@ -10,6 +10,9 @@ use crate::front::ClientFault;
 use crate::net::file::{self, Sending};
 use crate::net::stream::SendHalf;
 
+/// The end of a chunk before, a size in hexadecimal digits and the end of its line.
+const CHUNK_LINE_BYTES_MAX: usize = 2 + 16 + 2;
+
 impl Conn {
     /// See [`crate::front::Stream::flush`].
     pub async fn flush(&mut self, within: Duration, buffers: &BufPool) -> Result<(), ClientFault> {
@@ -36,11 +39,16 @@ impl Conn {
         (result, out): (io::Result<()>, Vec<u8>),
         buffers: &BufPool,
     ) -> Result<(), ClientFault> {
-        let len = out.len() as u64;
+        let len = out.len();
         buffers.give(out);
+        self.told(result, len)
+    }
+
+    /// So many bytes were sent, or that failed.
+    fn told(&mut self, result: io::Result<()>, len: usize) -> Result<(), ClientFault> {
         match result {
             Ok(()) => {
-                self.sent += len;
+                self.sent += len as u64;
                 Ok(())
             }
             Err(error) => Err(self.fault(&error)),
@@ -67,23 +75,35 @@ impl Conn {
         }
     }
 
+    /// Queues the line before a chunk that is not queued itself.
+    fn open_chunk_alone(&mut self, len: usize, buffers: &BufPool) {
+        if self.framing == Framing::Chunked {
+            self.room(CHUNK_LINE_BYTES_MAX, buffers);
+            self.open_chunk(len);
+        }
+    }
+
     /// See [`crate::front::Stream::try_send`].
     pub fn try_send(&mut self, data: &[u8], buffers: &BufPool) -> Result<bool, ClientFault> {
         if data.is_empty() || self.framing == Framing::HeadOnly {
             return self.try_flush(buffers);
         }
-        self.room(32, buffers);
-        self.open_chunk(data.len());
-        let mut taken = 0;
-        if self.try_flush(buffers)? {
-            match self.socket.tx.try_send(data) {
-                Ok(sent) => taken = sent.unwrap_or(0),
-                Err(error) => return Err(self.fault(&error)),
-            }
-            self.sent += taken as u64;
+        self.open_chunk_alone(data.len(), buffers);
+        // In one call: a head that left alone would wake the client for nothing.
+        let sent = match self.socket.tx.try_send_two(&self.out, data) {
+            Ok(sent) => sent.unwrap_or(0),
+            Err(error) => return Err(self.fault(&error)),
+        };
+        self.sent += sent as u64;
+        let queued = self.out.len();
+        if sent < queued {
+            self.out.drain(..sent);
+        } else {
+            self.out.clear();
         }
-        let left = &data[taken..];
+        let left = &data[sent.saturating_sub(queued)..];
         if left.is_empty() {
+            buffers.give(std::mem::take(&mut self.out));
             return Ok(true);
         }
         self.room(left.len(), buffers);
@@ -107,19 +127,17 @@ impl Conn {
             self.queue(&data[from..], buffers);
             return (self.flush(within, buffers).await, data);
         }
-        self.room(32, buffers);
-        self.open_chunk(len);
-        if let Err(fault) = self.flush(within, buffers).await {
-            return (Err(fault), data);
+        self.open_chunk_alone(len, buffers);
+        if self.out.is_empty() {
+            let (result, data) = self.socket.tx.send_from_within(within, data, from).await;
+            return (self.told(result, len), data);
         }
-        let (result, data) = self.socket.tx.send_from_within(within, data, from).await;
-        match result {
-            Ok(()) => {
-                self.sent += len as u64;
-                (Ok(()), data)
-            }
-            Err(error) => (Err(self.fault(&error)), data),
-        }
+        let out = std::mem::take(&mut self.out);
+        let all = out.len() + len;
+        let tx = &mut self.socket.tx;
+        let (result, out, data) = tx.send_all2_from_within(within, out, data, from).await;
+        buffers.give(out);
+        (self.told(result, all), data)
     }
 
     /// See [`crate::front::Stream::send_file`].

@@ -158,20 +158,32 @@ impl SendHalf {
     pub async fn send_all2_within<B: Body>(
         &mut self,
         within: Duration,
-        mut head: Vec<u8>,
+        head: Vec<u8>,
         body: B,
     ) -> (io::Result<()>, Vec<u8>, B) {
+        self.send_all2_from_within(within, head, body, 0).await
+    }
+
+    /// [`SendHalf::send_all2_within`] of a body from an offset on.
+    pub async fn send_all2_from_within<B: Body>(
+        &mut self,
+        within: Duration,
+        mut head: Vec<u8>,
+        body: B,
+        from: usize,
+    ) -> (io::Result<()>, Vec<u8>, B) {
         let len_of_head = head.len();
-        if body.bytes().len() <= JOIN_BYTES_MAX {
-            head.extend_from_slice(body.bytes());
+        let bytes = &body.bytes()[from..];
+        if bytes.len() <= JOIN_BYTES_MAX {
+            head.extend_from_slice(bytes);
             let (result, head) = self.send_steps(head, 0, Some(within)).await;
             return (result, head, body);
         }
         if self.socket.tls.get().is_some() {
-            let result = self.send_tls(&head, body.bytes(), Some(within)).await;
+            let result = self.send_tls(&head, bytes, Some(within)).await;
             return (result, head, body);
         }
-        let sent = match self.try_send_two(&head, body.bytes()) {
+        let sent = match self.try_send_two(&head, bytes) {
             Ok(sent) => sent.unwrap_or(0),
             Err(e) => return (Err(self.cause(e)), head, body),
         };
@@ -181,7 +193,7 @@ impl SendHalf {
         if result.is_err() {
             return (result, head, body);
         }
-        let from = sent.saturating_sub(len_of_head);
+        let from = from + sent.saturating_sub(len_of_head);
         let (result, body) = self.send_steps(body, from, Some(within)).await;
         (result, head, body)
     }
@@ -206,7 +218,19 @@ impl SendHalf {
     }
 
     /// [`SendHalf::try_send`] of two pieces, one behind the other.
-    fn try_send_two(&mut self, head: &[u8], body: &[u8]) -> io::Result<Option<usize>> {
+    pub fn try_send_two(&mut self, head: &[u8], body: &[u8]) -> io::Result<Option<usize>> {
+        if head.is_empty() {
+            return self.try_send(body);
+        }
+        if self.socket.tls.get().is_some() {
+            let Some(sent) = self.try_send(head)? else {
+                return Ok(None);
+            };
+            if sent < head.len() {
+                return Ok(Some(sent));
+            }
+            return Ok(Some(sent + self.try_send(body)?.unwrap_or(0)));
+        }
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         let pieces = [IoSlice::new(head), IoSlice::new(body)];
         let mut nothing = SendAncillaryBuffer::default();

@@ -80,8 +80,9 @@ pub(super) async fn exchange(
                     }
                 }
                 Ok(None) => {
-                    let input = origin.inbound.room_for_head(pass.buffer_size, buffers);
                     let rx = &mut origin.conn.stream.rx;
+                    rx.news_within(steps.read).await;
+                    let input = origin.inbound.room_for_head(pass.buffer_size, buffers);
                     let received = rx.recv_within(steps.read, input).await;
                     let came = origin.inbound.take_in_head(received, rx);
                     came.map_err(while_reading)?;

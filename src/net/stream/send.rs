@@ -12,6 +12,7 @@ use bytes::Bytes;
 use monoio::buf::IoBuf;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 
+use super::super::tls::io::send_now;
 use super::{Expired, How, Socket, Unblocked, timed_out};
 
 /// Bodies up to this size are copied behind the head instead of costing a second element: a copy of this size is
@@ -97,7 +98,7 @@ impl SendHalf {
         (result, buf)
     }
 
-    /// Sends two pieces over TLS, as many records at once as fit a buffer.
+    /// Sends two pieces over TLS, as many records at once as fit a buffer. Every few sends others get their turn.
     async fn send_tls(
         &mut self,
         head: &[u8],
@@ -115,7 +116,15 @@ impl SendHalf {
                 break;
             }
             tls.set_sending(true);
+            // What the socket takes at once leaves at once: sealing comes between two sends, so that many at a time through
+            // the ring would find the caches no warmer.
             let mut sent = 0;
+            if tls.may_send_now() {
+                match send_now(self.socket.io.as_fd(), &sealed.bytes[..sealed.end]) {
+                    Ok(n) => sent = n,
+                    Err(e) => result = Err(self.cause(e)),
+                }
+            }
             while sent < sealed.end && result.is_ok() {
                 if let Some(step) = step {
                     self.arm(step);

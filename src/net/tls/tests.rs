@@ -1,5 +1,6 @@
 //! Both sides of a connection talk to each other over a pair of sockets.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,6 +131,33 @@ fn a_handshake_agrees_and_bytes_cross() {
             drop(a);
             assert!(deadlines.is_empty());
         }
+    });
+}
+
+#[test]
+fn who_always_has_room_to_send_leaves_others_their_turn() {
+    runtime::on_each_driver(|| async {
+        // Under epoll it is the socket that ends a turn, when it is full.
+        if !runtime::on_ring() {
+            return;
+        }
+        let deadlines = Deadlines::new();
+        let (server, client) = settings(BOTH[0]);
+        let (mut a, _b) = connected(&deadlines, &server, &client).await;
+        let turns = Rc::new(Cell::new(0));
+        let count = turns.clone();
+        let other = runtime::spawn(async move {
+            loop {
+                runtime::yield_now().await;
+                count.set(count.get() + 1);
+            }
+        });
+        for _ in 0..80 {
+            let (result, _) = a.tx.send_all(b"x".to_vec()).await;
+            result.unwrap();
+        }
+        drop(other);
+        assert!((5..70).contains(&turns.get()), "{} turns", turns.get());
     });
 }
 

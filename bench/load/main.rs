@@ -3,7 +3,8 @@
 //!
 //! `load origin ADDR` serves until it is killed; `/echo` gives back, `/source` sends without end, `/sink` takes all.
 //! `load bulk ADDR --path /source`, `load pingpong ADDR` and `load idle ADDR` are clients; they print `begin` when
-//! measuring begins and `moved BYTES MESSAGES` when it ends. `load hits ADDR` asks for answers at a steady pace ([`hits`]).
+//! measuring begins and `moved BYTES MESSAGES P50 P99 P999` when it ends: percentiles of how long a message was under way,
+//! in nanoseconds, zero in bulk. `load hits ADDR` asks for answers at a steady pace ([`hits`]).
 
 #![expect(
     clippy::disallowed_methods,
@@ -22,6 +23,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use hdrhistogram::Histogram;
 use rustix::event::{Timespec, epoll};
 
 /// Bytes of one read or write in bulk.
@@ -80,12 +82,25 @@ struct Conn {
     held: Vec<u8>,
     /// Bytes of the current message that came back.
     back: usize,
+    /// When it was sent.
+    sent: Instant,
 }
 
-#[derive(Default)]
 struct Moved {
     bytes: u64,
     messages: u64,
+    /// Nanoseconds that messages were under way.
+    times: Histogram<u64>,
+}
+
+impl Moved {
+    fn new() -> Self {
+        Self {
+            bytes: 0,
+            messages: 0,
+            times: Histogram::new(3).unwrap(),
+        }
+    }
 }
 
 fn main() {
@@ -129,7 +144,7 @@ fn origin(options: &Options) {
     let own = epoll::EventData::new_u64(u64::MAX);
     epoll::add(&poll, &listener, own, epoll::EventFlags::IN).unwrap();
     let mut conns: Vec<Option<Conn>> = Vec::new();
-    let (mut buf, mut moved) = (vec![b'x'; BULK_BYTES], Moved::default());
+    let (mut buf, mut moved) = (vec![b'x'; BULK_BYTES], Moved::new());
     let mut events = Vec::with_capacity(256);
     loop {
         events.clear();
@@ -189,10 +204,11 @@ fn client(options: &Options, play: Play, count: usize) {
     }
     if play == Play::Ping {
         for conn in &mut conns {
+            conn.sent = Instant::now();
             conn.socket.write_all(&buf[..options.size]).unwrap();
         }
     }
-    let mut moved = Moved::default();
+    let mut moved = Moved::new();
     run(
         &poll,
         &mut conns,
@@ -200,7 +216,7 @@ fn client(options: &Options, play: Play, count: usize) {
         WARM,
         &mut moved,
     );
-    moved = Moved::default();
+    moved = Moved::new();
     println!("begin");
     let time = Duration::from_secs(options.seconds);
     run(
@@ -210,7 +226,11 @@ fn client(options: &Options, play: Play, count: usize) {
         time,
         &mut moved,
     );
-    println!("moved {} {}", moved.bytes, moved.messages);
+    let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|share| moved.times.value_at_quantile(share));
+    println!(
+        "moved {} {} {p50} {p99} {p999}",
+        moved.bytes, moved.messages
+    );
 }
 
 fn run(
@@ -265,6 +285,7 @@ impl Conn {
             play,
             held: Vec::new(),
             back: 0,
+            sent: Instant::now(),
         }
     }
 
@@ -301,6 +322,10 @@ impl Conn {
                 }
                 self.back = 0;
                 moved.messages += 1;
+                let now = Instant::now();
+                let nanoseconds = (now - self.sent).as_nanos() as u64;
+                moved.times.saturating_record(nanoseconds);
+                self.sent = now;
                 self.socket.write_all(&buf[..size]).is_ok()
             }
             Play::Sink | Play::Still | Play::Source => true,

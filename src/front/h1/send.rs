@@ -156,3 +156,109 @@ impl Conn {
         result.map_err(|error| self.fault(&error))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::base::time::Mono;
+    use crate::front::ConnInfo;
+    use crate::net::join::join2;
+    use crate::net::stream::{How, Stream};
+    use crate::net::{Addr, Deadlines, runtime};
+    use crate::plan::ListenerId;
+
+    const WITHIN: Duration = Duration::from_secs(10);
+
+    fn connection() -> (Conn, Stream) {
+        let (ours, theirs) = Stream::pair(&Deadlines::new()).unwrap();
+        let info = ConnInfo {
+            number: 1,
+            remote: Addr::unnamed(),
+            local: Addr::unnamed(),
+            listener: Cell::new(ListenerId(0)),
+            proxy: None,
+            debug: false,
+            accepted: Mono::default(),
+            requests: Cell::new(1),
+            pipelined: Cell::new(false),
+            tls: None,
+            misplaced: false,
+            named: None,
+            entry: Cell::new(None),
+        };
+        (Conn::new(ours, Rc::new(info), Vec::new(), 0), theirs)
+    }
+
+    /// All that comes, until the end.
+    async fn all(stream: &mut Stream) -> Vec<u8> {
+        let mut got = Vec::new();
+        while stream.rx.recv_ready(&mut got).await.unwrap() > 0 {}
+        got
+    }
+
+    #[test]
+    fn what_a_socket_does_not_take_of_queue_and_piece_stays_in_order() {
+        runtime::on_each_driver(|| async {
+            let buffers = BufPool::new();
+            // All of both, a part of the piece, and a part of the queue alone.
+            for (queued, len) in [
+                (5, 20_000),
+                (0, 2_000_000),
+                (90, 2_000_000),
+                (2_000_000, 90),
+            ] {
+                let (mut conn, mut theirs) = connection();
+                let head: Vec<u8> = (0..queued).map(|n| (n % 241) as u8).collect();
+                let piece: Vec<u8> = (0..len).map(|n| (n % 251) as u8).collect();
+                conn.queue(&head, &buffers);
+                let taken = conn.try_send(&piece, &buffers).unwrap();
+                assert_eq!(taken, queued + len < 100_000, "{queued} {len}");
+                assert_eq!(conn.sent() as usize + conn.queued(), queued + len);
+                assert!(taken || conn.sent() > 0);
+                let ((), got) = join2(
+                    async {
+                        conn.flush(WITHIN, &buffers).await.unwrap();
+                        conn.socket.shutdown(How::Write).unwrap();
+                    },
+                    all(&mut theirs),
+                )
+                .await;
+                assert_eq!(conn.sent() as usize, queued + len);
+                assert!(got[..queued] == head && got[queued..] == piece);
+            }
+            assert_eq!(buffers.lent(), 0);
+        });
+    }
+
+    #[test]
+    fn a_chunk_follows_its_line_and_what_was_queued_before() {
+        runtime::on_each_driver(|| async {
+            let buffers = BufPool::new();
+            let (mut conn, mut theirs) = connection();
+            conn.framing = Framing::Chunked;
+            conn.queue(b"one", &buffers);
+            let mut piece = buffers.take(40_000);
+            piece.resize(40_000, b'x');
+            let (((), piece), got) = join2(
+                async {
+                    let (sent, piece) = conn.send(piece, 7232, WITHIN, &buffers).await;
+                    sent.unwrap();
+                    assert!(conn.try_send(&piece[..20_000], &buffers).unwrap());
+                    conn.socket.shutdown(How::Write).unwrap();
+                    ((), piece)
+                },
+                all(&mut theirs),
+            )
+            .await;
+            buffers.give(piece);
+            let x = |n| "x".repeat(n);
+            let want = format!("3\r\none\r\n8000\r\n{}\r\n4e20\r\n{}", x(32_768), x(20_000));
+            assert!(got == want.as_bytes());
+            assert_eq!(conn.sent() as usize, want.len());
+            assert_eq!(buffers.lent(), 0);
+        });
+    }
+}

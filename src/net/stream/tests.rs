@@ -128,6 +128,37 @@ fn deadlines_end_a_receive_and_a_blocked_send() {
 }
 
 #[test]
+fn a_wait_without_a_buffer_leaves_its_end_to_the_receive() {
+    runtime::on_each_driver(|| async {
+        let deadlines = Deadlines::new();
+        runtime::spawn(deadlines.clone().run());
+        let (mut a, mut b) = Stream::pair(&deadlines).unwrap();
+        let long = Duration::from_secs(60);
+        // From the second one on there may be a wait.
+        for word in [b"one", b"two", b"six"] {
+            let news = join2(b.rx.news_within(long), async {
+                runtime::yield_now().await;
+                a.tx.try_send(word).unwrap();
+            });
+            news.await;
+            let (result, got) = b.rx.recv_within(long, Vec::new()).await;
+            assert_eq!((result.unwrap(), got.as_slice()), (3, &word[..]));
+        }
+        let within = Duration::from_millis(30);
+        b.rx.news_within(within).await;
+        let (result, _) = b.rx.recv_within(within, Vec::new()).await;
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(b.expired(), Some(Expired::Recv));
+        let (c, mut d) = Stream::pair(&deadlines).unwrap();
+        drop(c);
+        d.rx.news_within(long).await;
+        let (result, _) = d.rx.recv_within(long, Vec::new()).await;
+        assert_eq!(result.unwrap(), 0);
+        deadlines.stop();
+    });
+}
+
+#[test]
 fn an_idle_wait_ends_by_bytes_time_or_drain() {
     runtime::on_each_driver(|| async {
         let deadlines = Deadlines::new();

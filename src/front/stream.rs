@@ -411,6 +411,13 @@ impl Stream {
         }
     }
 
+    /// Whether the client has closed its connection, with nothing left to receive before that; not known of streams that
+    /// share one. A system call.
+    #[must_use]
+    pub fn is_left(&self) -> bool {
+        matches!(self, Self::H1(conn) if conn.socket().rx.is_ended())
+    }
+
     /// Whether the response may have a body at all (not for HEAD, 1xx, 204, 304).
     #[must_use]
     pub fn wants_body(&self) -> bool {

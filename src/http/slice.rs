@@ -441,7 +441,10 @@ impl Slices {
         let started = Subrequest::start(ex, cx, &spec);
         let mut part = started.map_err(|_| Broken::Part)?;
         let Some(head) = part.head().await else {
-            tell(ex, cx, &Wrong::Missing);
+            // A client that has left took the part with it, which is told already.
+            if !ex.stream.is_left() {
+                tell(ex, cx, &Wrong::Missing);
+            }
             return Err(Broken::Part);
         };
         let etag = head.fields.get(Token::ETAG).unwrap_or_default();

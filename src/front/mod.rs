@@ -53,6 +53,26 @@ pub struct ConnInfo {
 }
 
 impl ConnInfo {
+    /// For an exchange that no client began.
+    #[must_use]
+    pub fn nobody(accepted: Mono) -> Self {
+        Self {
+            number: 0,
+            remote: Addr::unnamed(),
+            local: Addr::unnamed(),
+            listener: Cell::new(ListenerId(0)),
+            proxy: None,
+            debug: false,
+            accepted,
+            requests: Cell::new(1),
+            pipelined: Cell::new(false),
+            tls: None,
+            misplaced: false,
+            named: None,
+            entry: Cell::new(None),
+        }
+    }
+
     /// The server whose settings hold before a request names one: the one that the handshake chose, or the address's
     /// default server. `epoch` is that of the configuration, which may be newer than the connection.
     pub fn entry(&self, address: &AddressPlan, epoch: u64) -> ServerId {

@@ -211,6 +211,14 @@ impl Stream {
         ))
     }
 
+    /// All that comes until the peer has ended.
+    #[cfg(test)]
+    pub async fn read_to_end(&mut self) -> Vec<u8> {
+        let mut got = Vec::new();
+        while self.rx.recv_ready(&mut got).await.unwrap() > 0 {}
+        got
+    }
+
     fn socket(&self) -> &Socket {
         &self.tx.socket
     }

@@ -353,12 +353,6 @@ mod tests {
         }
     }
 
-    async fn read_to_end(stream: &mut Stream) -> Vec<u8> {
-        let mut got = Vec::new();
-        while stream.rx.recv_ready(&mut got).await.unwrap() > 0 {}
-        got
-    }
-
     #[test]
     fn half_close_leaves_the_other_direction_open() {
         runtime::on_each_driver(|| async {
@@ -366,11 +360,11 @@ mod tests {
             let (result, _) = ends.client.tx.send_all(b"question".to_vec()).await;
             result.unwrap();
             ends.client.tx.finish().unwrap();
-            assert_eq!(read_to_end(&mut ends.origin).await, b"early question");
+            assert_eq!(ends.origin.read_to_end().await, b"early question");
             let (result, _) = ends.origin.tx.send_all(b"answer".to_vec()).await;
             result.unwrap();
             ends.origin.tx.finish().unwrap();
-            assert_eq!(read_to_end(&mut ends.client).await, b"hi answer");
+            assert_eq!(ends.client.read_to_end().await, b"hi answer");
             assert_eq!(ends.end.await, End::Done);
             let (up, down) = (&ends.totals.up, &ends.totals.down);
             assert_eq!((up.sent.get(), down.sent.get()), (14, 9));
@@ -390,9 +384,9 @@ mod tests {
             let (result, _) = ends.origin.tx.send_all(b"bye".to_vec()).await;
             result.unwrap();
             ends.origin.tx.finish().unwrap();
-            assert_eq!(read_to_end(&mut ends.client).await, b"bye");
+            assert_eq!(ends.client.read_to_end().await, b"bye");
             assert_eq!(ends.end.await, End::Done);
-            assert_eq!(read_to_end(&mut ends.origin).await, b"");
+            assert_eq!(ends.origin.read_to_end().await, b"");
             ends.deadlines.stop();
         });
     }
@@ -406,8 +400,8 @@ mod tests {
             };
             let mut ends = tunnel(options, (b"", b""));
             assert_eq!(ends.end.await, End::Idle);
-            assert_eq!(read_to_end(&mut ends.client).await, b"");
-            assert_eq!(read_to_end(&mut ends.origin).await, b"");
+            assert_eq!(ends.client.read_to_end().await, b"");
+            assert_eq!(ends.origin.read_to_end().await, b"");
             ends.deadlines.stop();
         });
     }
@@ -441,7 +435,7 @@ mod tests {
                     client.tx.finish().unwrap();
                 },
                 async {
-                    let got = read_to_end(&mut origin).await;
+                    let got = origin.read_to_end().await;
                     assert!(got == expected);
                 },
             )
@@ -453,7 +447,7 @@ mod tests {
                     origin.tx.finish().unwrap();
                 },
                 async {
-                    assert_eq!(read_to_end(&mut client).await.len(), 2_000_000);
+                    assert_eq!(client.read_to_end().await.len(), 2_000_000);
                 },
             )
             .await;

@@ -159,7 +159,6 @@ impl Conn {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
     use std::rc::Rc;
 
     use super::*;
@@ -167,38 +166,17 @@ mod tests {
     use crate::front::ConnInfo;
     use crate::net::join::join2;
     use crate::net::stream::{How, Stream};
-    use crate::net::{Addr, Deadlines, runtime};
-    use crate::plan::ListenerId;
+    use crate::net::{Deadlines, runtime};
 
     const WITHIN: Duration = Duration::from_secs(10);
 
     fn connection() -> (Conn, Stream) {
         let (ours, theirs) = Stream::pair(&Deadlines::new()).unwrap();
-        let info = ConnInfo {
-            number: 1,
-            remote: Addr::unnamed(),
-            local: Addr::unnamed(),
-            listener: Cell::new(ListenerId(0)),
-            proxy: None,
-            debug: false,
-            accepted: Mono::default(),
-            requests: Cell::new(1),
-            pipelined: Cell::new(false),
-            tls: None,
-            misplaced: false,
-            named: None,
-            entry: Cell::new(None),
-        };
+        let info = ConnInfo::nobody(Mono::default());
         (Conn::new(ours, Rc::new(info), Vec::new(), 0), theirs)
     }
 
     /// All that comes, until the end.
-    async fn all(stream: &mut Stream) -> Vec<u8> {
-        let mut got = Vec::new();
-        while stream.rx.recv_ready(&mut got).await.unwrap() > 0 {}
-        got
-    }
-
     #[test]
     fn what_a_socket_does_not_take_of_queue_and_piece_stays_in_order() {
         runtime::on_each_driver(|| async {
@@ -223,7 +201,7 @@ mod tests {
                         conn.flush(WITHIN, &buffers).await.unwrap();
                         conn.socket.shutdown(How::Write).unwrap();
                     },
-                    all(&mut theirs),
+                    theirs.read_to_end(),
                 )
                 .await;
                 assert_eq!(conn.sent() as usize, queued + len);
@@ -250,7 +228,7 @@ mod tests {
                     conn.socket.shutdown(How::Write).unwrap();
                     ((), piece)
                 },
-                all(&mut theirs),
+                theirs.read_to_end(),
             )
             .await;
             buffers.give(piece);

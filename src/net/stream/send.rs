@@ -12,8 +12,8 @@ use bytes::Bytes;
 use monoio::buf::IoBuf;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 
-use super::super::tls::io::send_now;
 use super::{Expired, How, Socket, Unblocked, timed_out};
+use crate::net::tls::io::send_now;
 
 /// Bodies up to this size are copied behind the head instead of costing a second element: a copy of this size is
 /// cheaper than the kernel's handling of a vector.
@@ -164,13 +164,13 @@ impl SendHalf {
 
     /// Sends the head and then the body, in one system call where both fit. Every step must make progress within the
     /// time; else an error of kind `TimedOut`.
-    pub async fn send_all2_within<B: Body>(
+    pub fn send_all2_within<B: Body>(
         &mut self,
         within: Duration,
         head: Vec<u8>,
         body: B,
-    ) -> (io::Result<()>, Vec<u8>, B) {
-        self.send_all2_from_within(within, head, body, 0).await
+    ) -> impl Future<Output = (io::Result<()>, Vec<u8>, B)> + use<'_, B> {
+        self.send_all2_from_within(within, head, body, 0)
     }
 
     /// [`SendHalf::send_all2_within`] of a body from an offset on.

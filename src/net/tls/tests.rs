@@ -72,17 +72,6 @@ async fn connected(
     (a, b)
 }
 
-async fn read_to_end(stream: &mut Stream) -> Vec<u8> {
-    let mut got = Vec::new();
-    loop {
-        let (result, back) = stream.rx.recv(got).await;
-        got = back;
-        if result.unwrap() == 0 {
-            return got;
-        }
-    }
-}
-
 const BOTH: [&[&SupportedProtocolVersion]; 2] = [&[&version::TLS13], &[&version::TLS12]];
 
 #[test]
@@ -118,7 +107,7 @@ fn a_handshake_agrees_and_bytes_cross() {
                     assert_eq!(a.tx.sent(), 300_005);
                 },
                 async {
-                    let got = read_to_end(&mut b).await;
+                    let got = b.read_to_end().await;
                     assert!(got[..5] == *b"head " && got[5..] == long);
                 },
             )
@@ -127,7 +116,7 @@ fn a_handshake_agrees_and_bytes_cross() {
             let (result, _) = b.tx.send_all(b"bye".to_vec()).await;
             result.unwrap();
             drop(b);
-            assert_eq!(read_to_end(&mut a).await, b"bye");
+            assert_eq!(a.read_to_end().await, b"bye");
             drop(a);
             assert!(deadlines.is_empty());
         }
@@ -194,7 +183,7 @@ fn what_does_not_fit_a_socket_is_offered_again() {
         }
         assert!(refused > 3);
         a.tx.finish().unwrap();
-        got.extend(read_to_end(&mut b).await);
+        got.extend(b.read_to_end().await);
         assert!(got == data);
     });
 }
@@ -281,7 +270,7 @@ fn tickets_do_not_wait_for_a_request() {
         assert_eq!(a.rx.try_recv(&mut got).unwrap(), Some(8));
         a.tx.try_send(b"answer").unwrap();
         drop(a);
-        assert_eq!(read_to_end(&mut b).await, b"answer");
+        assert_eq!(b.read_to_end().await, b"answer");
     });
 }
 
@@ -321,12 +310,12 @@ fn what_is_no_tls_is_handed_back_and_garbage_gets_an_alert() {
                 None => assert!(matches!(result, Err(Trouble::Protocol(_))), "{sent:?}"),
             }
             drop(a);
-            assert_eq!(read_to_end(&mut b).await, answer, "{sent:?}");
+            assert_eq!(b.read_to_end().await, answer, "{sent:?}");
         }
         let (mut a, mut b) = Stream::pair(&deadlines).unwrap();
         a.refuse_tls(Alert::UnrecognizedName);
         drop(a);
-        assert_eq!(read_to_end(&mut b).await, b"\x15\x03\x03\x00\x02\x02\x70");
+        assert_eq!(b.read_to_end().await, b"\x15\x03\x03\x00\x02\x02\x70");
     });
 }
 
@@ -393,14 +382,14 @@ fn everything_arrives_byte_by_byte() {
         );
         let server = async {
             accept(&mut a, &server, false).await.unwrap();
-            assert_eq!(read_to_end(&mut a).await, b"hello");
+            assert_eq!(a.read_to_end().await, b"hello");
             drop(a);
         };
         let client = async {
             b.connect_tls(&client, LOCALHOST).await.unwrap();
             b.tx.try_send(b"hello").unwrap();
             b.tx.finish().unwrap();
-            assert_eq!(read_to_end(&mut b).await, b"");
+            assert_eq!(b.read_to_end().await, b"");
             drop(b);
         };
         join2(wire, join2(server, client)).await;

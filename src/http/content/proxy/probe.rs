@@ -1,7 +1,6 @@
 //! One health check of one peer: a request made by the settings of a location, on a connection of its own, and its
 //! answer judged. Knows neither when to ask nor what follows. Start at [`run`].
 
-use std::cell::Cell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -15,10 +14,9 @@ use super::{Failure, Request, begin_attempt, build, note_head, open, send, targe
 use crate::base::time::Mono;
 use crate::front::inner::{Behind, Inner};
 use crate::front::{ConnInfo, Stream};
-use crate::net::Addr;
+use crate::plan::PeerAddr;
 use crate::plan::health::{CheckPlan, Unfit, Wanted};
 use crate::plan::location::{Content, ProxyPlan};
-use crate::plan::{ListenerId, PeerAddr};
 use crate::proto::head::Method;
 use crate::proto::tokens::Token;
 use crate::upstream::balance::Key;
@@ -140,22 +138,7 @@ fn choose(addr: &PeerAddr, name: &Bytes, now: Mono) -> Result<Selection, Bad> {
 
 /// An exchange that no client began.
 fn exchange(cx: Cx<'_>, check: &CheckPlan) -> Box<Exchange> {
-    let nobody = || Addr::Unix(Rc::from(&b""[..]));
-    let conn = Rc::new(ConnInfo {
-        number: 0,
-        remote: nobody(),
-        local: nobody(),
-        listener: Cell::new(ListenerId(0)),
-        proxy: None,
-        accepted: cx.local.clock.mono(),
-        requests: Cell::new(1),
-        pipelined: Cell::new(false),
-        tls: None,
-        misplaced: false,
-        named: None,
-        entry: Cell::new(None),
-        debug: false,
-    });
+    let conn = Rc::new(ConnInfo::nobody(cx.local.clock.mono()));
     let mut ex = Box::new(Exchange::new(conn));
     ex.stream = Stream::Inner(Box::new(Inner::new(None, Behind::Nobody)));
     ex.location = check.location;

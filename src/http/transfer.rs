@@ -502,7 +502,7 @@ async fn stream(
                         }
                     }
                 }
-                if gait.splices() && origin.inbound.unread() > 0 {
+                if gait.splices() && origin.unread() > 0 {
                     match spliced::run(ex, cx, &mut origin, &mut gait).await {
                         Stopped::Copy => {}
                         Stopped::Client(fault) => {

@@ -416,7 +416,7 @@ impl Splice<'_> {
         let mut left = limit;
         let mut breath = Breath::default();
         while left > 0 {
-            if !gait.splices() {
+            if !gait.splices() || rx.has_ahead() {
                 return Ran::Thin;
             }
             match self.turn(rx, tx, left, |_, _| {}).await {
@@ -630,6 +630,41 @@ mod tests {
             let (received, .., ran, _) = run(1_000, u64::MAX, Manner::Off).await;
             assert!(matches!(ran, Ran::Thin), "{ran:?}");
             assert_eq!(received, 0);
+        });
+    }
+
+    #[test]
+    fn what_was_received_ahead_is_not_overtaken() {
+        runtime::on_each_driver(|| async {
+            if !runtime::on_ring() {
+                return;
+            }
+            let deadlines = Deadlines::new();
+            let (mut from, mut a) = Stream::pair(&deadlines).unwrap();
+            let (b, _to) = Stream::pair(&deadlines).unwrap();
+            let (pipes, moved) = (Pipes::default(), Moved::default());
+            let splice = Splice {
+                pipes: &pipes,
+                way: Way::Down,
+                send_within: Duration::from_secs(10),
+                moved: &moved,
+            };
+            let mut got = Vec::new();
+            from.tx.try_send(b"1").unwrap();
+            a.rx.recv_ready(&mut got).await.unwrap();
+            let news = join2(a.rx.news_within(Duration::from_secs(10)), async {
+                runtime::yield_now().await;
+                from.tx.try_send(b"23").unwrap();
+            });
+            news.await;
+            assert!(a.rx.has_ahead());
+            let mut gait = Gait::new(Manner::On);
+            let bounds = (u64::MAX, Duration::from_secs(10));
+            let ran = splice.run(&a.rx, &b.tx, bounds, &mut gait).await;
+            assert!(matches!(ran, Ran::Thin) && gait.splices(), "{ran:?}");
+            assert_eq!(moved.received.get(), 0);
+            a.rx.recv_ready(&mut got).await.unwrap();
+            assert_eq!(got, b"123");
         });
     }
 

@@ -44,7 +44,7 @@ pub struct Keepalive {
 }
 
 /// The socket that both halves share.
-struct Socket {
+pub(super) struct Socket {
     io: Duplex,
     slot: SlotId,
     deadlines: Rc<Deadlines>,
@@ -53,9 +53,11 @@ struct Socket {
     /// A wait has just found something to receive: the next receive looks before it waits.
     ready: Cell<bool>,
     /// The last receive took all that was there: what comes from now on is news.
-    drained: Cell<bool>,
+    pub(super) drained: Cell<bool>,
     /// From the second wait on, which goes through the shard's set.
     member: OnceCell<Member>,
+    /// It may have received ahead: see [`Socket::fetch`].
+    ahead: Cell<bool>,
     /// There since the handshake on a connection that speaks TLS.
     tls: OnceCell<Box<Tls>>,
     /// Who wants calls on the socket not to block, see [`Unblocked`].
@@ -146,10 +148,10 @@ impl Line {
 pub struct RecvHalf(Rc<Socket>);
 
 /// Marks a socket as idle while it lives, so that a dropped wait leaves no mark.
-struct Waiting<'a>(&'a Socket);
+struct Waiting<'a>(&'a Rc<Socket>);
 
 impl<'a> Waiting<'a> {
-    fn begin(socket: &'a Socket, after: Option<Duration>, patience: Option<Duration>) -> Self {
+    fn begin(socket: &'a Rc<Socket>, after: Option<Duration>, patience: Option<Duration>) -> Self {
         socket.deadlines.begin_wait(socket.slot, after, patience);
         Self(socket)
     }
@@ -193,6 +195,7 @@ impl Stream {
             ready: Cell::new(false),
             drained: Cell::new(false),
             member: OnceCell::new(),
+            ahead: Cell::new(false),
             tls: OnceCell::new(),
             unblocked: Cell::new(0),
         });
@@ -367,6 +370,12 @@ impl Stream {
     }
 }
 
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.io.as_fd()
+    }
+}
+
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.tx.socket.io.as_fd()
@@ -418,7 +427,7 @@ impl Socket {
 
     /// The membership through which to wait for something to receive: only where nothing is left from before, because it
     /// tells what comes anew.
-    fn member(&self) -> Option<&Member> {
+    fn member(self: &Rc<Self>) -> Option<&Member> {
         if !self.drained.get() {
             return None;
         }
@@ -429,7 +438,7 @@ impl Socket {
             return None;
         }
         // One that cannot enter is asked again next time; it is not worth remembering.
-        let member = Member::enter(self.io.as_fd())?;
+        let member = Member::enter(self)?;
         Some(self.member.get_or_init(|| member))
     }
 
@@ -440,8 +449,44 @@ impl Socket {
         Poll::Ready(())
     }
 
+    /// As [`Socket::poll_member`], for who receives next.
+    fn poll_to_receive(&self, member: &Member, cx: &Context<'_>) -> Poll<()> {
+        self.ahead.set(true);
+        std::task::ready!(member.poll_to_receive(cx));
+        self.drained.set(false);
+        Poll::Ready(())
+    }
+
+    /// Whether something was received ahead. Who receives past [`Socket::recv_now`] and TLS has to ask.
+    fn has_ahead(&self) -> bool {
+        self.ahead.get() && self.member.get().is_some_and(Member::has_ahead)
+    }
+
+    /// Hands out what was received ahead, as a receive would; `None` when nothing was.
+    pub(super) fn fetch(
+        &self,
+        room: usize,
+        take: impl FnOnce(&[u8]),
+    ) -> Option<Result<usize, rustix::io::Errno>> {
+        if !self.ahead.get() {
+            return None;
+        }
+        let fetched = self.member.get().and_then(|m| m.fetch(room, take));
+        let Some(fetched) = fetched else {
+            self.ahead.set(false);
+            return None;
+        };
+        Some(fetched.map(|(n, more)| {
+            self.drained.set(!more);
+            n
+        }))
+    }
+
     /// Completes when a receive would not wait.
-    async fn readable(&self) -> io::Result<()> {
+    async fn readable(self: &Rc<Self>) -> io::Result<()> {
+        if self.has_ahead() {
+            return Ok(());
+        }
         match self.member() {
             Some(member) => {
                 poll_fn(|cx| self.poll_member(member, cx)).await;
@@ -454,6 +499,9 @@ impl Socket {
     /// Appends what is there to the spare room; `None` when nothing is.
     fn recv_now(&self, buf: &mut Vec<u8>) -> io::Result<Option<usize>> {
         let room = buf.capacity() - buf.len();
+        if let Some(fetched) = self.fetch(room, |bytes| buf.extend_from_slice(bytes)) {
+            return Ok(Some(fetched?));
+        }
         let into = rustix::buffer::spare_capacity(buf);
         match rustix::net::recv(self.io.as_fd(), into, RecvFlags::DONTWAIT) {
             Ok((n, _)) => {
@@ -485,6 +533,9 @@ impl Socket {
 
     /// Whether nothing more will be received.
     fn is_at_end(&self) -> bool {
+        if self.has_ahead() {
+            return false;
+        }
         let mut byte = [0u8; 1];
         let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
         matches!(
@@ -521,14 +572,15 @@ impl RecvHalf {
     /// buffer that lies with a silent connection has left the caches by the time it is filled. Whatever ends the wait
     /// is for the receive to tell.
     pub async fn news_within(&mut self, within: Duration) {
-        if self.0.ready.get() || self.0.tls.get().is_some_and(|tls| tls.has_news()) {
+        let has_news = self.0.tls.get().is_some_and(|tls| tls.has_news());
+        if self.0.ready.get() || has_news || self.0.has_ahead() {
             return;
         }
         let Some(member) = self.0.member() else {
             return;
         };
         self.arm(within);
-        poll_fn(|cx| self.0.poll_member(member, cx)).await;
+        poll_fn(|cx| self.0.poll_to_receive(member, cx)).await;
         self.disarm();
         self.0.ready.set(true);
     }
@@ -542,7 +594,7 @@ impl RecvHalf {
             let result = self.recv_tls(within, &mut buf).await;
             return (result, buf);
         }
-        if self.0.ready.get() {
+        if self.0.ready.get() || self.0.has_ahead() {
             // The bytes are here: a system call now is cheaper than a turn through the ring.
             match self.try_recv(&mut buf) {
                 Ok(Some(n)) => return (self.judge(within, n), buf),
@@ -560,7 +612,7 @@ impl RecvHalf {
         let mut result;
         loop {
             if let Some(member) = self.0.member() {
-                poll_fn(|cx| self.0.poll_member(member, cx)).await;
+                poll_fn(|cx| self.0.poll_to_receive(member, cx)).await;
                 match self.0.recv_now(&mut buf) {
                     Ok(None) => continue,
                     Ok(Some(n)) => result = Ok(n),
@@ -645,9 +697,15 @@ impl RecvHalf {
             buf.reserve(RECV_ROOM_MIN);
         }
         if let Some(tls) = self.0.tls.get() {
-            return tls.try_recv(self.0.io.as_fd(), &self.0.drained, buf);
+            return tls.try_recv(&self.0, buf);
         }
         self.0.recv_now(buf)
+    }
+
+    /// Whether something was received ahead, which comes before what is in the socket and cannot be spliced.
+    #[must_use]
+    pub fn has_ahead(&self) -> bool {
+        self.0.has_ahead()
     }
 
     /// Nothing was there for who received past this half's calls: what comes from now on is news.
@@ -658,7 +716,10 @@ impl RecvHalf {
     /// Whether a pooled connection can be used again: nothing was received and the peer has not closed it.
     pub fn is_quiet(&self) -> bool {
         if let Some(tls) = self.0.tls.get() {
-            return tls.is_quiet(self.0.io.as_fd());
+            return tls.is_quiet(&self.0);
+        }
+        if self.0.has_ahead() {
+            return false;
         }
         let mut byte = [0u8; 1];
         let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
@@ -671,7 +732,10 @@ impl RecvHalf {
     /// Whether the peer has ended its sending direction or the connection, with nothing left to receive before that.
     pub fn is_ended(&self) -> bool {
         if let Some(tls) = self.0.tls.get() {
-            return tls.is_ended(self.0.io.as_fd());
+            return tls.is_ended(&self.0);
+        }
+        if self.0.has_ahead() {
+            return false;
         }
         let mut byte = [0u8; 1];
         let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
@@ -716,8 +780,11 @@ impl RecvHalf {
         async move {
             let socket = waiting.0;
             if let Some(tls) = socket.tls.get()
-                && tls.has_news_or_flush(socket.io.as_fd())
+                && tls.has_news_or_flush(socket)
             {
+                return Ok(socket.after_idle());
+            }
+            if socket.has_ahead() {
                 return Ok(socket.after_idle());
             }
             let lasts = |cx: &mut Context<'_>| {
@@ -729,7 +796,7 @@ impl RecvHalf {
             };
             let result = match socket.member() {
                 Some(member) => {
-                    poll_fn(|cx| match socket.poll_member(member, cx) {
+                    poll_fn(|cx| match socket.poll_to_receive(member, cx) {
                         Poll::Ready(()) => Poll::Ready(Some(Ok(()))),
                         Poll::Pending => lasts(cx),
                     })

@@ -173,13 +173,14 @@ impl Tunnel<'_> {
                 let both = rx.unblock().and_then(|rx| Ok((rx, tx.unblock()?)));
                 unblocked = Some(both.map_err(receiving)?);
             }
-            let turn = match gait.splices() {
+            let ahead = rx.has_ahead();
+            let turn = match gait.splices() && !ahead {
                 true => self.splice(way, rx, tx).await?,
                 false => Turn::Refused,
             };
             let turn = match turn {
                 Turn::Refused => {
-                    if gait.splices() {
+                    if gait.splices() && !ahead {
                         gait.refuse();
                     }
                     let (turn, rest) = self.copy(way, (rx, tx), &mut room)?;

@@ -4,6 +4,8 @@
 //! are found where they lie and handed on without a copy. Knows no retry policy and no client. Start at
 //! [`Inbound::read_head`].
 
+mod fault;
+
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
@@ -14,52 +16,18 @@ use super::selection::Selection;
 use crate::base::buf::BufPool;
 use crate::net::deadline::Mark;
 use crate::net::stream::RecvHalf;
-use crate::proto::fastcgi::{self, Answer, HeadStep, Notes};
-use crate::proto::h1::body::{BodyDecoder, BodyError, BodyStep, ChunkedDecoder, LengthBody};
+use crate::proto::fastcgi::{Answer, HeadStep, Notes};
+use crate::proto::h1::body::{BodyDecoder, BodyStep, ChunkedDecoder, LengthBody};
 use crate::proto::h1::parse::{Parsed, ResponseError, ResponseParser};
-use crate::proto::h2::ErrorCode;
 use crate::proto::head::{Fields, ResponseHead, Version};
+
+pub use fault::Fault;
 
 /// Interim responses before the real one; more is an origin gone wrong.
 const INTERIM_MAX: u32 = 64;
 
 /// Largest buffer for one receive of a body.
 const RECV_BYTES_MAX: usize = 128 << 10;
-
-/// Why an exchange with an origin failed.
-#[derive(Debug)]
-pub enum Fault {
-    /// It closed in the middle; before its head this is "prematurely closed".
-    Closed,
-    /// The connection broke.
-    Io(io::Error),
-    /// Nothing came, or nothing was taken, in time.
-    TimedOut,
-    /// The head breaks a rule.
-    Head(ResponseError),
-    /// 101 without being asked, or interim responses without end.
-    Unsolicited,
-    /// The body's framing breaks a rule.
-    Body(BodyError),
-    /// A FastCGI answer breaks a rule.
-    FastCgi(fastcgi::Error),
-    /// The answer was whole, and is refused by what the application said on stderr.
-    Refused,
-    /// The origin took its HTTP/2 stream back.
-    Reset(ErrorCode),
-    /// It said that it has not looked at the request, and never will.
-    Unprocessed,
-    /// It went away from the HTTP/2 connection in the middle.
-    GoAway(ErrorCode),
-    /// A rule of HTTP/2 was broken, told in these words.
-    Http2(&'static str),
-    /// Our side of the request's body ended early.
-    Stopped,
-    /// The client is gone: the sweep cut this connection.
-    Cut,
-    /// A file of our own failed while the body was spooled.
-    Local(io::Error),
-}
 
 /// What [`Inbound::read_head`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -419,6 +387,15 @@ impl Origin {
         self.sent += bytes;
     }
 
+    /// See [`Inbound::unread`]; nothing while something of it was received ahead.
+    #[must_use]
+    pub fn unread(&self) -> u64 {
+        match &self.conn {
+            Link::Own(conn) if !conn.stream.rx.has_ahead() => self.inbound.unread(),
+            _ => 0,
+        }
+    }
+
     /// See [`Inbound::receive`].
     pub async fn receive(
         &mut self,
@@ -620,7 +597,7 @@ impl Inbound {
     /// How much of the body may come without being looked at, with no byte of it in a buffer of ours; all that comes
     /// where only the connection's end tells.
     #[must_use]
-    pub fn unread(&self) -> u64 {
+    fn unread(&self) -> u64 {
         if self.window.is_some() || self.at < self.input.len() || self.ended {
             return 0;
         }
@@ -979,19 +956,5 @@ impl Inbound {
     fn spoil(&mut self, fault: Fault) -> Fault {
         self.spoiled = true;
         fault
-    }
-}
-
-impl Fault {
-    /// A socket's error; `cut` says that the sweep shut the socket down because the client left.
-    #[must_use]
-    pub fn of(error: io::Error, cut: bool) -> Self {
-        if cut {
-            Self::Cut
-        } else if error.kind() == io::ErrorKind::TimedOut {
-            Self::TimedOut
-        } else {
-            Self::Io(error)
-        }
     }
 }

@@ -210,6 +210,57 @@ fn a_tunnel_loses_and_doubles_nothing() {
 }
 
 #[test]
+fn a_piece_larger_than_the_buffer_does_not_wait_for_the_next_one() {
+    const PIECES: usize = 12;
+    const PIECE: usize = 3500;
+    for driver in DRIVERS {
+        for manner in ["off", "auto", "on"] {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let addr = listener.local_addr().unwrap();
+            let (taken, take) = std::sync::mpsc::channel();
+            let origin = std::thread::spawn(move || {
+                let (socket, _) = listener.accept().unwrap();
+                read_head(&socket);
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
+                    PIECES * PIECE
+                );
+                (&socket).write_all(head.as_bytes()).unwrap();
+                for at in 0..PIECES {
+                    take.recv().unwrap();
+                    (&socket).write_all(stretch(at * PIECE, PIECE)).unwrap();
+                }
+                assert!(ended(&socket));
+            });
+            let proxy = Config::server(&format!(
+                "location / {{ proxy_pass http://%%origin%%; proxy_buffering off; proxy_buffer_size 1k; splice {manner}; }}"
+            ))
+            .set("origin", addr)
+            .env("RINGX_DRIVER", driver)
+            .start();
+            let client = TcpStream::connect(proxy.addr()).unwrap();
+            client
+                .set_read_timeout(Some(Duration::from_secs(30)))
+                .unwrap();
+            (&client)
+                .write_all(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+                .unwrap();
+            assert!(read_head(&client).starts_with(b"HTTP/1.1 200 "));
+            let mut piece = [0; PIECE];
+            for at in 0..PIECES {
+                taken.send(()).unwrap();
+                (&client).read_exact(&mut piece).unwrap();
+                assert!(piece == *stretch(at * PIECE, PIECE), "piece {at}");
+            }
+            assert!(ended(&client));
+            // The origin's connection is not kept.
+            drop(proxy);
+            origin.join().unwrap();
+        }
+    }
+}
+
+#[test]
 fn what_is_off_or_small_is_copied() {
     for (manner, total) in [("off", 3 << 20), ("auto", 9_000)] {
         let (addr, origin) = raw_origin(1, move |socket, _| exchange(socket, total, total, 1));

@@ -6,6 +6,9 @@ impl Conn {
     /// How much of a request body comes as it is, with no byte of it in a buffer of ours: what may be spliced.
     #[must_use]
     pub fn unread_body(&self) -> u64 {
+        if self.socket.rx.has_ahead() {
+            return 0;
+        }
         match &self.decoder {
             BodyDecoder::Length(body) if !self.expects_continue && self.at == self.input.len() => {
                 body.remaining()

@@ -46,7 +46,7 @@ pub(super) async fn run(
         send_within: location.settings.core.send_timeout,
         moved: &moved,
     };
-    let bounds = (origin.inbound.unread(), location.pass.read_timeout);
+    let bounds = (origin.unread(), location.pass.read_timeout);
     let rx = &origin.conn.stream.rx;
     let ran = splice.run(rx, &client.socket().tx, bounds, gait).await;
     client.count_sent(moved.sent.get());

@@ -159,6 +159,41 @@ fn a_wait_without_a_buffer_leaves_its_end_to_the_receive() {
 }
 
 #[test]
+fn what_was_received_ahead_comes_first_and_makes_a_socket_neither_quiet_nor_ended() {
+    runtime::on_each_driver(|| async {
+        let deadlines = Deadlines::new();
+        let (mut a, mut b) = Stream::pair(&deadlines).unwrap();
+        let mut got = Vec::new();
+        // The first receive finds the socket empty afterwards, so that the next wait is one for news.
+        a.tx.try_send(b"0").unwrap();
+        assert_eq!(b.rx.recv_ready(&mut got).await.unwrap(), 1);
+        got.clear();
+        let (idle, ()) = join2(b.rx.wait_idle(None), async {
+            runtime::yield_now().await;
+            a.tx.try_send(&[b'1'; 3000]).unwrap();
+            a.tx.finish().unwrap();
+        })
+        .await;
+        assert_eq!(idle.unwrap(), Idle::Ready);
+        got.reserve_exact(1000);
+        while got.len() < 3000 {
+            assert!(!b.rx.is_quiet() && !b.rx.is_ended());
+            b.rx.news_within(Duration::from_secs(60)).await;
+            b.rx.readable().await.unwrap();
+            assert_eq!(b.rx.wait_idle(None).await.unwrap(), Idle::Ready);
+            let mut part = Vec::with_capacity(1000);
+            part.push(b'!');
+            let (result, part) = b.rx.recv(part).await;
+            assert_eq!(result.unwrap(), part.len() - 1);
+            got.extend_from_slice(&part[1..]);
+        }
+        assert!(got == [b'1'; 3000] && b.rx.is_ended());
+        let (result, _) = b.rx.recv(Vec::new()).await;
+        assert_eq!(result.unwrap(), 0);
+    });
+}
+
+#[test]
 fn an_idle_wait_ends_by_bytes_time_or_drain() {
     runtime::on_each_driver(|| async {
         let deadlines = Deadlines::new();

@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 
 use rustix::net::{RecvFlags, SendFlags};
@@ -11,6 +11,7 @@ use rustls::Error;
 
 use super::Facts;
 use super::session::{BATCH_BYTES, RECORD_EXTRA, Session};
+use crate::net::stream::Socket;
 
 /// What one receive takes at most: four records, as a large body comes.
 const SCRATCH_BYTES: usize = 4 * (super::RECORD_BYTES_MAX + RECORD_EXTRA);
@@ -115,8 +116,7 @@ impl Tls {
     /// Receives what is there, into the room that the buffer has; none when no plaintext is.
     pub(in crate::net) fn try_recv(
         &self,
-        fd: BorrowedFd<'_>,
-        drained: &Cell<bool>,
+        socket: &Socket,
         buf: &mut Vec<u8>,
     ) -> io::Result<Option<usize>> {
         let begin = buf.len();
@@ -132,7 +132,7 @@ impl Tls {
                 return Err(broken(error));
             }
             let room = buf.capacity() - buf.len();
-            if !self.pull((fd, drained), &mut session, room, buf)? {
+            if !self.pull(socket, &mut session, room, buf)? {
                 return Ok(None);
             }
         }
@@ -141,7 +141,7 @@ impl Tls {
     /// One receive and what the machine makes of it; false when nothing is there.
     fn pull(
         &self,
-        (fd, drained): (BorrowedFd<'_>, &Cell<bool>),
+        socket: &Socket,
         session: &mut Session,
         room: usize,
         buf: &mut Vec<u8>,
@@ -153,16 +153,25 @@ impl Tls {
             }
             let kept = session.partial.len();
             let end = (kept + room + RECV_EXTRA).clamp(kept + 512, scratch.len());
-            let got = match rustix::net::recv(fd, &mut scratch[kept..end], RecvFlags::DONTWAIT) {
-                Ok((n, _)) => n,
-                Err(rustix::io::Errno::AGAIN) => {
-                    drained.set(true);
-                    return Ok(false);
-                }
-                Err(rustix::io::Errno::INTR) => return Ok(false),
-                Err(e) => return Err(e.into()),
+            let room = &mut scratch[kept..end];
+            let fetched = socket.fetch(room.len(), |bytes| {
+                room[..bytes.len()].copy_from_slice(bytes)
+            });
+            let got = match fetched {
+                Some(got) => got?,
+                None => match rustix::net::recv(socket, &mut *room, RecvFlags::DONTWAIT) {
+                    Ok((n, _)) => {
+                        socket.drained.set(0 < n && n < room.len());
+                        n
+                    }
+                    Err(rustix::io::Errno::AGAIN) => {
+                        socket.drained.set(true);
+                        return Ok(false);
+                    }
+                    Err(rustix::io::Errno::INTR) => return Ok(false),
+                    Err(e) => return Err(e.into()),
+                },
             };
-            drained.set(0 < got && got < end - kept);
             if got == 0 {
                 // Without a word before: as OpenSSL does for nginx, an end is an end.
                 session.peer_closed = true;
@@ -185,13 +194,13 @@ impl Tls {
                     }
                     if !session.out.is_empty() && session.untold == 0 {
                         // A word to what the peer said, which may wait for it.
-                        self.flush(fd, session);
+                        self.flush(socket.as_fd(), session);
                     }
                     Ok(true)
                 }
                 Err(error) => {
                     session.partial = Vec::new();
-                    self.flush(fd, session);
+                    self.flush(socket.as_fd(), session);
                     Err(broken(&error))
                 }
             }
@@ -199,26 +208,24 @@ impl Tls {
     }
 
     /// Whether the peer has neither said anything nor closed: session tickets are no words.
-    pub(in crate::net) fn is_quiet(&self, fd: BorrowedFd<'_>) -> bool {
-        self.probe(fd) && !self.session.borrow().has_news()
+    pub(in crate::net) fn is_quiet(&self, socket: &Socket) -> bool {
+        self.probe(socket) && !self.session.borrow().has_news()
     }
 
     /// Whether the peer's end is all that is left to receive.
-    pub(in crate::net) fn is_ended(&self, fd: BorrowedFd<'_>) -> bool {
-        let fine = self.probe(fd);
+    pub(in crate::net) fn is_ended(&self, socket: &Socket) -> bool {
+        let fine = self.probe(socket);
         let session = self.session.borrow();
         !fine || session.plain.is_empty() && (session.peer_closed || session.failed.is_some())
     }
 
     /// Takes from the socket until something is known; false when it failed.
-    fn probe(&self, fd: BorrowedFd<'_>) -> bool {
+    fn probe(&self, socket: &Socket) -> bool {
         let mut session = self.session.borrow_mut();
         // No room: plaintext stays with the session.
         let mut none = Vec::new();
-        // Who asks for a look does not go on to wait.
-        let unknown = Cell::new(false);
         while !session.has_news() {
-            match self.pull((fd, &unknown), &mut session, 0, &mut none) {
+            match self.pull(socket, &mut session, 0, &mut none) {
                 Ok(true) => {}
                 Ok(false) => return true,
                 Err(_) => return false,
@@ -321,19 +328,19 @@ impl Tls {
 
     /// Whether something can be received. Session tickets leave with the answer to it, and without it now: a client whose
     /// kernel holds its request back until the handshake's last word is acknowledged waits for them (RFC 896).
-    pub(in crate::net) fn has_news_or_flush(&self, fd: BorrowedFd<'_>) -> bool {
+    pub(in crate::net) fn has_news_or_flush(&self, socket: &Socket) -> bool {
         if self.has_news() {
             return true;
         }
         if self.session.borrow().out.is_empty() {
             return false;
         }
-        let fine = self.probe(fd);
+        let fine = self.probe(socket);
         let mut session = self.session.borrow_mut();
         if !fine || session.has_news() {
             return true;
         }
-        self.flush(fd, &mut session);
+        self.flush(socket.as_fd(), &mut session);
         false
     }
 

@@ -6,8 +6,9 @@
 //! ([`crate::net::stream`]: only after a receive that found less than it had room for).
 //!
 //! Who waits in order to receive is received for, before any of those that have news goes on: the kernel's receive path is
-//! entered for many sockets in a row then, and their tasks run in a row, and both stay in the instruction cache. Start
-//! at [`Member`].
+//! entered for many sockets in a row then, and their tasks run in a row, and both stay in the instruction cache. For the same
+//! reason those go on first that are in the middle of something, and then those that begin ([`Purpose`]). Start at
+//! [`Member`].
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -34,6 +35,17 @@ const AHEAD_BYTES: usize = 4 << 10;
 /// Buffers of that size that are kept: one for each news of a turn, and as many that are still to be fetched.
 const SPARE_MAX: usize = 2 * EVENTS_MAX;
 
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To know that there is something, or an end.
+    News,
+    /// To receive it: that may have been done by then, see [`Member::fetch`].
+    Receive,
+    /// To receive what begins something new, such as the next request.
+    Begin,
+}
+
 /// What is known of one socket.
 struct Place {
     /// Tells this socket from one that had the place before.
@@ -45,8 +57,7 @@ struct Place {
     ended: bool,
     /// The peer sent something out of band, at which a receive stops early: edges no longer tell enough.
     urgent: bool,
-    /// Who waits will receive: it is done for it.
-    receives: bool,
+    purpose: Purpose,
     ahead: Option<Ahead>,
     waker: Option<Waker>,
 }
@@ -91,7 +102,7 @@ impl Member {
             news: false,
             ended: false,
             urgent: false,
-            receives: false,
+            purpose: Purpose::News,
             ahead: None,
             waker: None,
         });
@@ -105,16 +116,6 @@ impl Member {
     /// Whether news may be waited for.
     pub fn is_reliable(&self) -> bool {
         !self.set.places.borrow()[self.key].urgent
-    }
-
-    /// Completes when there are news, which it takes, and always after the peer's end.
-    pub fn poll(&self, cx: &Context<'_>) -> Poll<()> {
-        self.poll_as(cx, false)
-    }
-
-    /// As [`Member::poll`], for who receives next: that may have been done by then, see [`Member::fetch`].
-    pub fn poll_to_receive(&self, cx: &Context<'_>) -> Poll<()> {
-        self.poll_as(cx, true)
     }
 
     /// Whether something waits for [`Member::fetch`].
@@ -150,10 +151,11 @@ impl Member {
         Some(Ok((n, more)))
     }
 
-    fn poll_as(&self, cx: &Context<'_>, receives: bool) -> Poll<()> {
+    /// Completes when there are news, which it takes, and always after the peer's end.
+    pub fn poll(&self, purpose: Purpose, cx: &Context<'_>) -> Poll<()> {
         let mut places = self.set.places.borrow_mut();
         let place = &mut places[self.key];
-        place.receives = receives;
+        place.purpose = purpose;
         if std::mem::take(&mut place.news) || place.ended {
             return Poll::Ready(());
         }
@@ -191,6 +193,7 @@ pub fn open() -> io::Result<()> {
 /// Takes the news of all sockets whenever there are some.
 async fn deliver(set: Rc<Set>) {
     let mut events = Vec::with_capacity(EVENTS_MAX);
+    let mut begin = Vec::with_capacity(EVENTS_MAX);
     let now = rustix::time::Timespec {
         tv_sec: 0,
         tv_nsec: 0,
@@ -202,8 +205,9 @@ async fn deliver(set: Rc<Set>) {
         // An interrupted call has taken nothing.
         if epoll::wait(&set.epoll, room, Some(&now)).is_ok() {
             for event in &events {
-                set.note(event.data.u64(), event.flags);
+                set.note(event.data.u64(), event.flags, &mut begin);
             }
+            begin.drain(..).for_each(Waker::wake);
         }
     }
     set.close();
@@ -252,7 +256,8 @@ impl Set {
         }
     }
 
-    fn note(&self, data: u64, flags: EventFlags) {
+    /// Books news and wakes who waits for them; who is to go on after all others is put into `begin`.
+    fn note(&self, data: u64, flags: EventFlags, begin: &mut Vec<Waker>) {
         let mut places = self.places.borrow_mut();
         // A socket that is gone here may live on in an operation that the kernel has not ended.
         let Some(place) = places.get_mut((data & u64::from(u32::MAX)) as usize) else {
@@ -268,13 +273,15 @@ impl Set {
         match &mut place.ahead {
             // The news that it was received for and this one are taken as one.
             Some(ahead) => ahead.more = true,
-            None if place.receives && place.waker.is_some() && !place.urgent => {
+            None if place.purpose != Purpose::News && place.waker.is_some() && !place.urgent => {
                 place.ahead = self.receive(&place.socket);
             }
             None => {}
         }
-        if let Some(waker) = place.waker.take() {
-            waker.wake();
+        match place.waker.take() {
+            Some(waker) if place.purpose == Purpose::Begin => begin.push(waker),
+            Some(waker) => waker.wake(),
+            None => {}
         }
     }
 }
@@ -312,14 +319,14 @@ mod tests {
     }
 
     async fn next(member: &Member) {
-        poll_fn(|cx| member.poll(cx)).await;
+        poll_fn(|cx| member.poll(Purpose::News, cx)).await;
     }
 
     async fn is_silent(member: &Member) -> bool {
         for _ in 0..3 {
             runtime::yield_now().await;
         }
-        poll_fn(|cx| Poll::Ready(member.poll(cx).is_pending())).await
+        poll_fn(|cx| Poll::Ready(member.poll(Purpose::News, cx).is_pending())).await
     }
 
     #[test]
@@ -354,7 +361,7 @@ mod tests {
             assert_eq!(left(&a, 99), 5);
             for (sent, all) in [(6, 6), (AHEAD_BYTES + 9, AHEAD_BYTES)] {
                 assert!(is_silent(&member).await);
-                let waiting = poll_fn(|cx| member.poll_to_receive(cx));
+                let waiting = poll_fn(|cx| member.poll(Purpose::Receive, cx));
                 let sending = async {
                     runtime::yield_now().await;
                     b.write_all(&vec![b'x'; sent]).unwrap();
@@ -370,7 +377,7 @@ mod tests {
             // What comes before the task runs is not forgotten.
             let mut polled = false;
             poll_fn(|cx| {
-                polled |= member.poll_to_receive(cx).is_ready();
+                polled |= member.poll(Purpose::Receive, cx).is_ready();
                 Poll::Ready(())
             })
             .await;
@@ -386,8 +393,49 @@ mod tests {
             // An end is found by who looks for it.
             assert!(is_silent(&member).await);
             drop(b);
-            poll_fn(|cx| member.poll_to_receive(cx)).await;
+            poll_fn(|cx| member.poll(Purpose::Receive, cx)).await;
             assert!(!member.has_ahead());
+        });
+    }
+
+    #[test]
+    fn who_begins_goes_on_after_all_others() {
+        runtime::on_each_driver(|| async {
+            ensure();
+            let order = Rc::new(RefCell::new(Vec::new()));
+            let purposes = [
+                Purpose::Begin,
+                Purpose::Receive,
+                Purpose::Begin,
+                Purpose::News,
+            ];
+            let ends = purposes.map(|purpose| {
+                let ((a, b), order) = (pair(), order.clone());
+                let member = Member::enter(&a).unwrap();
+                drop(runtime::spawn(async move {
+                    poll_fn(|cx| member.poll(purpose, cx)).await;
+                    order.borrow_mut().push(purpose);
+                    drop(a);
+                }));
+                b
+            });
+            runtime::yield_now().await;
+            for mut b in &ends {
+                b.write_all(b"x").unwrap();
+            }
+            for _ in 0..10_000 {
+                if order.borrow().len() == purposes.len() {
+                    break;
+                }
+                runtime::yield_now().await;
+            }
+            let expected = [
+                Purpose::Receive,
+                Purpose::News,
+                Purpose::Begin,
+                Purpose::Begin,
+            ];
+            assert_eq!(*order.borrow(), expected);
         });
     }
 

@@ -16,7 +16,7 @@ use socket2::SockRef;
 
 use super::addr::Addr;
 use super::deadline::{Deadlines, Expired, Link, Mark, SlotId};
-use super::ready::Member;
+use super::ready::{Member, Purpose};
 use super::runtime;
 use super::sys::duplex::Duplex;
 use super::sys::option::{self, TcpInfo};
@@ -443,16 +443,9 @@ impl Socket {
     }
 
     /// Takes the news; whether that was all is for the next receive to find out.
-    fn poll_member(&self, member: &Member, cx: &Context<'_>) -> Poll<()> {
-        std::task::ready!(member.poll(cx));
-        self.drained.set(false);
-        Poll::Ready(())
-    }
-
-    /// As [`Socket::poll_member`], for who receives next.
-    fn poll_to_receive(&self, member: &Member, cx: &Context<'_>) -> Poll<()> {
-        self.ahead.set(true);
-        std::task::ready!(member.poll_to_receive(cx));
+    fn poll_member(&self, member: &Member, purpose: Purpose, cx: &Context<'_>) -> Poll<()> {
+        self.ahead.set(purpose != Purpose::News || self.ahead.get());
+        std::task::ready!(member.poll(purpose, cx));
         self.drained.set(false);
         Poll::Ready(())
     }
@@ -489,7 +482,7 @@ impl Socket {
         }
         match self.member() {
             Some(member) => {
-                poll_fn(|cx| self.poll_member(member, cx)).await;
+                poll_fn(|cx| self.poll_member(member, Purpose::News, cx)).await;
                 Ok(())
             }
             None => self.io.readable().await,
@@ -580,7 +573,7 @@ impl RecvHalf {
             return;
         };
         self.arm(within);
-        poll_fn(|cx| self.0.poll_to_receive(member, cx)).await;
+        poll_fn(|cx| self.0.poll_member(member, Purpose::Receive, cx)).await;
         self.disarm();
         self.0.ready.set(true);
     }
@@ -612,7 +605,7 @@ impl RecvHalf {
         let mut result;
         loop {
             if let Some(member) = self.0.member() {
-                poll_fn(|cx| self.0.poll_to_receive(member, cx)).await;
+                poll_fn(|cx| self.0.poll_member(member, Purpose::Receive, cx)).await;
                 match self.0.recv_now(&mut buf) {
                     Ok(None) => continue,
                     Ok(Some(n)) => result = Ok(n),
@@ -796,7 +789,7 @@ impl RecvHalf {
             };
             let result = match socket.member() {
                 Some(member) => {
-                    poll_fn(|cx| match socket.poll_to_receive(member, cx) {
+                    poll_fn(|cx| match socket.poll_member(member, Purpose::Begin, cx) {
                         Poll::Ready(()) => Poll::Ready(Some(Ok(()))),
                         Poll::Pending => lasts(cx),
                     })

@@ -63,6 +63,8 @@ impl Clock {
 struct Turn {
     /// A turn is under way; outside of one nothing is remembered.
     on: Cell<bool>,
+    /// How many have begun on this thread.
+    number: Cell<u64>,
     mono_known: Cell<bool>,
     unix_known: Cell<bool>,
     mono: Cell<Reading>,
@@ -73,6 +75,7 @@ thread_local! {
     static TURN: Turn = const {
         Turn {
             on: Cell::new(false),
+            number: Cell::new(0),
             mono_known: Cell::new(false),
             unix_known: Cell::new(false),
             mono: Cell::new(Reading {
@@ -94,18 +97,28 @@ impl Turn {
 }
 
 /// Runs one turn of a task, in which time stands still: each clock is read once at most. A turn lasts microseconds, and
-/// a task that waits begins another one.
+/// a task that waits begins another one. One inside another is a part of it, with readings of its own.
 pub fn in_turn<R>(turn: impl FnOnce() -> R) -> R {
-    struct End;
+    struct End(bool);
     impl Drop for End {
         fn drop(&mut self) {
-            TURN.with(|turn| turn.set(false));
+            TURN.with(|turn| turn.set(self.0));
         }
     }
     super::busy::turn();
-    TURN.with(|turn| turn.set(true));
-    let _end = End;
+    let inside = TURN.with(|turn| {
+        let inside = turn.on.get();
+        turn.number.set(turn.number.get() + u64::from(!inside));
+        turn.set(true);
+        inside
+    });
+    let _end = End(inside);
     turn()
+}
+
+/// Tells this thread's turns apart; who is in none is told the last one's.
+pub fn turn_number() -> u64 {
+    TURN.with(|turn| turn.number.get())
 }
 
 /// Processor time of the calling thread, in microseconds.
@@ -219,6 +232,17 @@ mod tests {
             a
         });
         assert!(mono() > within);
+    }
+
+    #[test]
+    fn a_turn_inside_another_is_a_part_of_it() {
+        let outer = in_turn(|| {
+            let number = turn_number();
+            assert_eq!(in_turn(turn_number), number);
+            assert_eq!((in_turn(turn_number), turn_number()), (number, number));
+            number
+        });
+        assert_eq!(in_turn(turn_number), outer + 1);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use rustls::Error;
 
 use super::Facts;
 use super::session::{BATCH_BYTES, RECORD_EXTRA, Session};
+use crate::net::clock;
 use crate::net::stream::Socket;
 
 /// What one receive takes at most: four records, as a large body comes.
@@ -26,7 +27,7 @@ const SIZES: [usize; 3] = [
     BATCH_BYTES + (2 << 10),
 ];
 
-/// Sends in a row that leave others no turn: at most 448 KiB.
+/// Sends in one turn of a task, which leave others none: at most 448 KiB.
 const HASTY_SENDS_MAX: u8 = 7;
 
 /// Free buffers of one size, at most.
@@ -86,8 +87,8 @@ pub(in crate::net) struct Tls {
     facts: Rc<Facts>,
     /// A send is under way: nothing else may go out.
     sending: Cell<bool>,
-    /// Sends that did not wait, since the last one that did.
-    hasty: Cell<u8>,
+    /// Sends that did not wait, in the turn of that number, since the last one that did.
+    hasty: Cell<(u64, u8)>,
 }
 
 fn broken(error: &Error) -> io::Error {
@@ -100,7 +101,7 @@ impl Tls {
             session: RefCell::new(session),
             facts: Rc::new(facts),
             sending: Cell::new(false),
-            hasty: Cell::new(0),
+            hasty: Cell::new((0, 0)),
         }
     }
 
@@ -284,9 +285,11 @@ impl Tls {
     /// Whether the next send may be tried without the ring. Not for ever: whoever has data and a client that takes it would
     /// keep the shard to itself.
     pub(in crate::net) fn may_send_now(&self) -> bool {
-        let before = self.hasty.get();
+        let now = clock::turn_number();
+        let (turn, before) = self.hasty.get();
+        let before = if turn == now { before } else { 0 };
         let may = before < HASTY_SENDS_MAX;
-        self.hasty.set(if may { before + 1 } else { 0 });
+        self.hasty.set((now, if may { before + 1 } else { 0 }));
         may
     }
 

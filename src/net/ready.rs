@@ -36,7 +36,7 @@ const AHEAD_BYTES: usize = 4 << 10;
 /// into a buffer of its own.
 const LARGE_TURNS: u8 = 31;
 
-/// Buffers of that size that are kept: one for each news of a turn, and as many that are still to be fetched.
+/// Buffers of [`AHEAD_BYTES`] that are kept: one for each news of a turn, and as many that are still to be fetched.
 const SPARE_MAX: usize = 2 * EVENTS_MAX;
 
 /// What is waited for.

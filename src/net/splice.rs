@@ -578,18 +578,22 @@ mod tests {
         }
     }
 
+    fn down<'a>(pipes: &'a Pipes, moved: &'a Moved, send_within: Duration) -> Splice<'a> {
+        Splice {
+            pipes,
+            way: Way::Down,
+            send_within,
+            moved,
+        }
+    }
+
     /// Between two pairs of sockets; the counts, how it ended, and what was received.
     async fn run(total: usize, limit: u64, manner: Manner) -> (u64, u64, Ran, usize) {
         let deadlines = Deadlines::new();
         let (mut from, a) = Stream::pair(&deadlines).unwrap();
         let (b, mut to) = Stream::pair(&deadlines).unwrap();
         let (pipes, moved) = (Pipes::default(), Moved::default());
-        let splice = Splice {
-            pipes: &pipes,
-            way: Way::Down,
-            send_within: Duration::from_secs(10),
-            moved: &moved,
-        };
+        let splice = down(&pipes, &moved, Duration::from_secs(10));
         let (mut here, mut there) = (Rng::new(3), Rng::new(4));
         let mut gait = Gait::new(manner);
         let bounds = (limit, Duration::from_secs(10));
@@ -643,12 +647,7 @@ mod tests {
             let (mut from, mut a) = Stream::pair(&deadlines).unwrap();
             let (b, _to) = Stream::pair(&deadlines).unwrap();
             let (pipes, moved) = (Pipes::default(), Moved::default());
-            let splice = Splice {
-                pipes: &pipes,
-                way: Way::Down,
-                send_within: Duration::from_secs(10),
-                moved: &moved,
-            };
+            let splice = down(&pipes, &moved, Duration::from_secs(10));
             let mut got = Vec::new();
             from.tx.try_send(b"1").unwrap();
             a.rx.recv_ready(&mut got).await.unwrap();

@@ -23,6 +23,13 @@ DESCRIPTORS = min(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[1] % (1 << 6
 
 CONGESTION = "/proc/sys/net/ipv4/tcp_congestion_control"
 
+# What stands in a location or in `http`: buffers of nginx's that are large enough not to be what is measured, what lets an
+# upgrade through, and a cache whose answers are always fresh.
+LARGE = "proxy_buffer_size 128k; proxy_buffers 8 128k; proxy_busy_buffers_size 256k;"
+UPGRADE = 'proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade"; proxy_read_timeout 1h; ' + LARGE
+CACHE = "proxy_cache_path cache levels=1:2 keys_zone=one:10m; sendfile on; tcp_nopush on;"
+CACHED = "proxy_cache one; proxy_cache_valid 200 1h;"
+
 # The command that brings each tool on Debian.
 PACKAGES = {"nginx": "nginx", "haproxy": "haproxy", "wrk": "wrk", "h2load": "nghttp2-client", "taskset": "util-linux"}
 
@@ -74,7 +81,7 @@ def example(name):
 
 
 def load_binary():
-    """The load generator for tunnels, built when it is not there."""
+    """The load of tunnels, the lean origin and the lean load over TLS, built when it is not there."""
     return example("load")
 
 
@@ -283,6 +290,19 @@ http {{
         return [find("nginx"), "-p", folder, "-c", path, "-e", f"{folder}/error.log"]
 
     server = Server("origin", core, make)
+    server.socket = os.path.join(server.folder, "origin.sock")
+    os.chmod(server.socket, 0o666)
+    return server
+
+
+def lean_origin(core):
+    """bench/load answering 1 KiB to anything, on a TCP port and a unix socket: it costs less than nginx, so that the core it
+    shares with the load is full later."""
+
+    def make(folder, port):
+        return [load_binary(), "answers", f"127.0.0.1:{port}", "--unix", os.path.join(folder, "origin.sock")]
+
+    server = Server("lean-origin", core, make)
     server.socket = os.path.join(server.folder, "origin.sock")
     os.chmod(server.socket, 0o666)
     return server

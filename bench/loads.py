@@ -62,6 +62,16 @@ def h2load(url, connections, seconds, core):
     return {"requests": done, "bytes": 0, "rate": done / seconds, "bad": done - good} | found
 
 
+def lean_tls(port, path, connections, seconds, core):
+    """Runs bench/load over kept TLS connections. It ends with an error at the first answer that is not as it should be."""
+    command = ["taskset", "-c", str(core), harness.load_binary(), "tls", f"127.0.0.1:{port}", "--path", path]
+    command += ["--connections", str(connections), "--seconds", str(seconds)]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    requests, took, *times = map(int, re.search(r"^answered (.*)$", text, re.M).group(1).split())
+    found = {key: time / 1e9 for key, time in zip(("p50", "p99", "p999"), times)}
+    return {"requests": requests, "bytes": 0, "rate": requests * 1e9 / took, "bad": 0} | found
+
+
 def why_no_calls():
     """Why system calls cannot be counted here; nothing where they can."""
     perf = harness.find("perf")

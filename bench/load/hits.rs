@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
 
-use super::{Options, WARM};
+use super::{Options, WARM, content_length};
 
 struct Asker {
     socket: TcpStream,
@@ -119,8 +119,7 @@ impl Asker {
             .position(|four| four == b"\r\n\r\n")?;
         let text = String::from_utf8_lossy(&self.answer[..head]).to_ascii_lowercase();
         assert!(text.starts_with("http/1.1 200 "), "{text}");
-        let length = text.split("content-length: ").nth(1).unwrap();
-        let length: usize = length.lines().next().unwrap().trim().parse().unwrap();
+        let length = content_length(&self.answer[..head]).unwrap();
         if self.answer.len() < head + 4 + length {
             return None;
         }

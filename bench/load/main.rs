@@ -4,7 +4,8 @@
 //! `load origin ADDR` serves until it is killed; `/echo` gives back, `/source` sends without end, `/sink` takes all.
 //! `load bulk ADDR --path /source`, `load pingpong ADDR` and `load idle ADDR` are clients; they print `begin` when
 //! measuring begins and `moved BYTES MESSAGES P50 P99 P999` when it ends: percentiles of how long a message was under way,
-//! in nanoseconds, zero in bulk. `load hits ADDR` asks for answers at a steady pace ([`hits`]).
+//! in nanoseconds, zero in bulk. `load hits ADDR` asks for answers at a steady pace ([`hits`]); `load answers ADDR` is the
+//! other end of plain requests ([`answers`]), and `load tls ADDR` asks over TLS ([`secure`]).
 
 #![expect(
     clippy::disallowed_methods,
@@ -15,7 +16,9 @@
     reason = "a load generator has no shards, reads clocks, and stops at the first surprise"
 )]
 
+mod answers;
 mod hits;
+mod secure;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -29,16 +32,22 @@ use rustix::event::{Timespec, epoll};
 /// Bytes of one read or write in bulk.
 const BULK_BYTES: usize = 256 << 10;
 
+/// The longest time that is told apart from longer ones.
+const MINUTE_NS: u64 = 60_000_000_000;
+
 /// How long a load runs before it is measured.
 const WARM: Duration = Duration::from_millis(700);
 
 #[derive(Parser)]
 struct Options {
-    /// `origin`, `bulk`, `pingpong`, `idle` or `hits`.
+    /// `origin`, `bulk`, `pingpong`, `idle`, `hits`, `answers` or `tls`.
     role: String,
     /// Where to listen, or the proxy.
     addr: String,
-    /// What to ask the origin for, in bulk.
+    /// A unix socket to listen on too, of `answers`.
+    #[arg(long)]
+    unix: Option<std::path::PathBuf>,
+    /// What to ask for, in bulk and over TLS.
     #[arg(long, default_value = "/source")]
     path: String,
     /// Connections.
@@ -98,7 +107,7 @@ impl Moved {
         Self {
             bytes: 0,
             messages: 0,
-            times: Histogram::new(3).unwrap(),
+            times: Histogram::new_with_bounds(1, MINUTE_NS, 3).unwrap(),
         }
     }
 }
@@ -118,6 +127,8 @@ fn main() {
         "pingpong" => client(&options, Play::Ping, options.connections),
         "idle" => client(&options, Play::Still, options.connections),
         "hits" => hits::run(&options),
+        "answers" => answers::run(&options),
+        "tls" => secure::run(&options),
         other => panic!("no such role: {other}"),
     }
 }
@@ -345,4 +356,11 @@ impl Conn {
             b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: load\r\n\r\n";
         self.socket.write_all(head).is_ok()
     }
+}
+
+/// Bytes of the body that a head announces; none where it announces none.
+fn content_length(head: &[u8]) -> Option<usize> {
+    let text = String::from_utf8_lossy(head).to_ascii_lowercase();
+    let line = text.split("\r\ncontent-length:").nth(1)?.lines().next()?;
+    Some(line.trim().parse().unwrap())
 }

@@ -610,7 +610,7 @@ impl Cache {
                     self.say(owner, store, Word::Forgotten(confirm));
                 }
             }
-            Word::Size(from, bytes, oldest) => self.sized(store, from, bytes, oldest),
+            Word::Size(from, holding) => store.sizes.hear(from, holding),
             Word::Evict(bytes) => store.sizes.evict(bytes),
             Word::Fault(text) => self.tell_fault(store, &text),
             word => {

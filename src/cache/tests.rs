@@ -620,7 +620,7 @@ fn bounds_of_time_and_size_are_kept() {
         while bench.files().len() > 10 {
             runtime::sleep(Duration::from_millis(20)).await;
         }
-        assert!(bench.files().len() >= 5);
+        assert!(bench.files().len() >= 6);
         let bench = Bench::with(2, |plan| plan.inactive = Duration::from_secs(1));
         bench.put(0, "k", b"x").await;
         while !bench.files().is_empty() {

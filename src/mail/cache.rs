@@ -48,6 +48,17 @@ pub struct Meta {
     pub extra: Vec<u8>,
 }
 
+/// What a shard has of a store, as it tells who decides about sizes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// Bytes that its files take.
+    pub bytes: u64,
+    /// Second of the process in which its oldest entry was used.
+    pub oldest: u32,
+    /// Of the bytes that it was ever told to free, those that it has freed, or could not.
+    pub done: u64,
+}
+
 /// MD5 of a key, or of a key with a variant; in hex it is the file's name.
 pub type Digest = [u8; 16];
 
@@ -332,8 +343,8 @@ pub enum Word {
     Loaded(Box<[Loaded]>),
     /// To all: everything on disk has been looked at.
     AllLoaded,
-    /// To who decides about sizes: bytes, and the second in which the oldest entry was used.
-    Size(Target, u64, u32),
+    /// To who decides about sizes: what this shard has.
+    Size(Target, Holding),
     /// To an owner: so many bytes are too many.
     Evict(u64),
     /// To who writes lines for all: the disk has failed like this.

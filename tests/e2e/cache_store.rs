@@ -300,7 +300,9 @@ fn a_cache_stays_within_its_size_and_forgets_what_nobody_asks_for() {
     }
     // 12 KiB each on disk.
     wait::until("the manager", || stored(&proxy) <= 200 / 12);
-    assert!(stored(&proxy) >= 8);
+    // Sixteen, less one or two for each shard: whole files go.
+    let left = stored(&proxy);
+    assert!(left >= 8, "{left}");
     assert_eq!(status(&proxy.get("/119")), "HIT");
     assert_eq!(status(&proxy.get("/0")), "MISS");
     drop(proxy);
@@ -340,12 +342,13 @@ fn a_directory_that_is_gone_or_closed_costs_nothing_but_hits() {
     std::fs::create_dir(proxy.path("cache")).unwrap();
     open_to_all(&proxy.path("cache"));
     expect(&proxy, "/x", "MISS");
-    wait_stored(&proxy, 1);
-    expect(&proxy, "/x", "HIT");
+    // What was asked for before may be on its way to the disk still, and find the directory.
+    wait::until("/x is stored", || status(&proxy.get("/x")) == "HIT");
     drop(proxy);
     let mut proxy = config(&origin, "use_temp_path=off", "").start();
     expect(&proxy, "/a", "MISS");
     wait_stored(&proxy, 1);
+    proxy.wait_log("error.log", "http file cache: ");
     let closed = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o000);
     std::fs::set_permissions(proxy.path("cache"), closed).unwrap();
     if std::fs::read_dir(proxy.path("cache")).is_ok() && !rustix::process::geteuid().is_root() {

@@ -25,8 +25,8 @@ pub mod wire;
 
 use std::time::Duration;
 
-/// The longest that any single wait may last before its test fails.
-pub const LIMIT: Duration = Duration::from_secs(5);
+/// The longest that any single wait may last before its test fails: enough for a machine that is full with other work.
+pub const LIMIT: Duration = Duration::from_secs(15);
 
 /// Says that a test cannot run here, and why. `scripts/check` counts it as skipped, not as passed.
 pub fn skipped(why: &str) {

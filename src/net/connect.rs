@@ -10,6 +10,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::addr::Addr;
 use super::deadline::Deadlines;
+use super::ready::Side;
 use super::runtime;
 use super::stream::{self, Keepalive, Stream};
 use super::sys::option;
@@ -47,7 +48,7 @@ pub async fn connect(
         }
         Err(e) => return Err(e),
     };
-    let stream = Stream::adopt(OwnedFd::from(socket), deadlines)?;
+    let stream = Stream::adopt(OwnedFd::from(socket), Side::Asked, deadlines)?;
     if !at_once {
         wait(&stream, options.within).await?;
     }

@@ -14,6 +14,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::addr::Addr;
 use super::deadline::Deadlines;
+use super::ready::Side;
 use super::runtime;
 use super::stream::{self, Keepalive, Stream};
 use super::sys::duplex::Duplex;
@@ -214,7 +215,7 @@ impl Listener {
         loop {
             match rustix::net::acceptfrom_with(self.io.as_fd(), flags) {
                 Ok((fd, peer)) => {
-                    let stream = Stream::adopt(fd, deadlines)?;
+                    let stream = Stream::adopt(fd, Side::Asking, deadlines)?;
                     let peer = Addr::from(peer);
                     return Ok(Some(Accepted {
                         stream,

@@ -1,9 +1,13 @@
-//! Which sockets have news, told by one epoll set for each shard. The ring waits for one descriptor, the set's, and one call
-//! takes the news of all sockets at once: a wait then costs no operation of the ring, and a connection that is used again
-//! and again is entered once. Sockets enter at their second wait, so that short-lived ones do not pay for it.
+//! Which sockets have news, told by two epoll sets for each shard. The ring waits for one descriptor of each set, and one
+//! call takes the news of many sockets at once: a wait then costs no operation of the ring, and a connection that is used
+//! again and again is entered once. Sockets enter at their second wait, so that short-lived ones do not pay for it.
 //!
 //! News are edges: something came since the last news. Whether an edge may be waited for is for the caller to know
 //! ([`crate::net::stream`]: only after a receive that found less than it had room for).
+//!
+//! What was begun is ended before something else begins: answers are in a set of their own, whose news are taken first. In
+//! one set, an answer would wait behind every request that came before it, each of which is begun meanwhile; then as many
+//! exchanges are under way as there are clients, and none of them is in the cache any more when its answer comes.
 //!
 //! Who waits in order to receive is received for, before any of those that have news goes on: the kernel's receive path is
 //! entered for many sockets in a row then, and their tasks run in a row, and both stay in the instruction cache. For the same
@@ -11,15 +15,18 @@
 //! [`Member`].
 
 use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::AsFd;
+use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use rustix::event::epoll;
-use rustix::event::epoll::{EventData, EventFlags};
+use rustix::event::epoll::{Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
+use rustix::time::Timespec;
 use slab::Slab;
 
 use super::runtime;
@@ -28,6 +35,9 @@ use super::sys::duplex::Duplex;
 /// News that one call takes, and a turn of the shard brings: what so many connections touch stays in a core's second-level
 /// cache from the receive of a request to the end of its send.
 const EVENTS_MAX: usize = 32;
+
+/// News of peers that ask, in a turn that answers have filled: however many come, nobody is left out.
+const ASKING_MIN: usize = 4;
 
 /// What is received for a task at once, at most; more stays in the socket.
 const AHEAD_BYTES: usize = 4 << 10;
@@ -48,6 +58,15 @@ pub enum Purpose {
     Receive,
     /// To receive what begins something new, such as the next request.
     Begin,
+}
+
+/// What the peer of a connection is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// It asks: the connection was accepted.
+    Asking,
+    /// It is asked: the connection was made from here, and what comes answers something.
+    Asked,
 }
 
 /// What is known of one socket.
@@ -79,7 +98,10 @@ struct Ahead {
 }
 
 struct Set {
-    epoll: Duplex,
+    /// The epoll set of peers that are asked.
+    asked: Duplex,
+    /// That of peers that ask.
+    asking: Duplex,
     places: RefCell<Slab<Place>>,
     generation: Cell<u32>,
     spare: RefCell<Vec<Vec<u8>>>,
@@ -98,7 +120,7 @@ pub struct Member {
 
 impl Member {
     /// Enters a socket; `None` where that cannot be.
-    pub fn enter<S: AsFd + 'static>(socket: &Rc<S>) -> Option<Self> {
+    pub fn enter<S: AsFd + 'static>(socket: &Rc<S>, side: Side) -> Option<Self> {
         let set = SET.with_borrow(Clone::clone)?;
         let generation = set.generation.get().wrapping_add(1);
         set.generation.set(generation);
@@ -116,7 +138,11 @@ impl Member {
         let member = Self { set, key };
         let data = EventData::new_u64((u64::from(generation) << 32) | key as u64);
         let flags = EventFlags::IN | EventFlags::PRI | EventFlags::RDHUP | EventFlags::ET;
-        epoll::add(&member.set.epoll, &**socket, data, flags).ok()?;
+        let epoll = match side {
+            Side::Asked => &member.set.asked,
+            Side::Asking => &member.set.asking,
+        };
+        epoll::add(epoll, &**socket, data, flags).ok()?;
         Some(member)
     }
 
@@ -185,9 +211,10 @@ impl Drop for Member {
 
 /// Makes this thread's set. Where it cannot be had, every wait is an operation of the ring.
 pub fn open() -> io::Result<()> {
-    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    let epoll = || Duplex::new(epoll::create(epoll::CreateFlags::CLOEXEC)?);
     let set = Rc::new(Set {
-        epoll: Duplex::new(epoll)?,
+        asked: epoll()?,
+        asking: epoll()?,
         places: RefCell::default(),
         generation: Cell::new(0),
         spare: RefCell::default(),
@@ -199,25 +226,76 @@ pub fn open() -> io::Result<()> {
 
 /// Takes the news of all sockets whenever there are some.
 async fn deliver(set: Rc<Set>) {
-    let mut events = Vec::with_capacity(EVENTS_MAX);
-    let mut begin = Vec::with_capacity(EVENTS_MAX);
-    let now = rustix::time::Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // What one call leaves is found at once by the next wait, when those that were woken have run.
-    while set.epoll.readable().await.is_ok() {
-        events.clear();
-        let room = rustix::buffer::spare_capacity(&mut events);
-        // An interrupted call has taken nothing.
-        if epoll::wait(&set.epoll, room, Some(&now)).is_ok() {
-            for event in &events {
-                set.note(event.data.u64(), event.flags, &mut begin);
+    let mut turn = Turn::new(&set);
+    let mut asked = pin!(set.asked.readable());
+    let mut asking = pin!(set.asking.readable());
+    loop {
+        let mut ready = (false, false);
+        let polled = poll_fn(|cx| {
+            let polls = [asked.as_mut().poll(cx), asking.as_mut().poll(cx)];
+            ready = (polls[0].is_ready(), polls[1].is_ready());
+            match polls {
+                [Poll::Ready(Err(_)), _] | [_, Poll::Ready(Err(_))] => Poll::Ready(Err(())),
+                [Poll::Pending, Poll::Pending] => Poll::Pending,
+                _ => Poll::Ready(Ok(())),
             }
-            begin.drain(..).for_each(Waker::wake);
+        });
+        if polled.await.is_err() {
+            return set.close();
+        }
+        // Only a set that has told of news is asked for them.
+        let mut taken = 0;
+        if ready.0 {
+            taken = turn.take(&set.asked, EVENTS_MAX);
+            // What one call leaves is found at once by the next wait, when those that were woken have run.
+            asked.set(set.asked.readable());
+        }
+        if ready.1 {
+            turn.take(&set.asking, (EVENTS_MAX - taken).max(ASKING_MIN));
+            asking.set(set.asking.readable());
+        }
+        turn.end();
+    }
+}
+
+/// Takes news, and remembers who goes on after all others.
+struct Turn<'a> {
+    set: &'a Set,
+    events: Vec<Event>,
+    begin: Vec<Waker>,
+}
+
+impl<'a> Turn<'a> {
+    fn new(set: &'a Set) -> Self {
+        Self {
+            set,
+            events: Vec::with_capacity(EVENTS_MAX),
+            begin: Vec::with_capacity(EVENTS_MAX),
         }
     }
-    set.close();
+
+    /// Takes so many news at most, and tells how many there were.
+    fn take(&mut self, epoll: &Duplex, most: usize) -> usize {
+        const NOW: Timespec = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        self.events.clear();
+        let room = &mut self.events.spare_capacity_mut()[..most];
+        // An interrupted call has taken nothing.
+        let Ok((events, _)) = epoll::wait(epoll, room, Some(&NOW)) else {
+            return 0;
+        };
+        for event in &*events {
+            self.set
+                .note(event.data.u64(), event.flags, &mut self.begin);
+        }
+        events.len()
+    }
+
+    fn end(&mut self) {
+        self.begin.drain(..).for_each(Waker::wake);
+    }
 }
 
 impl Set {
@@ -346,7 +424,7 @@ mod tests {
         runtime::on_each_driver(|| async {
             ensure();
             let (a, mut b) = pair();
-            let member = Member::enter(&a).unwrap();
+            let member = Member::enter(&a, Side::Asking).unwrap();
             for _ in 0..3 {
                 assert!(is_silent(&member).await);
                 b.write_all(b"x").unwrap();
@@ -365,7 +443,7 @@ mod tests {
         runtime::on_each_driver(|| async {
             ensure();
             let (a, mut b) = pair();
-            let member = Member::enter(&a).unwrap();
+            let member = Member::enter(&a, Side::Asking).unwrap();
             // Nobody waits, then somebody who will not receive.
             b.write_all(b"early").unwrap();
             next(&member).await;
@@ -391,7 +469,7 @@ mod tests {
             }
             // What comes before the task runs is not forgotten.
             let (a, mut b) = pair();
-            let member = Member::enter(&a).unwrap();
+            let member = Member::enter(&a, Side::Asking).unwrap();
             let mut polled = false;
             poll_fn(|cx| {
                 polled |= member.poll(Purpose::Receive, cx).is_ready();
@@ -428,7 +506,7 @@ mod tests {
             ];
             let ends = purposes.map(|purpose| {
                 let ((a, b), order) = (pair(), order.clone());
-                let member = Member::enter(&a).unwrap();
+                let member = Member::enter(&a, Side::Asking).unwrap();
                 drop(runtime::spawn(async move {
                     poll_fn(|cx| member.poll(purpose, cx)).await;
                     order.borrow_mut().push(purpose);
@@ -457,16 +535,58 @@ mod tests {
     }
 
     #[test]
+    fn answers_come_before_requests_and_leave_them_a_share() {
+        runtime::on_each_driver(|| async {
+            ensure();
+            const EACH: usize = 40;
+            let order = Rc::new(RefCell::new(Vec::new()));
+            let mut ends = Vec::new();
+            for side in [[Side::Asking; EACH], [Side::Asked; EACH]].concat() {
+                let ((a, b), order) = (pair(), order.clone());
+                let member = Member::enter(&a, side).unwrap();
+                drop(runtime::spawn(async move {
+                    poll_fn(|cx| member.poll(Purpose::Receive, cx)).await;
+                    order.borrow_mut().push(side);
+                    drop(a);
+                }));
+                ends.push(b);
+            }
+            runtime::yield_now().await;
+            for b in &mut ends {
+                b.write_all(b"x").unwrap();
+            }
+            for _ in 0..10_000 {
+                if order.borrow().len() == 2 * EACH {
+                    break;
+                }
+                runtime::yield_now().await;
+            }
+            let order = order.borrow();
+            let runs: Vec<_> = order
+                .chunk_by(|a, b| a == b)
+                .map(|r| (r[0], r.len()))
+                .collect();
+            let expected = [
+                (Side::Asked, EVENTS_MAX),
+                (Side::Asking, ASKING_MIN),
+                (Side::Asked, EACH - EVENTS_MAX),
+                (Side::Asking, EACH - ASKING_MIN),
+            ];
+            assert_eq!(runs, expected);
+        });
+    }
+
+    #[test]
     fn a_set_that_fails_wakes_who_waits() {
         runtime::on_each_driver(|| async {
             ensure();
             let (a, _b) = pair();
-            let member = Member::enter(&a).unwrap();
+            let member = Member::enter(&a, Side::Asking).unwrap();
             assert!(is_silent(&member).await);
             member.set.close();
             next(&member).await;
             assert!(!member.is_reliable());
-            assert!(Member::enter(&a).is_none());
+            assert!(Member::enter(&a, Side::Asking).is_none());
         });
     }
 
@@ -478,7 +598,7 @@ mod tests {
             let sender = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (socket, _) = listener.accept().unwrap();
             let socket = Rc::new(socket);
-            let member = Member::enter(&socket).unwrap();
+            let member = Member::enter(&socket, Side::Asking).unwrap();
             assert!(member.is_reliable());
             rustix::net::send(&sender, b"!", rustix::net::SendFlags::OOB).unwrap();
             next(&member).await;
@@ -492,10 +612,10 @@ mod tests {
             ensure();
             let (a, mut b) = pair();
             let (c, mut d) = pair();
-            let first = Member::enter(&a).unwrap();
+            let first = Member::enter(&a, Side::Asking).unwrap();
             let key = first.key;
             drop(first);
-            let second = Member::enter(&c).unwrap();
+            let second = Member::enter(&c, Side::Asked).unwrap();
             assert_eq!(second.key, key);
             // The first one is still open.
             b.write_all(b"x").unwrap();

@@ -16,7 +16,7 @@ use socket2::SockRef;
 
 use super::addr::Addr;
 use super::deadline::{Deadlines, Expired, Link, Mark, SlotId};
-use super::ready::{Member, Purpose};
+use super::ready::{Member, Purpose, Side};
 use super::runtime;
 use super::sys::duplex::Duplex;
 use super::sys::option::{self, TcpInfo};
@@ -56,6 +56,8 @@ pub(super) struct Socket {
     pub(super) drained: Cell<bool>,
     /// From the second wait on, which goes through the shard's set.
     member: OnceCell<Member>,
+    /// Who made the connection.
+    side: Side,
     /// It may have received ahead: see [`Socket::fetch`].
     ahead: Cell<bool>,
     /// There since the handshake on a connection that speaks TLS.
@@ -180,11 +182,11 @@ impl Stream {
     /// Takes a connected socket over: sets its blocking mode for this thread's driver.
     pub fn new(fd: OwnedFd, deadlines: &Rc<Deadlines>) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&fd, !runtime::on_ring())?;
-        Self::adopt(fd, deadlines)
+        Self::adopt(fd, Side::Asked, deadlines)
     }
 
     /// As [`Stream::new`], for a socket whose blocking mode is known to be right.
-    pub(super) fn adopt(fd: OwnedFd, deadlines: &Rc<Deadlines>) -> io::Result<Self> {
+    pub(super) fn adopt(fd: OwnedFd, side: Side, deadlines: &Rc<Deadlines>) -> io::Result<Self> {
         let io = Duplex::new(fd)?;
         let slot = deadlines.register(std::os::fd::AsRawFd::as_raw_fd(&io.as_fd()));
         let socket = Rc::new(Socket {
@@ -195,6 +197,7 @@ impl Stream {
             ready: Cell::new(false),
             drained: Cell::new(false),
             member: OnceCell::new(),
+            side,
             ahead: Cell::new(false),
             tls: OnceCell::new(),
             unblocked: Cell::new(0),
@@ -438,7 +441,7 @@ impl Socket {
             return None;
         }
         // One that cannot enter is asked again next time; it is not worth remembering.
-        let member = Member::enter(self)?;
+        let member = Member::enter(self, self.side)?;
         Some(self.member.get_or_init(|| member))
     }
 

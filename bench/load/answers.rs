@@ -36,13 +36,14 @@ struct Conn {
 
 /// Serves until it is killed.
 pub fn run(options: &Options) {
-    let tcp = TcpListener::bind(&options.addr).unwrap();
-    tcp.set_nonblocking(true).unwrap();
     let unix = options.unix.as_ref().map(|path| {
         let listener = UnixListener::bind(path).unwrap();
         listener.set_nonblocking(true).unwrap();
         listener
     });
+    // Last: whoever finds this port open finds the other one too.
+    let tcp = TcpListener::bind(&options.addr).unwrap();
+    tcp.set_nonblocking(true).unwrap();
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
     let flags = epoll::EventFlags::IN;
     epoll::add(&poll, &tcp, epoll::EventData::new_u64(TCP), flags).unwrap();

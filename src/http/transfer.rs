@@ -56,25 +56,31 @@ pub struct Facts {
 /// How a body crosses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transfer {
-    /// From socket to socket in the kernel.
+    /// From socket to socket in the kernel, the client waited for.
     Splice,
     /// Through one buffer, each piece sent as it comes.
     Stream,
-    /// Read ahead of the client, into memory and then a temporary file.
+    /// Read ahead of the client, into memory and then a temporary file, from where it does not keep up. While it does, from
+    /// socket to socket where [`Facts::may_splice`].
     Buffer,
+}
+
+impl Facts {
+    /// Whether bytes of the body may pass the kernel without being looked at.
+    #[must_use]
+    pub fn may_splice(self) -> bool {
+        let bare = self.client_plain && self.origin_plain && self.origin_unframed;
+        bare && self.wanted && !self.filtered && !self.stored && !self.paced
+    }
 }
 
 /// Chooses. Pure.
 #[must_use]
 pub fn decide(facts: Facts) -> Transfer {
-    if facts.buffering {
-        return Transfer::Buffer;
-    }
-    let bare = facts.client_plain && facts.origin_plain && facts.origin_unframed;
-    if bare && facts.wanted && !facts.filtered && !facts.stored && !facts.paced {
-        Transfer::Splice
-    } else {
-        Transfer::Stream
+    match facts.may_splice() {
+        _ if facts.buffering => Transfer::Buffer,
+        true => Transfer::Splice,
+        false => Transfer::Stream,
     }
 }
 
@@ -436,7 +442,11 @@ async fn relay(ex: &mut Exchange, cx: Cx<'_>, origin: Lease) -> Result<(), Clien
         // A client that leaves takes a silent origin with it; a buffered answer is worth having.
         ex.stream.watch(origin.conn.mark());
     }
-    let result = stream(ex, cx, origin, transfer, core.send_timeout).await;
+    let gait = match facts.may_splice() {
+        true => gait(core.splice, &origin, transfer),
+        false => Gait::new(Manner::Off),
+    };
+    let result = stream(ex, cx, origin, (transfer, gait), core.send_timeout).await;
     if watched {
         ex.stream.unwatch();
     }
@@ -450,20 +460,29 @@ async fn drain(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) -> Result<(), C
     end(ex, cx).await
 }
 
+/// Bytes to receive at once while a head is waited for: where a large body may be spliced, as little of it as comes with a
+/// head anyway.
+pub(super) fn room_at_once(ex: &Exchange, cx: Cx<'_>, origin: &Origin) -> usize {
+    let splicing = cx.location(ex.location).settings.core.splice;
+    match ex.stream.is_bare() && origin.conn.is_bare() {
+        true if splicing != Splicing::Off => RECV_BYTES,
+        _ => usize::MAX,
+    }
+}
+
 /// The common way: pieces go out as they come, copied behind the head when small, in their own buffer when large.
 /// In buffered mode a client that does not keep up turns this into a spool.
 async fn stream(
     ex: &mut Exchange,
     cx: Cx<'_>,
     mut origin: Lease,
-    transfer: Transfer,
+    (transfer, mut gait): (Transfer, Gait),
     within: Duration,
 ) -> Result<(), ClientFault> {
     let buffers = &cx.local.buffers;
     let pass = &cx.location(ex.location).pass;
     // The client has stopped taking: what came meanwhile stands in its queue.
     let mut blocked = false;
-    let mut gait = gait(ex, cx, &origin, transfer);
     loop {
         match origin.inbound.step() {
             Ok(Step::Data) if blocked => ex.stream.queue(origin.inbound.data(), buffers),
@@ -492,7 +511,10 @@ async fn stream(
                 if blocked {
                     return spool::run(ex, cx, origin).await;
                 }
-                if ex.stream.queued() > 0 {
+                let splices = gait.splices() && origin.unread() > 0;
+                // In buffered mode the queue leaves with what is spliced.
+                let goes_along = splices && transfer == Transfer::Buffer;
+                if ex.stream.queued() > 0 && !goes_along {
                     match push(ex, cx, transfer, within).await {
                         Ok(true) => {}
                         Ok(false) => return spool::run(ex, cx, origin).await,
@@ -502,9 +524,11 @@ async fn stream(
                         }
                     }
                 }
-                if gait.splices() && origin.unread() > 0 {
-                    match spliced::run(ex, cx, &mut origin, &mut gait).await {
+                if splices {
+                    let how = (&mut gait, goes_along);
+                    match spliced::run(ex, cx, &mut origin, how).await {
                         Stopped::Copy => {}
+                        Stopped::Blocked => blocked = true,
                         Stopped::Client(fault) => {
                             proxy::abandon(ex, cx, origin);
                             return Err(fault);
@@ -528,14 +552,15 @@ async fn stream(
     }
 }
 
-/// How a body begins: one that is known to be long enough is spliced from the start.
-fn gait(ex: &Exchange, cx: Cx<'_>, origin: &Origin, transfer: Transfer) -> Gait {
-    if transfer != Transfer::Splice {
-        return Gait::new(Manner::Off);
-    }
-    let core = &cx.location(ex.location).settings.core;
-    let mut gait = Gait::new(spliced::manner(core.splice));
-    if let Some(length) = origin.inbound.content_length() {
+/// How a body begins: one that is known to be long enough is spliced from the start. In buffered mode that is for what is
+/// still to come of it, which may be all in the socket by now.
+fn gait(splicing: Splicing, origin: &Origin, transfer: Transfer) -> Gait {
+    let mut gait = Gait::new(spliced::manner(splicing));
+    let length = match transfer {
+        Transfer::Buffer => origin.inbound.to_come(),
+        _ => origin.inbound.content_length(),
+    };
+    if let Some(length) = length {
         gait.note(usize::try_from(length).unwrap_or(usize::MAX));
     }
     gait

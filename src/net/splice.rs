@@ -315,6 +315,8 @@ pub enum Turn {
     Nothing,
     /// The sender has said all, or its deadline has passed.
     Ended,
+    /// The receiver would have to be waited for, and has not taken all: see [`Unsent`].
+    Blocked,
     /// No pipe can be had, or these sockets cannot be spliced; nothing was taken.
     Refused,
 }
@@ -328,21 +330,71 @@ pub enum Broken {
     Send(io::Error),
 }
 
+/// What is done about a receiver that takes nothing.
+pub enum Receiver<'a> {
+    /// It is waited for: longest time in which it must take something.
+    Awaited(Duration),
+    /// It is not: what it does not take is handed back.
+    Spared(&'a Unsent),
+}
+
+/// Bytes for a receiver that is not waited for.
+pub struct Unsent {
+    /// First those that go before what is spliced, in one segment with it where they fit; in the end all that the receiver
+    /// did not take.
+    pub bytes: Cell<Vec<u8>>,
+    /// Most that is taken from the sender at once.
+    pub most: usize,
+}
+
+impl Unsent {
+    /// Sends what goes before. True when nothing of it is left.
+    fn send_before(&self, tx: &SendHalf, follow: bool) -> Result<bool, Broken> {
+        let mut bytes = self.bytes.take();
+        let sent = match bytes.is_empty() {
+            true => Ok(0),
+            false => tx.try_send_before(&bytes, follow),
+        };
+        bytes.drain(..*sent.as_ref().unwrap_or(&0));
+        let none = bytes.is_empty();
+        self.bytes.set(bytes);
+        sent.map(|_| none).map_err(Broken::Send)
+    }
+
+    /// Takes back what a pipe holds.
+    fn take_back(&self, lent: &mut Lent<'_>) -> Result<(), Broken> {
+        let mut bytes = self.bytes.take();
+        bytes.reserve_exact(lent.held);
+        let mut result = Ok(());
+        while lent.held > 0 && result.is_ok() {
+            let room = rustix::buffer::spare_capacity(&mut bytes);
+            match rustix::io::read(&lent.pipe().out, room) {
+                Ok(0) => result = Err(Broken::Recv(io::ErrorKind::UnexpectedEof.into())),
+                Ok(n) => lent.held -= n.min(lent.held),
+                Err(Errno::INTR) => {}
+                Err(e) => result = Err(Broken::Recv(e.into())),
+            }
+        }
+        self.bytes.set(bytes);
+        result
+    }
+}
+
 /// One direction between two sockets.
 pub struct Splice<'a> {
     /// Where pipes come from.
     pub pipes: &'a Pipes,
     /// Which way it goes, for the counts.
     pub way: Way,
-    /// Longest time in which the receiver must take something.
-    pub send_within: Duration,
+    /// Whether the receiver is waited for.
+    pub receiver: Receiver<'a>,
     /// What moves is counted here.
     pub moved: &'a Moved,
 }
 
 impl Splice<'_> {
     /// Takes what is there, at most `max` bytes, and hands it on to the last byte; `progress` is called after each move.
-    /// Waits for the receiver and never for the sender. Both sockets must be unblocked ([`RecvHalf::unblock`]).
+    /// Waits for the receiver, if for anybody, and never for the sender. Both sockets must be unblocked ([`RecvHalf::unblock`]).
     pub async fn turn(
         &self,
         rx: &RecvHalf,
@@ -353,7 +405,10 @@ impl Splice<'_> {
         let Some(mut lent) = self.pipes.take() else {
             return Ok(Turn::Refused);
         };
-        let max = usize::try_from(max).unwrap_or(usize::MAX);
+        let mut max = usize::try_from(max).unwrap_or(usize::MAX);
+        if let Receiver::Spared(unsent) = self.receiver {
+            max = max.min(unsent.most);
+        }
         let taken = match lent.fill(rx.as_fd(), max) {
             Ok(None) => {
                 // The pipe was empty, so that it was the socket which had nothing.
@@ -370,6 +425,12 @@ impl Splice<'_> {
         };
         self.moved.receive(taken);
         progress(rx, tx);
+        if let Receiver::Spared(unsent) = self.receiver
+            && !unsent.send_before(tx, true)?
+        {
+            unsent.take_back(&mut lent)?;
+            return Ok(Turn::Blocked);
+        }
         let mut armed = false;
         let result = loop {
             if lent.held == 0 {
@@ -382,13 +443,18 @@ impl Splice<'_> {
                     tx.count_spliced(n);
                     progress(rx, tx);
                 }
-                Ok(None) => {
-                    tx.arm(self.send_within);
-                    armed = true;
-                    if let Err(e) = tx.writable().await {
-                        break Err(Broken::Send(e));
+                Ok(None) => match self.receiver {
+                    Receiver::Awaited(within) => {
+                        tx.arm(within);
+                        armed = true;
+                        if let Err(e) = tx.writable().await {
+                            break Err(Broken::Send(e));
+                        }
                     }
-                }
+                    Receiver::Spared(unsent) => {
+                        break unsent.take_back(&mut lent).map(|()| Turn::Blocked);
+                    }
+                },
                 Err(_) if tx.expired().is_some() => {
                     break Err(Broken::Send(io::ErrorKind::TimedOut.into()));
                 }
@@ -409,10 +475,10 @@ impl Splice<'_> {
         (limit, recv_within): (u64, Duration),
         gait: &mut Gait,
     ) -> Ran {
-        let Ok(_unblocked) = rx.unblock().and_then(|rx| Ok((rx, tx.unblock()?))) else {
+        if rx.unblock().and_then(|()| tx.unblock()).is_err() {
             gait.refuse();
             return Ran::Thin;
-        };
+        }
         let mut left = limit;
         let mut breath = Breath::default();
         while left > 0 {
@@ -426,6 +492,14 @@ impl Splice<'_> {
                     breath.take(n).await;
                 }
                 Ok(Turn::Nothing) => {
+                    // What goes before must not be held back for what has not come.
+                    if let Receiver::Spared(unsent) = self.receiver {
+                        match unsent.send_before(tx, false) {
+                            Ok(true) => {}
+                            Ok(false) => return Ran::Blocked,
+                            Err(broken) => return Ran::Broken(broken),
+                        }
+                    }
                     rx.arm(recv_within);
                     let ready = rx.readable().await;
                     rx.disarm();
@@ -437,6 +511,7 @@ impl Splice<'_> {
                     return Ran::Broken(Broken::Recv(io::ErrorKind::TimedOut.into()));
                 }
                 Ok(Turn::Ended) => return Ran::Ended,
+                Ok(Turn::Blocked) => return Ran::Blocked,
                 Ok(Turn::Refused) => gait.refuse(),
                 Err(broken) => return Ran::Broken(broken),
             }
@@ -450,6 +525,8 @@ impl Splice<'_> {
 pub enum Ran {
     /// As much moved as was asked for.
     Whole,
+    /// The receiver does not keep up, and is not waited for here: see [`Unsent`].
+    Blocked,
     /// The rest should be copied: it comes in small pieces, or cannot be spliced.
     Thin,
     /// The sender said all before that, or its socket was shut down.
@@ -582,7 +659,7 @@ mod tests {
         Splice {
             pipes,
             way: Way::Down,
-            send_within,
+            receiver: Receiver::Awaited(send_within),
             moved,
         }
     }
@@ -667,6 +744,61 @@ mod tests {
         });
     }
 
+    /// A receiver that takes nothing, or everything: what goes before, what is spliced and what is handed back are the
+    /// bytes that were sent, in their order.
+    #[test]
+    fn who_is_not_waited_for_leaves_the_rest_in_order() {
+        runtime::on_each_driver(|| async {
+            for (total, takes) in [(300_000, true), (8 << 20, false)] {
+                let deadlines = Deadlines::new();
+                let (mut from, a) = Stream::pair(&deadlines).unwrap();
+                let (b, mut to) = Stream::pair(&deadlines).unwrap();
+                let (pipes, moved) = (Pipes::default(), Moved::default());
+                let unsent = Unsent {
+                    bytes: Cell::new(b"before".to_vec()),
+                    most: 100_000,
+                };
+                let splice = Splice {
+                    receiver: Receiver::Spared(&unsent),
+                    ..down(&pipes, &moved, Duration::ZERO)
+                };
+                let mut gait = Gait::new(Manner::On);
+                let bounds = (total as u64, Duration::from_secs(10));
+                let sending = runtime::spawn(async move {
+                    let bytes = (0..total).map(|place| (place % 251) as u8).collect();
+                    let _ = from.tx.send_all(bytes).await;
+                    from
+                });
+                let reading = runtime::spawn(async move {
+                    let mut got = Vec::new();
+                    while takes && to.rx.recv_ready(&mut got).await.unwrap() > 0 {}
+                    (to, got)
+                });
+                let ran = splice.run(&a.rx, &b.tx, bounds, &mut gait).await;
+                drop(b);
+                let (mut to, mut got) = reading.await;
+                let left = unsent.bytes.take();
+                match takes {
+                    // However fast it reads, its socket may be full for a moment.
+                    true if matches!(ran, Ran::Whole) => assert!(left.is_empty()),
+                    _ => {
+                        assert!(matches!(ran, Ran::Blocked), "{ran:?}");
+                        assert!(!left.is_empty() && left.len() <= 100_006);
+                    }
+                }
+                while to.rx.recv_ready(&mut got).await.unwrap() > 0 {}
+                got.extend_from_slice(&left);
+                assert_eq!(got.len() as u64, 6 + moved.received.get());
+                assert!(got.starts_with(b"before"));
+                let right = |(place, byte): (usize, &u8)| *byte == (place % 251) as u8;
+                assert!(got[6..].iter().enumerate().all(right));
+                assert_eq!((pipes.lent(), pipes.free()), (0, 1));
+                drop(a);
+                drop(sending.await);
+            }
+        });
+    }
+
     #[test]
     fn silence_and_a_receiver_that_takes_nothing_time_out() {
         runtime::on_each_driver(|| async {
@@ -679,7 +811,7 @@ mod tests {
             let splice = Splice {
                 pipes: &pipes,
                 way: Way::Up,
-                send_within: short,
+                receiver: Receiver::Awaited(short),
                 moved: &moved,
             };
             let mut gait = Gait::new(Manner::On);

@@ -62,8 +62,8 @@ pub(super) struct Socket {
     ahead: Cell<bool>,
     /// There since the handshake on a connection that speaks TLS.
     tls: OnceCell<Box<Tls>>,
-    /// Who wants calls on the socket not to block, see [`Unblocked`].
-    unblocked: Cell<u32>,
+    /// Calls on the socket do not block, see [`Socket::unblock`].
+    unblocked: Cell<bool>,
 }
 
 impl Drop for Socket {
@@ -74,32 +74,6 @@ impl Drop for Socket {
             tls.close(self.io.as_fd());
         }
         self.deadlines.release(self.slot);
-    }
-}
-
-/// While one lives, no call on the socket blocks. Under epoll none ever does; the ring's operations wait by
-/// themselves, and have to be told to where this is in force.
-pub struct Unblocked(Rc<Socket>);
-
-impl Unblocked {
-    fn new(socket: &Rc<Socket>) -> io::Result<Self> {
-        let count = socket.unblocked.get();
-        if count == 0 && runtime::on_ring() {
-            rustix::io::ioctl_fionbio(socket.io.as_fd(), true)?;
-        }
-        socket.unblocked.set(count + 1);
-        Ok(Self(socket.clone()))
-    }
-}
-
-impl Drop for Unblocked {
-    fn drop(&mut self) {
-        let left = self.0.unblocked.get() - 1;
-        self.0.unblocked.set(left);
-        if left == 0 && runtime::on_ring() {
-            // Operations of the ring cope with a socket that stays as it is.
-            let _ = rustix::io::ioctl_fionbio(self.0.io.as_fd(), false);
-        }
     }
 }
 
@@ -200,7 +174,7 @@ impl Stream {
             side,
             ahead: Cell::new(false),
             tls: OnceCell::new(),
-            unblocked: Cell::new(0),
+            unblocked: Cell::new(!runtime::on_ring()),
         });
         Ok(Self {
             rx: RecvHalf(socket.clone()),
@@ -408,6 +382,16 @@ pub(super) fn set_keepalive(socket: &SockRef<'_>, probes: Keepalive) -> io::Resu
 impl Socket {
     fn count_sent(&self, bytes: usize) {
         self.sent.set(self.sent.get() + bytes as u64);
+    }
+
+    /// From now on no call on the socket blocks; under epoll none ever does. Operations of the ring cope: they say that they
+    /// would wait, and are waited for then.
+    fn unblock(&self) -> io::Result<()> {
+        if !self.unblocked.get() {
+            rustix::io::ioctl_fionbio(self.io.as_fd(), true)?;
+            self.unblocked.set(true);
+        }
+        Ok(())
     }
 
     fn shutdown(&self, how: How) -> io::Result<()> {
@@ -742,8 +726,8 @@ impl RecvHalf {
     }
 
     /// Keeps calls on the socket from blocking, for splicing.
-    pub fn unblock(&self) -> io::Result<Unblocked> {
-        Unblocked::new(&self.0)
+    pub fn unblock(&self) -> io::Result<()> {
+        self.0.unblock()
     }
 
     /// Completes when a receive would not wait; over TLS it may still, for the rest of a record. May be dropped at any

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::clock::{self, Mono};
 use super::join::join2;
 use super::runtime;
-use super::splice::{self, Breath, Gait, Manner, Moved, Pipes, Splice, Turn, Way};
+use super::splice::{self, Breath, Gait, Manner, Moved, Pipes, Receiver, Splice, Turn, Way};
 use super::stream::{How, RecvHalf, SendHalf, Stream};
 use crate::base::buf::BufPool;
 
@@ -165,13 +165,12 @@ impl Tunnel<'_> {
         }
         let mut gait = Gait::new(self.options.splice);
         let mut room = CHUNK_BYTES;
-        let mut unblocked = None;
         let mut breath = Breath::default();
         loop {
             rx.readable().await.map_err(receiving)?;
-            if gait.splices() && unblocked.is_none() {
-                let both = rx.unblock().and_then(|rx| Ok((rx, tx.unblock()?)));
-                unblocked = Some(both.map_err(receiving)?);
+            if gait.splices() {
+                rx.unblock().map_err(receiving)?;
+                tx.unblock().map_err(receiving)?;
             }
             let ahead = rx.has_ahead();
             let turn = match gait.splices() && !ahead {
@@ -202,7 +201,7 @@ impl Tunnel<'_> {
                         Box::pin(breath.take(n)).await;
                     }
                 }
-                Turn::Nothing | Turn::Refused => breath.waited(),
+                Turn::Nothing | Turn::Refused | Turn::Blocked => breath.waited(),
                 Turn::Ended if rx.expired().is_some() => return Err(Broken::Idle),
                 Turn::Ended => return Ok(()),
             }
@@ -214,7 +213,7 @@ impl Tunnel<'_> {
         let splice = Splice {
             pipes: self.means.pipes,
             way,
-            send_within: self.send_within(way),
+            receiver: Receiver::Awaited(self.send_within(way)),
             moved: self.moved(way),
         };
         let progress = |rx: &RecvHalf, tx: &SendHalf| self.progress(rx, tx);

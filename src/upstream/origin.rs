@@ -492,7 +492,7 @@ impl Inbound {
                 return Ok(found);
             }
             rx.news_within(within).await;
-            let input = self.room_for_head(bytes_max, buffers);
+            let input = self.room_for_head((bytes_max, bytes_max), buffers);
             let received = rx.recv_within(within, input).await;
             self.take_in_head(received, rx)?;
         }
@@ -507,13 +507,17 @@ impl Inbound {
         }
     }
 
-    /// The second step: the buffer to receive into.
-    pub fn room_for_head(&mut self, bytes_max: usize, buffers: &BufPool) -> Vec<u8> {
+    /// The second step: the buffer to receive into, for `at_once` at most.
+    pub fn room_for_head(
+        &mut self,
+        (bytes_max, at_once): (usize, usize),
+        buffers: &BufPool,
+    ) -> Vec<u8> {
         let room = match self.decoder {
             Decoder::Http(_) => bytes_max.saturating_sub(self.input.len() - self.at).max(1),
             Decoder::FastCgi(_) | Decoder::Http2(_) => bytes_max,
         };
-        self.make_room(room, buffers)
+        self.make_room(room.min(at_once), buffers)
     }
 
     /// The third step: what was received.
@@ -606,6 +610,18 @@ impl Inbound {
             Decoder::Http(BodyDecoder::UntilClose) => u64::MAX,
             _ => 0,
         }
+    }
+
+    /// Bytes of the body that have not been received, where that is known.
+    #[must_use]
+    pub fn to_come(&self) -> Option<u64> {
+        let Decoder::Http(BodyDecoder::Length(body)) = &self.decoder else {
+            return None;
+        };
+        Some(
+            body.remaining()
+                .saturating_sub((self.input.len() - self.at) as u64),
+        )
     }
 
     /// Takes note of bytes of the body that were spliced.

@@ -4,7 +4,8 @@ use crate::support::origin::{Conn, ok_bytes, response};
 use crate::support::{Client, Config, Origin, Proxy, wait};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -365,12 +366,18 @@ fn a_tunnel_that_is_full_of_bytes_survives_a_reload_and_a_drain() {
 
 /// A location whose bodies are not buffered, on connections that are kept.
 fn unbuffered(origin: &Origin, more: &str) -> Config {
+    kept(origin, &format!("proxy_buffering off; {more}"))
+}
+
+/// Connections that are kept, and sizes in the log.
+fn kept(origin: &Origin, more: &str) -> Config {
     Config::http(&format!(
         "log_format sizes '$uri $status $bytes_sent $body_bytes_sent $upstream_bytes_received $upstream_response_length';
          upstream app {{ server %%origin%%; keepalive 4; }}
          server {{ listen %%ADDR_0%%; access_log %%DIR%%/access.log sizes;
-             proxy_buffering off; proxy_request_buffering off; client_max_body_size 0;
+             proxy_request_buffering off; client_max_body_size 0;
              proxy_http_version 1.1; proxy_set_header Connection '';
+             proxy_temp_path %%DIR%%/answer_temp;
              {more}
              location / {{ proxy_pass http://app; }} }}"
     ))
@@ -390,39 +397,86 @@ fn logged(proxy: &Proxy, target: &str) -> Vec<u64> {
 
 #[test]
 fn bodies_of_known_length_cross_and_the_connections_are_kept() {
-    let sizes = [0, 1, 1000, 20_000, 70_000, 1_000_000, 5_000_000];
-    for (driver, manner) in [
-        ("ring", "auto"),
-        ("ring", "on"),
-        ("epoll", "on"),
-        ("ring", "off"),
+    let sizes = [
+        0, 1, 1000, 16_383, 16_384, 20_000, 70_000, 1_000_000, 5_000_000,
+    ];
+    for (driver, manner, buffering) in [
+        ("ring", "auto", "off"),
+        ("ring", "on", "off"),
+        ("epoll", "on", "off"),
+        ("ring", "off", "off"),
+        ("ring", "auto", "on"),
+        ("ring", "on", "on"),
+        ("epoll", "on", "on"),
+        ("ring", "off", "on"),
     ] {
+        let how = format!("{manner} on {driver}, buffering {buffering}");
         let origin = Origin::answer(|request| {
             let size = request.target().trim_start_matches('/').parse().unwrap();
             ok_bytes(&pattern(size))
         });
-        let proxy = unbuffered(&origin, &format!("splice {manner};"))
-            .env("RINGX_DRIVER", driver)
-            .start();
+        let proxy = kept(
+            &origin,
+            &format!("splice {manner}; proxy_buffering {buffering};"),
+        )
+        .env("RINGX_DRIVER", driver)
+        .may_log("an upstream response is buffered to a temporary file")
+        .start();
         no_pipes(&proxy);
         let mut client = proxy.client();
         for size in sizes {
             let got = client.get(&format!("/{size}")).response();
             if size >= 1_000_000 {
                 let spliced = pipes(&proxy) > 0;
-                assert_eq!(spliced, manner != "off", "{manner} on {driver}");
+                assert_eq!(spliced, manner != "off", "{how}");
             }
-            assert!(
-                got.body == pattern(size),
-                "{size} bytes, {manner} on {driver}"
-            );
+            assert!(got.body == pattern(size), "{size} bytes, {how}");
             let numbers = logged(&proxy, &format!("/{size}"));
             let head = got.head.len() as u64;
             let upstream = ok_bytes(&pattern(size)).len() as u64;
             let size = size as u64;
             assert_eq!(numbers, [200, head + size, size, upstream, size]);
         }
-        assert_eq!(origin.accepted(), 1, "{manner} on {driver}");
+        assert_eq!(origin.accepted(), 1, "{how}");
+    }
+}
+
+/// The origin is rid of its answer long before the client takes it, as ever in buffered mode, though the beginning went
+/// past user space.
+#[test]
+fn a_buffered_body_is_spliced_until_its_client_stops() {
+    const SIZE: usize = 6 << 20;
+    for driver in DRIVERS {
+        let rid = Arc::new(AtomicUsize::new(0));
+        let counted = rid.clone();
+        let origin = Origin::script(move |conn| {
+            while conn.request().is_some() {
+                conn.send(ok_bytes(&pattern(SIZE)));
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let proxy = kept(
+            &origin,
+            "splice on; proxy_buffers 8 32k; proxy_buffer_size 32k;",
+        )
+        .env("RINGX_DRIVER", driver)
+        .may_log("an upstream response is buffered to a temporary file")
+        .start();
+        no_pipes(&proxy);
+        let mut client = proxy.client();
+        for round in 1..=2 {
+            client.get(&format!("/{round}")).head();
+            assert!(pipes(&proxy) > 0, "round {round} on {driver}");
+            wait::until("the origin to have sent all", || {
+                rid.load(Ordering::SeqCst) == round
+            });
+            assert!(
+                client.bytes(SIZE) == pattern(SIZE),
+                "round {round} on {driver}"
+            );
+            assert_eq!(logged(&proxy, &format!("/{round}"))[2], SIZE as u64);
+        }
+        assert_eq!(origin.accepted(), 1);
     }
 }
 

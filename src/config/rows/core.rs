@@ -35,7 +35,7 @@ family! {
         value client_body_in_single_buffer: bool = "off", flag, HSL, args(1), "Keeps a request body in one buffer." accepted "a body in memory always is one buffer";
         value sendfile: bool = "off", flag, HSLI, args(1), "Sends files without copying them through the process.";
         value sendfile_max_chunk: usize = "2m", size, HSL, args(1), "Most bytes that one turn of sendfile may move.";
-        value splice: Splicing = "auto", |a| one_of(a, Splicing::WORDS), HSL.or(TTS), args(1), "Whether tunnels and unbuffered bodies go from socket to socket inside the kernel: auto where it pays.";
+        value splice: Splicing = "auto", |a| one_of(a, Splicing::WORDS), HSL.or(TTS), args(1), "Whether tunnels and bodies go from socket to socket inside the kernel, buffered ones while the client keeps up: auto where it pays.";
         value output_buffers: Buffers = "2 32k", buffers, HSL, args(2), "Buffers for reading a file that is not sent by sendfile." accepted "files are read into buffers of the shard";
         value tcp_nopush: bool = "off", flag, HSL, args(1), "Sends head and start of a file in one packet." accepted "head and body leave together where they fit";
         value tcp_nodelay: bool = "on", flag, HSL.or(TTS), args(1), "Sends small packets at once on keep-alive connections.";

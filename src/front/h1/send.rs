@@ -55,6 +55,21 @@ impl Conn {
         }
     }
 
+    /// Hands the queue to who sends past this connection; what is not sent comes back by [`Conn::put_queue`].
+    pub fn take_queue(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// What stands in the queue now, which must be empty.
+    pub fn put_queue(&mut self, bytes: Vec<u8>, buffers: &BufPool) {
+        debug_assert!(self.out.is_empty(), "nothing is queued meanwhile");
+        if !bytes.is_empty() {
+            self.out = bytes;
+        } else if bytes.capacity() > 0 {
+            buffers.give(bytes);
+        }
+    }
+
     /// See [`crate::front::Stream::try_flush`].
     pub fn try_flush(&mut self, buffers: &BufPool) -> Result<bool, ClientFault> {
         if self.out.is_empty() {

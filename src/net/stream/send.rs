@@ -12,7 +12,7 @@ use bytes::Bytes;
 use monoio::buf::IoBuf;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 
-use super::{Expired, How, Socket, Unblocked, timed_out};
+use super::{Expired, How, Socket, timed_out};
 use crate::net::tls::io::send_now;
 
 /// Bodies up to this size are copied behind the head instead of costing a second element: a copy of this size is
@@ -273,8 +273,17 @@ impl SendHalf {
     }
 
     /// Keeps calls on the socket from blocking, for splicing.
-    pub fn unblock(&self) -> io::Result<Unblocked> {
-        Unblocked::new(&self.socket)
+    pub fn unblock(&self) -> io::Result<()> {
+        self.socket.unblock()
+    }
+
+    /// Sends what fits of what goes before spliced bytes, in one segment with these if they `follow` right now. Not
+    /// over TLS.
+    pub(in crate::net) fn try_send_before(&self, bytes: &[u8], follow: bool) -> io::Result<usize> {
+        let mut flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        flags.set(SendFlags::MORE, follow);
+        let result = rustix::net::send(self.socket.io.as_fd(), bytes, flags);
+        Ok(self.taken(result)?.unwrap_or(0))
     }
 
     /// Counts bytes that went past the calls of this half.

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use super::super::super::exchange::{Exchange, RequestBody};
 use super::super::super::local::Cx;
-use super::super::super::transfer::{Facts, Transfer, decide, spliced};
+use super::super::super::transfer::{self, Facts, Transfer, decide, spliced};
 use super::super::super::{body, vars};
 use super::{Failure, Framing, Request, Rest, Steps, notes};
 use crate::base::buf::BufPool;
 use crate::front::{BodyLength, BodyRead, Stream};
 use crate::net::join::{First, race};
-use crate::net::splice::{Broken, Gait, Manner, Moved, Pipes, Ran, Splice, Way};
+use crate::net::splice::{Broken, Gait, Manner, Moved, Pipes, Ran, Receiver, Splice, Way};
 use crate::net::stream::SendHalf;
 use crate::plan::location::{ProxyPlan, WirePlan};
 use crate::plan::model::Splicing;
@@ -69,6 +69,7 @@ pub(super) async fn exchange(
     if body == Rest::None {
         origin.request_sent();
         let buffers = &cx.local.buffers;
+        let room = (pass.buffer_size, transfer::room_at_once(ex, cx, origin));
         // `Inbound::read_head`, without one more future around every wait for an answer.
         loop {
             match origin.inbound.look(pass.buffer_size) {
@@ -82,7 +83,7 @@ pub(super) async fn exchange(
                 Ok(None) => {
                     let rx = &mut origin.conn.stream.rx;
                     rx.news_within(steps.read).await;
-                    let input = origin.inbound.room_for_head(pass.buffer_size, buffers);
+                    let input = origin.inbound.room_for_head(room, buffers);
                     let received = rx.recv_within(steps.read, input).await;
                     let came = origin.inbound.take_in_head(received, rx);
                     came.map_err(while_reading)?;
@@ -352,7 +353,7 @@ impl Source<'_> {
         let splice = Splice {
             pipes: self.pipes,
             way: Way::Up,
-            send_within: self.step,
+            receiver: Receiver::Awaited(self.step),
             moved: &self.spliced,
         };
         let before = self.spliced.received.get();
@@ -361,7 +362,7 @@ impl Source<'_> {
         conn.count_spliced(self.spliced.received.get() - before);
         match ran {
             Ran::Whole => Ok(true),
-            Ran::Thin => Ok(false),
+            Ran::Thin | Ran::Blocked => Ok(false),
             Ran::Ended => {
                 let gone = io::ErrorKind::UnexpectedEof.into();
                 Err(Stopped::Client(conn.fault(&gone)))

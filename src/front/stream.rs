@@ -349,6 +349,15 @@ impl Stream {
         }
     }
 
+    /// Hands the end of an answer over, which leaves with those of other connections when all of them have had their turn.
+    /// False where it must be flushed: on a connection that ends with it, among others.
+    pub fn post(&mut self, within: Duration, buffers: &BufPool) -> bool {
+        match self {
+            Self::Inner(_) | Self::H2(_) => false,
+            _ => self.h1_mut().post(within, buffers),
+        }
+    }
+
     /// Sends what the socket takes at once. False when something is left in the queue.
     pub fn try_flush(&mut self, buffers: &BufPool) -> Result<bool, ClientFault> {
         match self {

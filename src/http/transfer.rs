@@ -93,8 +93,7 @@ pub async fn send(ex: &mut Exchange, cx: Cx<'_>) {
     queue_head(ex, cx);
     let head_bytes = ex.stream.queued() as u64;
     let result = if queue_whole(ex, cx) {
-        let within = cx.location(ex.location).settings.core.send_timeout;
-        ex.stream.flush(within, &cx.local.buffers).await
+        conclude(ex, cx).await
     } else {
         body(ex, cx).await
     };
@@ -402,7 +401,15 @@ async fn from_file(
 /// Ends the body, trailers included, and sends what is left in the queue.
 pub(super) async fn end(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), ClientFault> {
     queue_end(ex, cx);
+    conclude(ex, cx).await
+}
+
+/// Sends what is left in the queue.
+async fn conclude(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), ClientFault> {
     let within = cx.location(ex.location).settings.core.send_timeout;
+    if ex.stream.post(within, &cx.local.buffers) {
+        return Ok(());
+    }
     ex.stream.flush(within, &cx.local.buffers).await
 }
 

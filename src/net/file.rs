@@ -585,6 +585,7 @@ pub async fn send(
     sending: Sending<'_>,
     step: Option<Duration>,
 ) -> (io::Result<()>, u64) {
+    tx.settled().await;
     let toggled = runtime::on_ring();
     if toggled && let Err(e) = rustix::io::ioctl_fionbio(tx.as_fd(), true) {
         return (Err(e.into()), 0);

@@ -34,7 +34,7 @@ use super::sys::duplex::Duplex;
 
 /// News that one call takes, and a turn of the shard brings: what so many connections touch stays in a core's second-level
 /// cache from the receive of a request to the end of its send.
-const EVENTS_MAX: usize = 32;
+const EVENTS_MAX: usize = 64;
 
 /// News of peers that ask, in a turn that answers have filled: however many come, nobody is left out.
 const ASKING_MIN: usize = 4;
@@ -229,6 +229,8 @@ async fn deliver(set: Rc<Set>) {
     let mut turn = Turn::new(&set);
     let mut asked = pin!(set.asked.readable());
     let mut asking = pin!(set.asking.readable());
+    // The last turn may have left requests where they are.
+    let mut backlog = false;
     loop {
         let mut ready = (false, false);
         let polled = poll_fn(|cx| {
@@ -243,15 +245,19 @@ async fn deliver(set: Rc<Set>) {
         if polled.await.is_err() {
             return set.close();
         }
-        // Only a set that has told of news is asked for them.
+        // A set that has not told of news is asked for them only when requests wait: it tells a turn late, and answers that
+        // have come meanwhile go first.
         let mut taken = 0;
-        if ready.0 {
+        if ready.0 || (ready.1 && backlog) {
             taken = turn.take(&set.asked, EVENTS_MAX);
+        }
+        if ready.0 {
             // What one call leaves is found at once by the next wait, when those that were woken have run.
             asked.set(set.asked.readable());
         }
         if ready.1 {
-            turn.take(&set.asking, (EVENTS_MAX - taken).max(ASKING_MIN));
+            let room = (EVENTS_MAX - taken).max(ASKING_MIN);
+            backlog = turn.take(&set.asking, room) == room;
             asking.set(set.asking.readable());
         }
         turn.end();
@@ -538,7 +544,7 @@ mod tests {
     fn answers_come_before_requests_and_leave_them_a_share() {
         runtime::on_each_driver(|| async {
             ensure();
-            const EACH: usize = 40;
+            const EACH: usize = EVENTS_MAX + 8;
             let order = Rc::new(RefCell::new(Vec::new()));
             let mut ends = Vec::new();
             for side in [[Side::Asking; EACH], [Side::Asked; EACH]].concat() {

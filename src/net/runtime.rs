@@ -13,7 +13,7 @@ use io_uring::{IoUring, Probe, opcode};
 use monoio::time::TimeDriver;
 use monoio::{FusionRuntime, IoUringDriver, LegacyDriver, RuntimeBuilder};
 
-use super::ready;
+use super::{ready, stream};
 
 /// Submission entries of a shard's ring when nothing else is asked for: one flush per so many operations at most.
 pub const RING_ENTRIES_DEFAULT: u32 = 1024;
@@ -200,8 +200,11 @@ impl Runtime {
             if ring {
                 // Without it waits cost more, and nothing else.
                 let _ = ready::open();
+                stream::open_posts();
             }
-            main.await
+            let output = main.await;
+            stream::flush_posts();
+            output
         })
     }
 }

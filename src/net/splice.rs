@@ -479,6 +479,7 @@ impl Splice<'_> {
             gait.refuse();
             return Ran::Thin;
         }
+        tx.settled().await;
         let mut left = limit;
         let mut breath = Breath::default();
         while left > 0 {

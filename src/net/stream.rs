@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use monoio::buf::IoBufMut;
+use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use socket2::SockRef;
 
@@ -23,8 +24,11 @@ use super::sys::option::{self, TcpInfo};
 use super::tls::Facts;
 use super::tls::io::Tls;
 
+mod post;
 mod send;
 
+use post::Posted;
+pub(super) use post::{flush as flush_posts, open as open_posts};
 pub use send::{Body, SendHalf};
 /// Which direction to shut down.
 pub use std::net::Shutdown as How;
@@ -64,6 +68,10 @@ pub(super) struct Socket {
     tls: OnceCell<Box<Tls>>,
     /// Calls on the socket do not block, see [`Socket::unblock`].
     unblocked: Cell<bool>,
+    /// What became of bytes that nobody waits for, see [`SendHalf::post`].
+    posted: Cell<Posted>,
+    /// Why the socket did not take them; the next receive that finds an end tells.
+    broken: Cell<Option<Errno>>,
 }
 
 impl Drop for Socket {
@@ -175,6 +183,8 @@ impl Stream {
             ahead: Cell::new(false),
             tls: OnceCell::new(),
             unblocked: Cell::new(!runtime::on_ring()),
+            posted: Cell::default(),
+            broken: Cell::new(None),
         });
         Ok(Self {
             rx: RecvHalf(socket.clone()),
@@ -281,6 +291,7 @@ impl Stream {
 
     /// Holds partial segments back until there is more, or this is cleared.
     pub fn set_cork(&self, on: bool) -> io::Result<()> {
+        self.socket().push_out();
         SockRef::from(self).set_cork(on)
     }
 
@@ -395,6 +406,11 @@ impl Socket {
     }
 
     fn shutdown(&self, how: How) -> io::Result<()> {
+        self.push_out();
+        if how == How::Write && matches!(self.posted.get(), Posted::Late | Posted::LateEnd) {
+            self.posted.set(Posted::LateEnd);
+            return Ok(());
+        }
         if let Some(tls) = self.tls.get()
             && how != How::Read
         {
@@ -447,7 +463,7 @@ impl Socket {
         &self,
         room: usize,
         take: impl FnOnce(&[u8]),
-    ) -> Option<Result<usize, rustix::io::Errno>> {
+    ) -> Option<Result<usize, Errno>> {
         if !self.ahead.get() {
             return None;
         }
@@ -488,11 +504,11 @@ impl Socket {
                 self.drained.set(0 < n && n < room);
                 Ok(Some(n))
             }
-            Err(rustix::io::Errno::AGAIN) => {
+            Err(Errno::AGAIN) => {
                 self.drained.set(true);
                 Ok(None)
             }
-            Err(rustix::io::Errno::INTR) => Ok(None),
+            Err(Errno::INTR) => Ok(None),
             Err(e) => Err(e.into()),
         }
     }
@@ -648,10 +664,16 @@ impl RecvHalf {
 
     /// The end that an expired deadline made is not the peer's.
     fn judge(&self, within: Option<Duration>, n: usize) -> io::Result<usize> {
-        if n == 0 && within.is_some() && self.0.expired().is_some() {
+        if n > 0 {
+            return Ok(n);
+        }
+        if within.is_some() && self.0.expired().is_some() {
             return Err(timed_out());
         }
-        Ok(n)
+        match self.0.broken.take() {
+            Some(error) => Err(error.into()),
+            None => Ok(0),
+        }
     }
 
     /// Waits until something can be received, then appends it. May be dropped at any time without loss; costs one
@@ -705,7 +727,7 @@ impl RecvHalf {
         let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
         matches!(
             rustix::net::recv(self.0.io.as_fd(), &mut byte[..], flags),
-            Err(rustix::io::Errno::AGAIN)
+            Err(Errno::AGAIN)
         )
     }
 
@@ -721,7 +743,7 @@ impl RecvHalf {
         let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
         !matches!(
             rustix::net::recv(self.0.io.as_fd(), &mut byte[..], flags),
-            Ok((1.., _)) | Err(rustix::io::Errno::AGAIN)
+            Ok((1.., _)) | Err(Errno::AGAIN)
         )
     }
 

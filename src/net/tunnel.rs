@@ -168,6 +168,7 @@ impl Tunnel<'_> {
         let mut breath = Breath::default();
         loop {
             rx.readable().await.map_err(receiving)?;
+            tx.settled().await;
             if gait.splices() {
                 rx.unblock().map_err(receiving)?;
                 tx.unblock().map_err(receiving)?;
@@ -239,7 +240,12 @@ impl Tunnel<'_> {
                 };
                 self.moved(way).receive(n);
                 self.progress(rx, tx);
-                // A message is sent where it was received: a turn through the ring for it would cost more.
+                // A turn of the ring for a message would cost more than either.
+                if tx.post(&buf, self.send_within(way)) {
+                    self.moved(way).send(n);
+                    self.means.buffers.give(buf);
+                    return Ok((Turn::Moved(n), None));
+                }
                 let at = tx.try_send(&buf).map_err(|e| Broken::Send(e.kind()))?;
                 let at = at.unwrap_or(0);
                 self.moved(way).send(at);

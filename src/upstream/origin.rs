@@ -433,7 +433,11 @@ impl Origin {
     /// nobody asked to close.
     #[must_use]
     pub fn is_reusable(&self) -> bool {
-        self.request_done && self.inbound.is_clean()
+        let settled = match &self.conn {
+            Link::Own(conn) => conn.stream.tx.is_settled(),
+            Link::Shared(_) | Link::Gone => true,
+        };
+        self.request_done && self.inbound.is_clean() && settled
     }
 }
 

@@ -23,6 +23,16 @@ impl Conn {
         self.flushed(sent, buffers)
     }
 
+    /// See [`crate::front::Stream::post`].
+    pub fn post(&mut self, within: Duration, buffers: &BufPool) -> bool {
+        if !self.keep_alive || self.out.is_empty() || !self.socket.tx.post(&self.out, within) {
+            return false;
+        }
+        self.sent += self.out.len() as u64;
+        buffers.give(std::mem::take(&mut self.out));
+        true
+    }
+
     /// The half that sends and what it is to send, for who awaits that without a future between; what it comes to
     /// goes to [`Conn::flushed`].
     pub fn begin_flush(&mut self) -> Option<(&mut SendHalf, Vec<u8>)> {

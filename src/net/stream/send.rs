@@ -56,7 +56,7 @@ impl SendHalf {
     /// less than as many system calls between other work.
     async fn send_steps<T: Body>(
         &mut self,
-        mut buf: T,
+        buf: T,
         from: usize,
         step: Option<Duration>,
     ) -> (io::Result<()>, T) {
@@ -64,6 +64,25 @@ impl SendHalf {
             let result = self.send_tls(&buf.bytes()[from..], &[], step).await;
             return (result, buf);
         }
+        self.settled().await;
+        self.send_ring(buf, from, step).await
+    }
+
+    /// Sends what was handed over and not taken.
+    pub(super) fn send_posted(
+        &mut self,
+        rest: Vec<u8>,
+        within: Duration,
+    ) -> impl Future<Output = (io::Result<()>, Vec<u8>)> + use<'_> {
+        self.send_ring(rest, 0, Some(within))
+    }
+
+    async fn send_ring<T: Body>(
+        &mut self,
+        mut buf: T,
+        from: usize,
+        step: Option<Duration>,
+    ) -> (io::Result<()>, T) {
         let len = buf.bytes().len();
         let mut at = from;
         let mut result = Ok(());
@@ -240,6 +259,9 @@ impl SendHalf {
             }
             return Ok(Some(sent + self.try_send(body)?.unwrap_or(0)));
         }
+        if !self.is_settled() {
+            return Ok(None);
+        }
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         let pieces = [IoSlice::new(head), IoSlice::new(body)];
         let mut nothing = SendAncillaryBuffer::default();
@@ -254,6 +276,9 @@ impl SendHalf {
             let sent = tls.try_send(self.socket.io.as_fd(), bytes)?;
             self.socket.count_sent(sent.unwrap_or(0));
             return Ok(sent);
+        }
+        if !self.is_settled() {
+            return Ok(None);
         }
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         let result = rustix::net::send(self.socket.io.as_fd(), bytes, flags);
@@ -280,6 +305,9 @@ impl SendHalf {
     /// Sends what fits of what goes before spliced bytes, in one segment with these if they `follow` right now. Not
     /// over TLS.
     pub(in crate::net) fn try_send_before(&self, bytes: &[u8], follow: bool) -> io::Result<usize> {
+        if !self.is_settled() {
+            return Ok(0);
+        }
         let mut flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         flags.set(SendFlags::MORE, follow);
         let result = rustix::net::send(self.socket.io.as_fd(), bytes, flags);
@@ -298,6 +326,7 @@ impl SendHalf {
 
     /// Completes when a send would not wait. May be dropped at any time without loss.
     pub async fn writable(&self) -> io::Result<()> {
+        self.settled().await;
         self.socket.io.writable().await
     }
 
@@ -333,6 +362,7 @@ impl SendHalf {
 }
 
 impl AsFd for SendHalf {
+    /// For who sends past this half, once all is [`SendHalf::settled`].
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.io.as_fd()
     }

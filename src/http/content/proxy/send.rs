@@ -58,13 +58,17 @@ pub(super) async fn exchange(
         }
         result.map_err(while_sending)?;
     } else {
-        let bytes = std::mem::take(&mut request.bytes);
-        let tx = &mut origin.conn.stream.tx;
-        let (result, bytes) = tx.send_all_within(steps.send, bytes).await;
-        let sent = origin.note_sent(bytes.len(), result);
-        request.bytes = bytes;
-        sent.map_err(while_sending)?;
         body = request.rest;
+        if body == Rest::None && origin.conn.stream.tx.post(&request.bytes, steps.send) {
+            origin.count_sent(request.bytes.len() as u64);
+        } else {
+            let bytes = std::mem::take(&mut request.bytes);
+            let tx = &mut origin.conn.stream.tx;
+            let (result, bytes) = tx.send_all_within(steps.send, bytes).await;
+            let sent = origin.note_sent(bytes.len(), result);
+            request.bytes = bytes;
+            sent.map_err(while_sending)?;
+        }
     }
     if body == Rest::None {
         origin.request_sent();

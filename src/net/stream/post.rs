@@ -1,0 +1,375 @@
+//! What is handed over instead of sent: it leaves when all tasks of the turn have run, for all connections in a row, and
+//! nobody is woken for it. A send that is waited for costs its task a second turn, and one that is made at once takes
+//! the kernel's send path through the cache between other work. Only on the ring, where turns have many tasks.
+//!
+//! A socket that does not take all of it is looked after by a task of its own; until that has ended, nothing else is
+//! sent ([`SendHalf::settled`]). A socket that fails tells so at the next receive. Start at [`SendHalf::post`].
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::mem;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+
+use super::{How, SendHalf, Side, Socket};
+use crate::net::runtime;
+
+/// More than this is not copied for the sake of a wait.
+const POST_BYTES_MAX: usize = 8 << 10;
+
+/// Bytes that a turn may hand over in all.
+const QUEUE_BYTES_MAX: usize = 512 << 10;
+
+/// What became of the last bytes that were handed over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Posted {
+    /// The socket took them.
+    #[default]
+    Settled,
+    /// They leave at the end of the turn.
+    Queued,
+    /// The socket has not taken them all: they are waited for.
+    Late,
+    /// The same, and the sending direction ends after them.
+    LateEnd,
+}
+
+struct Item {
+    socket: Rc<Socket>,
+    /// Where its bytes end; they begin where those of the one before end.
+    end: usize,
+    within: Duration,
+}
+
+#[derive(Default)]
+struct Queue {
+    bytes: Vec<u8>,
+    items: Vec<Item>,
+    /// Of the task that ends the turn.
+    last: Option<Waker>,
+    /// Who waits until which socket is settled.
+    waiting: Vec<(*const Socket, Waker)>,
+}
+
+thread_local! {
+    /// This thread's; none where every send is waited for.
+    static QUEUE: RefCell<Option<Queue>> = const { RefCell::new(None) };
+}
+
+/// From now on this thread's tasks may hand over what they send.
+pub fn open() {
+    QUEUE.set(Some(Queue::default()));
+    drop(runtime::spawn(poll_fn(|cx| {
+        flush();
+        QUEUE.with_borrow_mut(|queue| {
+            if let Some(queue) = queue {
+                queue.last = Some(cx.waker().clone());
+            }
+        });
+        Poll::<()>::Pending
+    })));
+}
+
+/// Sends all that was handed over.
+pub fn flush() {
+    let taken = QUEUE.with_borrow_mut(|queue| {
+        let queue = queue.as_mut().filter(|queue| !queue.items.is_empty())?;
+        Some((mem::take(&mut queue.bytes), mem::take(&mut queue.items)))
+    });
+    let Some((mut bytes, mut items)) = taken else {
+        return;
+    };
+    // Origins first: they have the more to do, and their answers come the sooner.
+    for side in [Side::Asked, Side::Asking] {
+        let mut begin = 0;
+        for item in &items {
+            if item.socket.side == side {
+                item.send(&bytes[begin..item.end]);
+            }
+            begin = item.end;
+        }
+    }
+    bytes.clear();
+    items.clear();
+    QUEUE.with_borrow_mut(|queue| {
+        if let Some(queue) = queue {
+            (queue.bytes, queue.items) = (bytes, items);
+        }
+    });
+}
+
+impl Item {
+    fn send(&self, bytes: &[u8]) {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let sent = match rustix::net::send(&*self.socket, bytes, flags) {
+            Ok(n) => n,
+            // What a moment's lack of memory is, the ring finds out.
+            Err(Errno::AGAIN | Errno::INTR | Errno::NOBUFS | Errno::NOMEM) => 0,
+            Err(error) => {
+                self.socket.broken.set(Some(error));
+                self.socket.posted.set(Posted::Settled);
+                return;
+            }
+        };
+        self.socket.count_sent(sent);
+        if sent == bytes.len() {
+            self.socket.posted.set(Posted::Settled);
+            return;
+        }
+        self.socket.posted.set(Posted::Late);
+        let (socket, rest, within) = (
+            self.socket.clone(),
+            bytes[sent..].to_vec(),
+            self.within,
+        );
+        drop(runtime::spawn(async move {
+            let mut tx = SendHalf { socket };
+            let (result, _) = tx.send_posted(rest, within).await;
+            tx.socket.settle(result);
+        }));
+    }
+}
+
+impl Socket {
+    /// Sends what was handed over for this socket, which goes before what is sent now.
+    pub(super) fn push_out(&self) {
+        if self.posted.get() == Posted::Queued {
+            flush();
+        }
+    }
+
+    /// The rest of what was handed over was sent, or that failed.
+    fn settle(&self, result: io::Result<()>) {
+        if let Err(error) = result {
+            let errno = Errno::from_io_error(&error).unwrap_or(Errno::TIMEDOUT);
+            self.broken.set(Some(errno));
+        }
+        if self.posted.replace(Posted::Settled) == Posted::LateEnd {
+            // A socket that has failed has ended already.
+            let _ = self.shutdown(How::Write);
+        }
+        QUEUE.with_borrow_mut(|queue| {
+            let waiting = queue.iter_mut().flat_map(|queue| {
+                queue
+                    .waiting
+                    .extract_if(.., |(socket, _)| std::ptr::eq(*socket, self))
+            });
+            waiting.for_each(|(_, waker)| waker.wake());
+        });
+    }
+}
+
+impl SendHalf {
+    /// Takes bytes over, which leave at the end of the turn, and must do so within the time. False where they have to be
+    /// sent instead. They count as sent when the socket has taken them.
+    #[must_use]
+    pub fn post(&mut self, bytes: &[u8], within: Duration) -> bool {
+        let socket = &self.socket;
+        if bytes.len() > POST_BYTES_MAX
+            || socket.tls.get().is_some()
+            || socket.posted.get() != Posted::Settled
+        {
+            return false;
+        }
+        QUEUE.with_borrow_mut(|queue| {
+            let Some(queue) = queue else {
+                return false;
+            };
+            if queue.bytes.len() + bytes.len() > QUEUE_BYTES_MAX {
+                return false;
+            }
+            queue.bytes.extend_from_slice(bytes);
+            queue.items.push(Item {
+                socket: socket.clone(),
+                end: queue.bytes.len(),
+                within,
+            });
+            socket.posted.set(Posted::Queued);
+            if let Some(last) = queue.last.take() {
+                last.wake();
+            }
+            true
+        })
+    }
+
+    /// Whether the socket has taken all that was handed over for it.
+    pub fn is_settled(&self) -> bool {
+        self.socket.push_out();
+        self.socket.posted.get() == Posted::Settled
+    }
+
+    /// Completes when it has, or has failed.
+    pub async fn settled(&self) {
+        if self.is_settled() {
+            return;
+        }
+        let wait = poll_fn(|cx| {
+            if self.socket.posted.get() == Posted::Settled {
+                return Poll::Ready(());
+            }
+            QUEUE.with_borrow_mut(|queue| {
+                let waiter = (Rc::as_ptr(&self.socket), cx.waker().clone());
+                queue.iter_mut().for_each(|q| q.waiting.push(waiter.clone()));
+            });
+            Poll::Pending
+        });
+        // Rare, so that nobody has room for it.
+        Box::pin(wait).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Deadlines;
+    use crate::net::stream::Stream;
+    use std::os::fd::AsFd;
+
+    const WITHIN: Duration = Duration::from_secs(10);
+
+    /// What a peer has in its socket now.
+    fn here(peer: &Stream) -> Vec<u8> {
+        let mut got = vec![0; 1 << 20];
+        let flags = rustix::net::RecvFlags::DONTWAIT;
+        let n = rustix::net::recv(peer.as_fd(), &mut got[..], flags).map_or(0, |(n, _)| n);
+        got.truncate(n);
+        got
+    }
+
+    fn pair() -> (Stream, Stream) {
+        Stream::pair(&Deadlines::new()).unwrap()
+    }
+
+    /// Hands pieces over until one of them is late, and tells how many bytes were taken. Nobody reads meanwhile.
+    async fn fill(tx: &mut SendHalf) -> usize {
+        let piece = [b'x'; POST_BYTES_MAX];
+        for n in 1..1000 {
+            assert!(tx.post(&piece, WITHIN));
+            runtime::yield_now().await;
+            if tx.socket.posted.get() != Posted::Settled {
+                return n * piece.len();
+            }
+        }
+        unreachable!("a socket has no end");
+    }
+
+    #[test]
+    fn what_is_handed_over_leaves_at_the_end_of_the_turn() {
+        runtime::on_each_driver(|| async {
+            let (mut ours, theirs) = pair();
+            if !runtime::on_ring() {
+                assert!(!ours.tx.post(b"x", WITHIN), "every send is waited for");
+                return;
+            }
+            assert!(!ours.tx.post(&[0; POST_BYTES_MAX + 1], WITHIN));
+            assert!(ours.tx.post(b"one", WITHIN));
+            assert!(!ours.tx.post(b"two", WITHIN), "one at a time");
+            assert_eq!((here(&theirs), ours.tx.sent()), (vec![], 0));
+            runtime::yield_now().await;
+            assert_eq!((here(&theirs), ours.tx.sent()), (b"one".to_vec(), 3));
+            assert!(ours.tx.is_settled());
+        });
+    }
+
+    #[test]
+    fn every_other_way_of_sending_comes_after_it() {
+        runtime::on_each_driver(|| async {
+            if !runtime::on_ring() {
+                return;
+            }
+            let (mut ours, mut theirs) = pair();
+            assert!(ours.tx.post(b"a", WITHIN));
+            ours.tx.try_send(b"b").unwrap();
+            assert!(ours.tx.post(b"c", WITHIN));
+            ours.tx.try_send_two(b"d", b"e").unwrap();
+            assert!(ours.tx.post(b"f", WITHIN));
+            ours.tx.try_send_before(b"g", false).unwrap();
+            assert!(ours.tx.post(b"h", WITHIN));
+            ours.tx.send_all(b"i".to_vec()).await.0.unwrap();
+            assert!(ours.tx.post(b"j", WITHIN));
+            ours.tx.finish().unwrap();
+            assert_eq!(theirs.read_to_end().await, b"abcdefghij");
+            // Nor does closing lose it.
+            let (mut ours, mut theirs) = pair();
+            assert!(ours.tx.post(b"last", WITHIN));
+            drop(ours);
+            assert_eq!(theirs.read_to_end().await, b"last");
+        });
+    }
+
+    #[test]
+    fn what_a_socket_does_not_take_is_waited_for_and_nothing_overtakes_it() {
+        runtime::on_each_driver(|| async {
+            if !runtime::on_ring() {
+                return;
+            }
+            let (mut ours, mut theirs) = pair();
+            let posted = fill(&mut ours.tx).await;
+            assert!(!ours.tx.post(b"y", WITHIN));
+            assert_eq!(ours.tx.try_send(b"y").unwrap(), None);
+            assert_eq!(ours.tx.try_send_two(b"y", b"y").unwrap(), None);
+            assert_eq!(ours.tx.try_send_before(b"y", false).unwrap(), 0);
+            let sending = runtime::spawn(async move {
+                ours.tx.send_all(b"after".to_vec()).await.0.unwrap();
+                ours
+            });
+            for _ in 0..3 {
+                runtime::yield_now().await;
+            }
+            let mut got = Vec::new();
+            while got.len() < posted + 5 {
+                theirs.rx.recv_ready(&mut got).await.unwrap();
+            }
+            let mut ours = sending.await;
+            let again = fill(&mut ours.tx).await;
+            // The end waits too.
+            ours.tx.finish().unwrap();
+            got.extend(theirs.read_to_end().await);
+            let (first, rest) = got.split_at(posted);
+            assert!(first.iter().all(|&b| b == b'x'));
+            assert!(rest.starts_with(b"after"));
+            assert_eq!(rest.len() - 5, again);
+            assert_eq!(ours.tx.sent() as usize, got.len());
+        });
+    }
+
+    #[test]
+    fn a_socket_that_failed_says_so_at_the_next_receive() {
+        runtime::on_each_driver(|| async {
+            if !runtime::on_ring() {
+                return;
+            }
+            let (mut ours, theirs) = pair();
+            drop(theirs);
+            assert!(ours.tx.post(b"x", WITHIN));
+            runtime::yield_now().await;
+            assert!(ours.tx.is_settled() && ours.tx.sent() == 0);
+            let (result, _) = ours.rx.recv(Vec::new()).await;
+            assert_eq!(result.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        });
+    }
+
+    #[test]
+    fn a_receiver_that_takes_nothing_times_out() {
+        runtime::on_each_driver(|| async {
+            if !runtime::on_ring() {
+                return;
+            }
+            let deadlines = Deadlines::new();
+            runtime::spawn(deadlines.clone().run());
+            let (mut ours, _theirs) = Stream::pair(&deadlines).unwrap();
+            while ours.tx.try_send(&[b'x'; 65_536]).unwrap().is_some() {}
+            assert!(ours.tx.post(b"x", Duration::from_millis(50)));
+            ours.tx.settled().await;
+            assert!(ours.expired().is_some());
+            let (result, _) = ours.rx.recv(Vec::new()).await;
+            assert!(result.is_err());
+            deadlines.stop();
+        });
+    }
+}

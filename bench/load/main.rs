@@ -85,6 +85,13 @@ enum Play {
     Still,
 }
 
+impl Play {
+    /// Over loopback it is the sender who pays for waking the receiver up, which no proxy does between machines.
+    fn stays_awake(self) -> bool {
+        matches!(self, Self::Source | Self::Sink)
+    }
+}
+
 struct Conn {
     socket: TcpStream,
     play: Play,
@@ -148,6 +155,20 @@ fn watch(epoll: &OwnedFd, socket: &TcpStream, number: usize, play: Play) {
     .unwrap();
 }
 
+/// Waits for a second at most. Whoever stays awake gives the core to the other end instead.
+fn wait(poll: &OwnedFd, events: &mut Vec<epoll::Event>, awake: bool) {
+    let patience = Timespec {
+        tv_sec: i64::from(!awake),
+        tv_nsec: 0,
+    };
+    events.clear();
+    let room = rustix::buffer::spare_capacity(events);
+    epoll::wait(poll, room, Some(&patience)).unwrap();
+    if awake && events.is_empty() {
+        rustix::thread::sched_yield();
+    }
+}
+
 /// One process for all tunnels of one load.
 fn origin(options: &Options) {
     let listener = TcpListener::bind(&options.addr).unwrap();
@@ -159,8 +180,8 @@ fn origin(options: &Options) {
     let (mut buf, mut moved) = (vec![b'x'; BULK_BYTES], Moved::new());
     let mut events = Vec::with_capacity(256);
     loop {
-        events.clear();
-        epoll::wait(&poll, rustix::buffer::spare_capacity(&mut events), None).unwrap();
+        let awake = conns.iter().flatten().any(|conn| conn.play.stays_awake());
+        wait(&poll, &mut events, awake);
         for event in &events {
             let number = event.data.u64();
             if number == u64::MAX {
@@ -253,19 +274,10 @@ fn run(
     moved: &mut Moved,
 ) {
     let end = Instant::now() + time;
-    let patience = Timespec {
-        tv_sec: 1,
-        tv_nsec: 0,
-    };
+    let awake = conns.iter().any(|conn| conn.play.stays_awake());
     let mut events = Vec::with_capacity(256);
     while Instant::now() < end {
-        events.clear();
-        epoll::wait(
-            poll,
-            rustix::buffer::spare_capacity(&mut events),
-            Some(&patience),
-        )
-        .unwrap();
+        wait(poll, &mut events, awake);
         for event in &events {
             let open = conns[event.data.u64() as usize].turn(buf, size, moved);
             assert!(open, "a tunnel was closed");

@@ -42,6 +42,35 @@ fn pipelined_requests_are_answered_in_order() {
     }
 }
 
+/// More answers than the sockets between hold: one of them stays half way, and nothing may overtake it.
+#[test]
+fn answers_that_nobody_reads_yet_keep_their_order() {
+    const COUNT: usize = 4000;
+    let origin = Origin::answer(|r| ok(&format!("{:<3000}", r.target())));
+    let proxy = Config::server(
+        "keepalive_requests 10000; access_log off;
+         location /own { return 200 $uri; }
+         location / { proxy_pass http://%%origin%%; }",
+    )
+    .set("origin", origin.addr())
+    .start();
+    let mut client = proxy.client();
+    let target = |n: usize| match n % 3 {
+        0 => format!("/own/{n}"),
+        _ => format!("/{n}"),
+    };
+    let all: String = (0..COUNT)
+        .map(|n| format!("GET {} HTTP/1.1\r\nHost: h\r\n\r\n", target(n)))
+        .collect();
+    // By a thread of its own: it may have to wait until somebody reads.
+    let mut twin = client.twin();
+    let sender = std::thread::spawn(move || std::io::Write::write_all(&mut twin, all.as_bytes()));
+    for n in 0..COUNT {
+        assert_eq!(client.response().text().trim_end(), target(n));
+    }
+    sender.join().unwrap().unwrap();
+}
+
 #[test]
 fn a_pipelined_request_behind_a_body_is_found() {
     let origin = Origin::answer(|r| ok(&format!("{} {}", r.target(), r.text())));

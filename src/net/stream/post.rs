@@ -122,11 +122,7 @@ impl Item {
             return;
         }
         self.socket.posted.set(Posted::Late);
-        let (socket, rest, within) = (
-            self.socket.clone(),
-            bytes[sent..].to_vec(),
-            self.within,
-        );
+        let (socket, rest, within) = (self.socket.clone(), bytes[sent..].to_vec(), self.within);
         drop(runtime::spawn(async move {
             let mut tx = SendHalf { socket };
             let (result, _) = tx.send_posted(rest, within).await;
@@ -213,8 +209,10 @@ impl SendHalf {
                 return Poll::Ready(());
             }
             QUEUE.with_borrow_mut(|queue| {
-                let waiter = (Rc::as_ptr(&self.socket), cx.waker().clone());
-                queue.iter_mut().for_each(|q| q.waiting.push(waiter.clone()));
+                if let Some(queue) = queue {
+                    let waiter = (Rc::as_ptr(&self.socket), cx.waker().clone());
+                    queue.waiting.push(waiter);
+                }
             });
             Poll::Pending
         });

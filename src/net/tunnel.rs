@@ -3,7 +3,9 @@
 //! while both sides are silent.
 
 use std::cell::Cell;
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::time::Duration;
 
 use super::clock::{self, Mono};
@@ -92,6 +94,9 @@ struct Tunnel<'a> {
     means: Means<'a>,
     options: Options,
     totals: &'a Totals,
+    /// What was read ahead, by where it goes: to the origin, to the client. Here rather than in the two directions' futures, each
+    /// level of which would have room for it as long as the tunnel lasts.
+    ahead: [Cell<Vec<u8>>; 2],
     /// The first reason to end: what follows from it is not one.
     cause: Cell<Option<End>>,
 }
@@ -109,13 +114,14 @@ pub async fn relay(
         means,
         options,
         totals,
+        ahead: [ahead.0, ahead.1].map(Cell::new),
         cause: Cell::new(None),
     };
     client.rx.arm(options.idle);
     origin.rx.arm(options.idle);
     join2(
-        tunnel.direction(Way::Up, &mut client.rx, &mut origin.tx, ahead.0),
-        tunnel.direction(Way::Down, &mut origin.rx, &mut client.tx, ahead.1),
+        tunnel.direction(Way::Up, &mut client.rx, &mut origin.tx),
+        tunnel.direction(Way::Down, &mut origin.rx, &mut client.tx),
     )
     .await;
     for stream in [client, origin] {
@@ -126,8 +132,8 @@ pub async fn relay(
 }
 
 impl Tunnel<'_> {
-    async fn direction(&self, way: Way, rx: &mut RecvHalf, tx: &mut SendHalf, ahead: Vec<u8>) {
-        let result = self.pump(way, rx, tx, ahead).await;
+    async fn direction(&self, way: Way, rx: &mut RecvHalf, tx: &mut SendHalf) {
+        let result = self.pump(way, rx, tx).await;
         if result.is_ok() && (self.options.half_close || self.totals.ended.get().is_none()) {
             self.totals.ended.set(Some(way));
         }
@@ -153,15 +159,9 @@ impl Tunnel<'_> {
         let _ = tx.shutdown(How::Both);
     }
 
-    async fn pump(
-        &self,
-        way: Way,
-        rx: &mut RecvHalf,
-        tx: &mut SendHalf,
-        ahead: Vec<u8>,
-    ) -> Result<(), Broken> {
-        if !ahead.is_empty() {
-            Box::pin(self.forward(way, tx, (ahead, 0))).await?;
+    async fn pump(&self, way: Way, rx: &mut RecvHalf, tx: &mut SendHalf) -> Result<(), Broken> {
+        if let Some(sending) = self.send_ahead(way, tx) {
+            sending.await?;
         }
         let mut gait = Gait::new(self.options.splice);
         let mut room = CHUNK_BYTES;
@@ -206,6 +206,19 @@ impl Tunnel<'_> {
                 Turn::Ended if rx.expired().is_some() => return Err(Broken::Idle),
                 Turn::Ended => return Ok(()),
             }
+        }
+    }
+
+    /// Sends what was read ahead, if anything.
+    fn send_ahead<'t>(
+        &'t self,
+        way: Way,
+        tx: &'t mut SendHalf,
+    ) -> Option<Pin<Box<dyn Future<Output = Result<(), Broken>> + 't>>> {
+        let ahead = self.ahead[usize::from(way == Way::Down)].take();
+        match ahead.is_empty() {
+            true => None,
+            false => Some(Box::pin(self.forward(way, tx, (ahead, 0)))),
         }
     }
 

@@ -214,7 +214,7 @@ impl Tunnel<'_> {
         &'t self,
         way: Way,
         tx: &'t mut SendHalf,
-    ) -> Option<Pin<Box<dyn Future<Output = Result<(), Broken>> + 't>>> {
+    ) -> Option<Pin<Box<impl Future<Output = Result<(), Broken>> + use<'t>>>> {
         let ahead = self.ahead[usize::from(way == Way::Down)].take();
         match ahead.is_empty() {
             true => None,

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use super::clock::{self, Mono};
+use super::deadline::Expired;
 use super::join::join2;
 use super::runtime;
 use super::splice::{self, Breath, Gait, Manner, Moved, Pipes, Receiver, Splice, Turn, Way};
@@ -76,6 +77,8 @@ enum Broken {
     Recv(io::ErrorKind),
     Send(io::ErrorKind),
     Idle,
+    /// Who is received from has not taken in time what the other direction posted.
+    Stuck,
 }
 
 impl From<splice::Broken> for Broken {
@@ -144,8 +147,11 @@ impl Tunnel<'_> {
         if self.cause.get().is_none() {
             self.cause.set(Some(match (result, way) {
                 (Ok(()), _) => End::Done,
-                (Err(Broken::Send(io::ErrorKind::TimedOut)), Way::Down) => End::ClientSlow,
-                (Err(Broken::Idle | Broken::Send(io::ErrorKind::TimedOut)), _) => End::Idle,
+                (Err(Broken::Send(io::ErrorKind::TimedOut)), Way::Down)
+                | (Err(Broken::Stuck), Way::Up) => End::ClientSlow,
+                (Err(Broken::Idle | Broken::Stuck | Broken::Send(io::ErrorKind::TimedOut)), _) => {
+                    End::Idle
+                }
                 (Err(Broken::Recv(kind)), Way::Up) | (Err(Broken::Send(kind)), Way::Down) => {
                     End::ClientFailed(kind)
                 }
@@ -168,7 +174,12 @@ impl Tunnel<'_> {
         let mut breath = Breath::default();
         loop {
             rx.readable().await.map_err(receiving)?;
-            tx.settled().await;
+            if !tx.is_settled() {
+                tx.settled().await;
+                if tx.expired().is_some() {
+                    return Err(Broken::Send(io::ErrorKind::TimedOut));
+                }
+            }
             if gait.splices() {
                 rx.unblock().map_err(receiving)?;
                 tx.unblock().map_err(receiving)?;
@@ -203,8 +214,13 @@ impl Tunnel<'_> {
                     }
                 }
                 Turn::Nothing | Turn::Refused | Turn::Blocked => breath.waited(),
-                Turn::Ended if rx.expired().is_some() => return Err(Broken::Idle),
-                Turn::Ended => return Ok(()),
+                Turn::Ended => {
+                    return match rx.expired() {
+                        Some(Expired::Send) => Err(Broken::Stuck),
+                        Some(Expired::Recv) => Err(Broken::Idle),
+                        None => Ok(()),
+                    };
+                }
             }
         }
     }
@@ -435,6 +451,28 @@ mod tests {
             let mut ends = tunnel(options, (b"", b""));
             let (_, _) = ends.client.tx.send_all(vec![7; 4 << 20]).await;
             assert_eq!(ends.end.await, End::Idle);
+            ends.deadlines.stop();
+        });
+    }
+
+    /// Messages are posted, and what the client does not take of them is nobody's send any more.
+    #[test]
+    fn a_client_that_takes_no_messages_is_the_slow_one() {
+        runtime::on_each_driver(|| async {
+            let options = Options {
+                send_down: Duration::from_millis(50),
+                splice: Manner::Off,
+                ..OPTIONS
+            };
+            let mut ends = tunnel(options, (b"", b""));
+            for _ in 0..1000 {
+                if ends.origin.tx.try_send(&[7; 4096]).is_err() {
+                    break;
+                }
+                runtime::yield_now().await;
+                runtime::yield_now().await;
+            }
+            assert_eq!(ends.end.await, End::ClientSlow);
             ends.deadlines.stop();
         });
     }

@@ -125,7 +125,7 @@ impl Item {
         let (socket, rest, within) = (self.socket.clone(), bytes[sent..].to_vec(), self.within);
         drop(runtime::spawn(async move {
             let mut tx = SendHalf { socket };
-            let (result, _) = tx.send_posted(rest, within).await;
+            let (result, _) = tx.send_ring(rest, 0, Some(within)).await;
             tx.socket.settle(result);
         }));
     }
@@ -204,10 +204,16 @@ impl SendHalf {
         if self.is_settled() {
             return;
         }
-        let wait = poll_fn(|cx| {
+        let mut known: Option<Waker> = None;
+        let wait = poll_fn(move |cx| {
             if self.socket.posted.get() == Posted::Settled {
                 return Poll::Ready(());
             }
+            // Who waits for other things too is polled for those as well.
+            if known.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+                return Poll::Pending;
+            }
+            known = Some(cx.waker().clone());
             QUEUE.with_borrow_mut(|queue| {
                 if let Some(queue) = queue {
                     let waiter = (Rc::as_ptr(&self.socket), cx.waker().clone());
@@ -226,6 +232,7 @@ mod tests {
     use super::*;
     use crate::net::Deadlines;
     use crate::net::stream::Stream;
+    use std::future::Future;
     use std::os::fd::AsFd;
 
     const WITHIN: Duration = Duration::from_secs(10);
@@ -312,6 +319,14 @@ mod tests {
             assert_eq!(ours.tx.try_send(b"y").unwrap(), None);
             assert_eq!(ours.tx.try_send_two(b"y", b"y").unwrap(), None);
             assert_eq!(ours.tx.try_send_before(b"y", false).unwrap(), 0);
+            {
+                let mut settled = std::pin::pin!(ours.tx.settled());
+                for _ in 0..9 {
+                    poll_fn(|cx| Poll::Ready(settled.as_mut().poll(cx).is_pending())).await;
+                }
+                let waiting = QUEUE.with_borrow(|queue| queue.as_ref().unwrap().waiting.len());
+                assert_eq!(waiting, 1, "however often it is polled");
+            }
             let sending = runtime::spawn(async move {
                 ours.tx.send_all(b"after".to_vec()).await.0.unwrap();
                 ours

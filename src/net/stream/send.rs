@@ -68,16 +68,8 @@ impl SendHalf {
         self.send_ring(buf, from, step).await
     }
 
-    /// Sends what was handed over and not taken.
-    pub(super) fn send_posted(
-        &mut self,
-        rest: Vec<u8>,
-        within: Duration,
-    ) -> impl Future<Output = (io::Result<()>, Vec<u8>)> + use<'_> {
-        self.send_ring(rest, 0, Some(within))
-    }
-
-    async fn send_ring<T: Body>(
+    /// The same of plaintext, whether or not what was handed over before is settled.
+    pub(super) async fn send_ring<T: Body>(
         &mut self,
         mut buf: T,
         from: usize,

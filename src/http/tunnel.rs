@@ -1,5 +1,7 @@
 //! After 101: bytes both ways until one side has said all, or nothing moves for the time that the location allows.
 
+use std::rc::Rc;
+
 use super::content::proxy;
 use super::exchange::{Body, Exchange};
 use super::local::Cx;
@@ -28,7 +30,7 @@ pub async fn run(ex: &mut Exchange, cx: Cx<'_>) {
     let (pass, core) = (&location.pass, &location.settings.core);
     ex.close = true;
     ex.stream.set_close();
-    let totals = Totals::default();
+    let totals = Rc::<Totals>::default();
     let facts = Facts {
         client_plain: ex.stream.is_bare(),
         origin_plain: origin.conn.is_bare(),

@@ -17,7 +17,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -29,6 +29,7 @@ use rustix::net::RecvFlags;
 use rustix::time::Timespec;
 use slab::Slab;
 
+use super::clock;
 use super::runtime;
 use super::sys::duplex::Duplex;
 
@@ -69,6 +70,24 @@ pub enum Side {
     Asked,
 }
 
+/// Takes what comes for a socket while its task sleeps.
+pub trait Shortcut {
+    /// Takes it, and tells whether that was all; else the task goes on with the rest.
+    fn take(&self) -> Result<bool, Errno>;
+}
+
+/// A shortcut that is open, until dropped.
+pub struct Open<'a>(&'a Member);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        let mut places = self.0.set.places.borrow_mut();
+        let shortcut = places[self.0.key].shortcut.take();
+        drop(places);
+        drop(shortcut);
+    }
+}
+
 /// What is known of one socket.
 struct Place {
     /// Tells this socket from one that had the place before.
@@ -85,6 +104,7 @@ struct Place {
     large: u8,
     ahead: Option<Ahead>,
     waker: Option<Waker>,
+    shortcut: Option<Rc<dyn Shortcut>>,
 }
 
 /// What was received before the socket's task ran.
@@ -95,6 +115,18 @@ struct Ahead {
     at: usize,
     /// The socket had more, or has got more since.
     more: bool,
+}
+
+impl Ahead {
+    /// A receive that failed, for the task to find.
+    fn failed(error: Errno) -> Self {
+        Self {
+            result: Err(error),
+            bytes: Vec::new(),
+            at: 0,
+            more: false,
+        }
+    }
 }
 
 struct Set {
@@ -116,6 +148,9 @@ thread_local! {
 pub struct Member {
     set: Rc<Set>,
     key: usize,
+    side: Side,
+    /// It has left for a while.
+    out: Cell<bool>,
 }
 
 impl Member {
@@ -134,16 +169,43 @@ impl Member {
             large: 0,
             ahead: None,
             waker: None,
+            shortcut: None,
         });
-        let member = Self { set, key };
-        let data = EventData::new_u64((u64::from(generation) << 32) | key as u64);
-        let flags = EventFlags::IN | EventFlags::PRI | EventFlags::RDHUP | EventFlags::ET;
-        let epoll = match side {
-            Side::Asked => &member.set.asked,
-            Side::Asking => &member.set.asking,
+        let out = Cell::new(true);
+        let member = Self {
+            set,
+            key,
+            side,
+            out,
         };
-        epoll::add(epoll, &**socket, data, flags).ok()?;
-        Some(member)
+        member.is_in(socket.as_fd()).then_some(member)
+    }
+
+    fn epoll(&self) -> &Duplex {
+        match self.side {
+            Side::Asked => &self.set.asked,
+            Side::Asking => &self.set.asking,
+        }
+    }
+
+    /// No news of the socket until it is asked for its membership again. Whoever is sent much would have news with each
+    /// segment, also when nobody waits for them, as while the receiver has to be waited for.
+    pub fn leave(&self, socket: BorrowedFd<'_>) {
+        if !self.out.get() {
+            self.out.set(epoll::delete(self.epoll(), socket).is_ok());
+        }
+    }
+
+    /// Whether the socket is in the set, which it enters if it has left. What is there to receive then is news.
+    pub fn is_in(&self, socket: BorrowedFd<'_>) -> bool {
+        if self.out.get() {
+            let generation = self.set.places.borrow()[self.key].generation;
+            let data = EventData::new_u64((u64::from(generation) << 32) | self.key as u64);
+            let flags = EventFlags::IN | EventFlags::PRI | EventFlags::RDHUP | EventFlags::ET;
+            let entered = epoll::add(self.epoll(), socket, data, flags);
+            self.out.set(entered.is_err());
+        }
+        !self.out.get()
     }
 
     /// Whether news may be waited for.
@@ -182,6 +244,12 @@ impl Member {
             self.set.keep(ahead.bytes);
         }
         Some(Ok((n, more)))
+    }
+
+    /// For as long as the result lives, news of the peer's bytes are for the shortcut first.
+    pub fn open(&self, shortcut: &Rc<dyn Shortcut>) -> Open<'_> {
+        self.set.places.borrow_mut()[self.key].shortcut = Some(shortcut.clone());
+        Open(self)
     }
 
     /// Completes when there are news, which it takes, and always after the peer's end.
@@ -292,10 +360,13 @@ impl<'a> Turn<'a> {
         let Ok((events, _)) = epoll::wait(epoll, room, Some(&NOW)) else {
             return 0;
         };
-        for event in &*events {
-            self.set
-                .note(event.data.u64(), event.flags, &mut self.begin);
-        }
+        let (set, begin) = (self.set, &mut self.begin);
+        // A shortcut is a turn of its task.
+        clock::in_turn(|| {
+            for event in &*events {
+                set.note(event.data.u64(), event.flags, begin);
+            }
+        });
         events.len()
     }
 
@@ -357,9 +428,18 @@ impl Set {
         if u64::from(place.generation) != data >> 32 {
             return;
         }
-        place.news = true;
         place.ended |= flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
         place.urgent |= flags.intersects(EventFlags::PRI);
+        if let Some(shortcut) = &place.shortcut
+            && !(place.news || place.ended || place.urgent)
+        {
+            match shortcut.take() {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => place.ahead = Some(Ahead::failed(error)),
+            }
+        }
+        place.news = true;
         // Only for who waits right now: nobody else knows that it has to fetch.
         match &mut place.ahead {
             // The news that it was received for and this one are taken as one.
@@ -628,6 +708,103 @@ mod tests {
             assert!(is_silent(&second).await);
             d.write_all(b"x").unwrap();
             next(&second).await;
+        });
+    }
+
+    /// Takes this many bytes of a socket at once, or fails.
+    struct Taker {
+        socket: Rc<UnixStream>,
+        room: usize,
+        taken: Cell<usize>,
+        fails: Cell<bool>,
+    }
+
+    impl Shortcut for Taker {
+        fn take(&self) -> Result<bool, Errno> {
+            if self.fails.get() {
+                return Err(Errno::CONNRESET);
+            }
+            let n = left(&self.socket, self.room);
+            self.taken.set(self.taken.get() + n);
+            Ok(n < self.room)
+        }
+    }
+
+    #[test]
+    fn a_shortcut_takes_what_comes_while_it_is_open() {
+        runtime::on_each_driver(|| async {
+            ensure();
+            let (a, mut b) = pair();
+            let member = Member::enter(&a, Side::Asking).unwrap();
+            let taker = Rc::new(Taker {
+                socket: a.clone(),
+                room: 8,
+                taken: Cell::new(0),
+                fails: Cell::new(false),
+            });
+            let shortcut: Rc<dyn Shortcut> = taker.clone();
+            let open = member.open(&shortcut);
+            b.write_all(b"small").unwrap();
+            assert!(is_silent(&member).await);
+            assert_eq!(taker.taken.get(), 5);
+            // What it does not take is for the task, and so is what comes until that has looked.
+            b.write_all(b"too large").unwrap();
+            next(&member).await;
+            assert_eq!((taker.taken.get(), left(&a, 99)), (13, 1));
+            b.write_all(b"end").unwrap();
+            drop(b);
+            next(&member).await;
+            assert_eq!((taker.taken.get(), left(&a, 99)), (13, 3));
+            drop(open);
+            assert_eq!(Rc::strong_count(&taker), 2);
+        });
+    }
+
+    #[test]
+    fn a_shortcut_that_fails_leaves_the_error_to_the_task() {
+        runtime::on_each_driver(|| async {
+            ensure();
+            let (a, mut b) = pair();
+            let member = Member::enter(&a, Side::Asking).unwrap();
+            let shortcut: Rc<dyn Shortcut> = Rc::new(Taker {
+                socket: a.clone(),
+                room: 8,
+                taken: Cell::new(0),
+                fails: Cell::new(true),
+            });
+            let open = member.open(&shortcut);
+            b.write_all(b"x").unwrap();
+            next(&member).await;
+            drop(open);
+            let failed = member.fetch(9, |_| unreachable!("nothing was received"));
+            assert_eq!(failed, Some(Err(Errno::CONNRESET)));
+            // Closed: the task's own.
+            b.write_all(b"y").unwrap();
+            next(&member).await;
+            assert_eq!(left(&a, 9), 2);
+        });
+    }
+
+    #[test]
+    fn who_has_left_has_no_news_until_it_is_in_again() {
+        runtime::on_each_driver(|| async {
+            ensure();
+            let (a, mut b) = pair();
+            let member = Member::enter(&a, Side::Asked).unwrap();
+            for _ in 0..2 {
+                member.leave(a.as_fd());
+                member.leave(a.as_fd());
+                b.write_all(b"x").unwrap();
+                assert!(is_silent(&member).await);
+                assert!(member.is_in(a.as_fd()) && member.is_in(a.as_fd()));
+                // What came meanwhile, and what comes.
+                next(&member).await;
+                assert_eq!(left(&a, 9), 1);
+                assert!(is_silent(&member).await);
+                b.write_all(b"x").unwrap();
+                next(&member).await;
+                assert_eq!(left(&a, 9), 1);
+            }
         });
     }
 }

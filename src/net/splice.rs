@@ -36,6 +36,10 @@ pub const PAYS_FROM: usize = 16 << 10;
 /// Turns in a row that may bring less before the stream is copied again.
 const SMALL_TURNS_MAX: u8 = 8;
 
+/// From so many bytes on that are still to come a wait for them is an operation of the ring of its own: news of each segment
+/// would cost more.
+const MUCH_BYTES: u64 = 256 << 10;
+
 /// Bytes after which a direction that never waits lets others run; more under epoll, where that takes a timer.
 const BREATH_BYTES: usize = 1 << 20;
 const BREATH_BYTES_EPOLL: usize = 4 << 20;
@@ -502,7 +506,10 @@ impl Splice<'_> {
                         }
                     }
                     rx.arm(recv_within);
-                    let ready = rx.readable().await;
+                    let ready = match left < MUCH_BYTES {
+                        true => rx.readable().await,
+                        false => rx.readable_apart().await,
+                    };
                     rx.disarm();
                     if let Err(error) = ready {
                         return Ran::Broken(Broken::Recv(error));

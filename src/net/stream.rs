@@ -17,7 +17,7 @@ use socket2::SockRef;
 
 use super::addr::Addr;
 use super::deadline::{Deadlines, Expired, Link, Mark, SlotId};
-use super::ready::{Member, Purpose, Side};
+use super::ready::{Member, Purpose, Shortcut, Side};
 use super::runtime;
 use super::sys::duplex::Duplex;
 use super::sys::option::{self, TcpInfo};
@@ -27,6 +27,7 @@ use super::tls::io::Tls;
 mod post;
 mod send;
 
+pub use post::Passage;
 use post::Posted;
 pub(super) use post::{flush as flush_posts, open as open_posts};
 pub use send::{Body, SendHalf};
@@ -435,7 +436,8 @@ impl Socket {
             return None;
         }
         if let Some(member) = self.member.get() {
-            return member.is_reliable().then_some(member);
+            let useful = member.is_reliable() && member.is_in(self.as_fd());
+            return useful.then_some(member);
         }
         if !runtime::on_ring() {
             return None;
@@ -478,13 +480,18 @@ impl Socket {
         }))
     }
 
-    /// Completes when a receive would not wait.
-    async fn readable(self: &Rc<Self>) -> io::Result<()> {
+    /// Completes when a receive would not wait, and the shortcut, if any, has not taken all that came.
+    async fn readable(self: &Rc<Self>, shortcut: Option<&Rc<dyn Shortcut>>) -> io::Result<()> {
         if self.has_ahead() {
             return Ok(());
         }
         match self.member() {
             Some(member) => {
+                let _open = shortcut.map(|shortcut| {
+                    // It leaves its error there.
+                    self.ahead.set(true);
+                    member.open(shortcut)
+                });
                 poll_fn(|cx| self.poll_member(member, Purpose::News, cx)).await;
                 Ok(())
             }
@@ -650,7 +657,7 @@ impl RecvHalf {
                 self.arm(within);
             }
             while matches!(result, Ok(None)) {
-                result = match self.0.readable().await {
+                result = match self.0.readable(None).await {
                     Ok(()) => self.try_recv(buf),
                     Err(e) => Err(e),
                 };
@@ -758,7 +765,23 @@ impl RecvHalf {
         if self.0.tls.get().is_some_and(|tls| tls.has_news()) {
             return Ok(());
         }
-        self.0.readable().await
+        self.0.readable(None).await
+    }
+
+    /// The same, where all that comes is for the shortcut, as long as that takes it.
+    pub async fn readable_past(&self, shortcut: Option<&Rc<dyn Shortcut>>) -> io::Result<()> {
+        self.0.readable(shortcut).await
+    }
+
+    /// [`RecvHalf::readable`] for who has much to receive: the socket leaves its shard's set meanwhile.
+    pub async fn readable_apart(&self) -> io::Result<()> {
+        if self.0.tls.get().is_some() || self.0.has_ahead() {
+            return self.readable().await;
+        }
+        if let Some(member) = self.0.member.get() {
+            member.leave(self.as_fd());
+        }
+        self.0.io.readable().await
     }
 
     /// Waits for a connection's next request without holding a buffer: a drain or the sweep may end it. `after` is

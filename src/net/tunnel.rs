@@ -6,19 +6,26 @@ use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::time::Duration;
+
+use rustix::io::Errno;
 
 use super::clock::{self, Mono};
 use super::deadline::Expired;
 use super::join::join2;
+use super::ready::Shortcut;
 use super::runtime;
 use super::splice::{self, Breath, Gait, Manner, Moved, Pipes, Receiver, Splice, Turn, Way};
-use super::stream::{How, RecvHalf, SendHalf, Stream};
+use super::stream::{How, Passage, RecvHalf, SendHalf, Stream};
 use crate::base::buf::BufPool;
 
 /// Bytes taken at once while a tunnel is quiet, and when it is busy: larger reads are cheaper per byte.
 const CHUNK_BYTES: usize = 16 << 10;
 const CHUNK_BYTES_MAX: usize = 128 << 10;
+
+/// Less than this at once, and what comes next may take the shortcut.
+const SMALL_BYTES: usize = 8 << 10;
 
 /// How a tunnel is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,10 +100,48 @@ impl From<splice::Broken> for Broken {
 /// A buffer and how much of it has been sent.
 type Rest = Option<(Vec<u8>, usize)>;
 
+/// The way that small messages take while their direction's task sleeps.
+struct Small {
+    passage: Passage,
+    way: Way,
+    idle: Duration,
+    totals: Rc<Totals>,
+}
+
+impl Shortcut for Small {
+    fn take(&self) -> Result<bool, Errno> {
+        let (n, all) = self.passage.pass()?;
+        if n > 0 {
+            let moved = self.totals.moved(self.way);
+            moved.receive(n);
+            moved.send(n);
+            self.totals.note_answer(self.way);
+            self.passage.arm(self.idle);
+        }
+        Ok(all)
+    }
+}
+
+impl Totals {
+    fn moved(&self, way: Way) -> &Moved {
+        match way {
+            Way::Up => &self.up,
+            Way::Down => &self.down,
+        }
+    }
+
+    /// Bytes came that way.
+    fn note_answer(&self, way: Way) {
+        if way == Way::Down && self.answered.get().is_none() {
+            self.answered.set(Some(clock::mono()));
+        }
+    }
+}
+
 struct Tunnel<'a> {
     means: Means<'a>,
     options: Options,
-    totals: &'a Totals,
+    totals: &'a Rc<Totals>,
     /// What was read ahead, by where it goes: to the origin, to the client. Here rather than in the two directions' futures, each
     /// level of which would have room for it as long as the tunnel lasts.
     ahead: [Cell<Vec<u8>>; 2],
@@ -111,7 +156,7 @@ pub async fn relay(
     ahead: (Vec<u8>, Vec<u8>),
     means: Means<'_>,
     options: Options,
-    totals: &Totals,
+    totals: &Rc<Totals>,
 ) -> End {
     let tunnel = Tunnel {
         means,
@@ -172,8 +217,15 @@ impl Tunnel<'_> {
         let mut gait = Gait::new(self.options.splice);
         let mut room = CHUNK_BYTES;
         let mut breath = Breath::default();
+        let small = self.small(way, rx, tx);
+        let mut last = 0;
         loop {
-            rx.readable().await.map_err(receiving)?;
+            if gait.splices() {
+                rx.readable_apart().await.map_err(receiving)?;
+            } else {
+                let shortcut = small.as_ref().filter(|_| last < SMALL_BYTES);
+                rx.readable_past(shortcut).await.map_err(receiving)?;
+            }
             if !tx.is_settled() {
                 tx.settled().await;
                 if tx.expired().is_some() {
@@ -204,10 +256,9 @@ impl Tunnel<'_> {
             };
             match turn {
                 Turn::Moved(n) => {
-                    if way == Way::Down && self.totals.answered.get().is_none() {
-                        self.totals.answered.set(Some(clock::mono()));
-                    }
+                    self.totals.note_answer(way);
                     gait.note(n);
+                    last = n;
                     if !runtime::on_ring() {
                         // There a wait for what is ready lets nobody else run.
                         Box::pin(breath.take(n)).await;
@@ -223,6 +274,17 @@ impl Tunnel<'_> {
                 }
             }
         }
+    }
+
+    /// A way for small messages, where there can be one.
+    fn small(&self, way: Way, rx: &RecvHalf, tx: &SendHalf) -> Option<Rc<dyn Shortcut>> {
+        let passage = Passage::new(rx, tx, self.send_within(way))?;
+        Some(Rc::new(Small {
+            passage,
+            way,
+            idle: self.options.idle,
+            totals: self.totals.clone(),
+        }))
     }
 
     /// Sends what was read ahead, if anything.
@@ -244,7 +306,7 @@ impl Tunnel<'_> {
             pipes: self.means.pipes,
             way,
             receiver: Receiver::Awaited(self.send_within(way)),
-            moved: self.moved(way),
+            moved: self.totals.moved(way),
         };
         let progress = |rx: &RecvHalf, tx: &SendHalf| self.progress(rx, tx);
         // Boxed, as is a send that has to wait: a silent tunnel need not have room for either.
@@ -267,17 +329,17 @@ impl Tunnel<'_> {
                 } else {
                     CHUNK_BYTES
                 };
-                self.moved(way).receive(n);
+                self.totals.moved(way).receive(n);
                 self.progress(rx, tx);
                 // A turn of the ring for a message would cost more than either.
                 if tx.post(&buf, self.send_within(way)) {
-                    self.moved(way).send(n);
+                    self.totals.moved(way).send(n);
                     self.means.buffers.give(buf);
                     return Ok((Turn::Moved(n), None));
                 }
                 let at = tx.try_send(&buf).map_err(|e| Broken::Send(e.kind()))?;
                 let at = at.unwrap_or(0);
-                self.moved(way).send(at);
+                self.totals.moved(way).send(at);
                 if at < n {
                     return Ok((Turn::Moved(n), Some((buf, at))));
                 }
@@ -313,7 +375,7 @@ impl Tunnel<'_> {
         self.means.buffers.give(buf);
         match result {
             Ok(()) => {
-                self.moved(way).send(left);
+                self.totals.moved(way).send(left);
                 Ok(())
             }
             Err(e) => Err(Broken::Send(e.kind())),
@@ -326,13 +388,6 @@ impl Tunnel<'_> {
             Way::Down => self.options.send_down,
         }
     }
-
-    fn moved(&self, way: Way) -> &Moved {
-        match way {
-            Way::Up => &self.totals.up,
-            Way::Down => &self.totals.down,
-        }
-    }
 }
 
 fn receiving(error: io::Error) -> Broken {
@@ -343,7 +398,8 @@ fn receiving(error: io::Error) -> Broken {
 mod tests {
     use super::*;
     use crate::net::{Deadlines, runtime};
-    use std::rc::Rc;
+    use std::future::poll_fn;
+    use std::pin::pin;
 
     const OPTIONS: Options = Options {
         idle: Duration::from_secs(10),
@@ -358,6 +414,8 @@ mod tests {
         origin: Stream,
         totals: Rc<Totals>,
         end: runtime::Task<End>,
+        /// How often the tunnel's task ran.
+        polls: Rc<Cell<u32>>,
         deadlines: Rc<Deadlines>,
     }
 
@@ -368,6 +426,8 @@ mod tests {
         let (mut b, origin) = Stream::pair(&deadlines).unwrap();
         let totals = Rc::new(Totals::default());
         let counted = totals.clone();
+        let polls = Rc::new(Cell::new(0));
+        let polled = polls.clone();
         let end = runtime::spawn(async move {
             let (buffers, pipes) = (BufPool::new(), Pipes::default());
             let means = Means {
@@ -375,7 +435,12 @@ mod tests {
                 pipes: &pipes,
             };
             let ahead = (ahead.0.to_vec(), ahead.1.to_vec());
-            let end = relay(&mut a, &mut b, ahead, means, options, &counted).await;
+            let mut relay = pin!(relay(&mut a, &mut b, ahead, means, options, &counted));
+            let end = poll_fn(|cx| {
+                polled.set(polled.get() + 1);
+                relay.as_mut().poll(cx)
+            })
+            .await;
             assert_eq!((buffers.lent(), pipes.lent()), (0, 0));
             end
         });
@@ -384,6 +449,7 @@ mod tests {
             origin,
             totals,
             end,
+            polls,
             deadlines,
         }
     }
@@ -508,6 +574,76 @@ mod tests {
                 },
             )
             .await;
+            assert_eq!(ends.end.await, End::Done);
+            ends.deadlines.stop();
+        });
+    }
+
+    /// Sizes on both sides of each way that bytes can take, to and fro, so that a direction changes its way again and again.
+    #[test]
+    fn messages_of_all_sizes_come_back_unchanged() {
+        runtime::on_each_driver(|| async {
+            for splice in [Manner::Off, Manner::Auto, Manner::On] {
+                let mut ends = tunnel(Options { splice, ..OPTIONS }, (b"", b""));
+                let mut sent = 0;
+                for n in 0..200u32 {
+                    let size = [1, 64, SMALL_BYTES - 1, SMALL_BYTES, SMALL_BYTES + 1, 20_000];
+                    // Long rows of small ones end splicing.
+                    let size = size[if n % 40 < 12 { 1 } else { n as usize % 6 }];
+                    let message: Vec<u8> = (0..size).map(|k| (k as u32 * 7 + n) as u8).collect();
+                    let mut there = Vec::new();
+                    let (client, origin) = (&mut ends.client, &mut ends.origin);
+                    let (result, message) = client.tx.send_all(message).await;
+                    result.unwrap();
+                    while there.len() < message.len() {
+                        assert!(origin.rx.recv_ready(&mut there).await.unwrap() > 0);
+                    }
+                    let (result, there) = origin.tx.send_all(there).await;
+                    result.unwrap();
+                    let mut back = Vec::new();
+                    while back.len() < there.len() {
+                        assert!(client.rx.recv_ready(&mut back).await.unwrap() > 0);
+                    }
+                    assert!(back == message, "message {n} of {size} bytes, {splice:?}");
+                    sent += size as u64;
+                }
+                let (up, down) = (&ends.totals.up, &ends.totals.down);
+                for moved in [up, down] {
+                    assert_eq!((moved.received.get(), moved.sent.get()), (sent, sent));
+                }
+                assert!(ends.totals.answered.get().is_some());
+                ends.client.tx.finish().unwrap();
+                ends.origin.tx.finish().unwrap();
+                assert_eq!(ends.end.await, End::Done);
+                assert_eq!(Rc::strong_count(&ends.totals), 1);
+                ends.deadlines.stop();
+            }
+        });
+    }
+
+    #[test]
+    fn small_messages_wake_no_task() {
+        runtime::on_each_driver(|| async {
+            let mut ends = tunnel(OPTIONS, (b"", b""));
+            let mut polls = 0;
+            for n in 0..20 {
+                // Sockets enter the shard's set at their second wait, and large messages are the task's.
+                let size = if n == 10 { 2 * SMALL_BYTES } else { 64 };
+                if n % 10 == 5 {
+                    polls = ends.polls.get();
+                }
+                let (result, _) = ends.client.tx.send_all(vec![n; size]).await;
+                result.unwrap();
+                let mut got = Vec::new();
+                while got.len() < size {
+                    assert!(ends.origin.rx.recv_ready(&mut got).await.unwrap() > 0);
+                }
+                if n % 10 == 9 {
+                    assert_eq!(ends.polls.get() == polls, runtime::on_ring(), "message {n}");
+                }
+            }
+            ends.client.tx.finish().unwrap();
+            ends.origin.tx.finish().unwrap();
             assert_eq!(ends.end.await, End::Done);
             ends.deadlines.stop();
         });

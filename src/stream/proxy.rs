@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 
 use super::session::{Attempt, Session};
 use super::{log, target, vars};
@@ -189,7 +190,7 @@ pub(super) async fn relay(
         buffers: &cx.local.buffers,
         pipes: &cx.local.pipes,
     };
-    let totals = Totals::default();
+    let totals = Rc::<Totals>::default();
     let ahead = (ahead, Vec::new());
     let end = tunnel::relay(client, &mut socket, ahead, means, options, &totals).await;
     conclude(session, client, &totals, end, cx);

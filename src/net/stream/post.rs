@@ -5,18 +5,19 @@
 //! A socket that does not take all of it is looked after by a task of its own; until that has ended, nothing else is
 //! sent ([`SendHalf::settled`]). A socket that fails tells so at the next receive. Start at [`SendHalf::post`].
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::mem;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::SendFlags;
+use rustix::net::{RecvFlags, SendFlags};
 
-use super::{How, SendHalf, Side, Socket};
+use super::{How, RecvHalf, SendHalf, Side, Socket};
 use crate::net::runtime;
 
 /// More than this is not copied for the sake of a wait.
@@ -52,6 +53,8 @@ struct Queue {
     items: Vec<Item>,
     /// Of the task that ends the turn.
     last: Option<Waker>,
+    /// Room for one message, see [`Passage`].
+    message: Vec<u8>,
     /// Who waits until which socket is settled.
     waiting: Vec<(*const Socket, Waker)>,
 }
@@ -160,6 +163,90 @@ impl Socket {
     }
 }
 
+impl Queue {
+    /// Takes bytes over for a socket that has nothing to send; `false` where there is no room.
+    fn put(&mut self, socket: &Rc<Socket>, bytes: &[u8], within: Duration) -> bool {
+        if self.bytes.len() + bytes.len() > QUEUE_BYTES_MAX {
+            return false;
+        }
+        self.bytes.extend_from_slice(bytes);
+        self.items.push(Item {
+            socket: socket.clone(),
+            end: self.bytes.len(),
+            within,
+        });
+        socket.posted.set(Posted::Queued);
+        if let Some(last) = self.last.take() {
+            last.wake();
+        }
+        true
+    }
+}
+
+/// A way from one socket to another that small messages take without a task.
+pub struct Passage {
+    from: Rc<Socket>,
+    to: Rc<Socket>,
+    within: Duration,
+    /// When its sockets were armed: once for each tick of the deadlines is enough.
+    armed: Cell<u64>,
+}
+
+impl Passage {
+    /// None where bytes are not passed on as they are.
+    pub fn new(from: &RecvHalf, to: &SendHalf, within: Duration) -> Option<Self> {
+        let (from, to) = (&from.0, &to.socket);
+        let plain = from.tls.get().is_none() && to.tls.get().is_none();
+        plain.then(|| Self {
+            from: from.clone(),
+            to: to.clone(),
+            within,
+            armed: Cell::new(u64::MAX),
+        })
+    }
+
+    /// Receiving from either socket must end within this time, which is the same at each call.
+    pub fn arm(&self, after: Duration) {
+        let tick = self.from.deadlines.tick();
+        if self.armed.replace(tick) == tick {
+            return;
+        }
+        for socket in [&self.from, &self.to] {
+            socket.deadlines.arm_recv(socket.slot, after);
+        }
+    }
+
+    /// Receives a message and hands it over. Tells how many bytes that were, and whether nothing is left.
+    pub fn pass(&self) -> Result<(usize, bool), Errno> {
+        if self.to.posted.get() != Posted::Settled {
+            return Ok((0, false));
+        }
+        QUEUE.with_borrow_mut(|queue| {
+            let room = |queue: &&mut Queue| queue.bytes.len() + POST_BYTES_MAX <= QUEUE_BYTES_MAX;
+            let Some(queue) = queue.as_mut().filter(room) else {
+                return Ok((0, false));
+            };
+            let mut message = mem::take(&mut queue.message);
+            message.reserve_exact(POST_BYTES_MAX);
+            let into = rustix::buffer::spare_capacity(&mut message);
+            let result = rustix::net::recv(self.from.as_fd(), into, RecvFlags::DONTWAIT);
+            let result = match result {
+                Ok((n @ 1.., _)) => {
+                    let taken = queue.put(&self.to, &message, self.within);
+                    debug_assert!(taken, "there was room");
+                    Ok((n, n < message.capacity()))
+                }
+                Err(Errno::AGAIN) => Ok((0, true)),
+                Ok(_) | Err(Errno::INTR) => Ok((0, false)),
+                Err(error) => Err(error),
+            };
+            message.clear();
+            queue.message = message;
+            result
+        })
+    }
+}
+
 impl SendHalf {
     /// Takes bytes over, which leave at the end of the turn, and must do so within the time. False where they have to be
     /// sent instead. They count as sent when the socket has taken them.
@@ -173,23 +260,8 @@ impl SendHalf {
             return false;
         }
         QUEUE.with_borrow_mut(|queue| {
-            let Some(queue) = queue else {
-                return false;
-            };
-            if queue.bytes.len() + bytes.len() > QUEUE_BYTES_MAX {
-                return false;
-            }
-            queue.bytes.extend_from_slice(bytes);
-            queue.items.push(Item {
-                socket: socket.clone(),
-                end: queue.bytes.len(),
-                within,
-            });
-            socket.posted.set(Posted::Queued);
-            if let Some(last) = queue.last.take() {
-                last.wake();
-            }
-            true
+            let queue = queue.as_mut();
+            queue.is_some_and(|queue| queue.put(socket, bytes, within))
         })
     }
 
@@ -240,7 +312,7 @@ mod tests {
     /// What a peer has in its socket now.
     fn here(peer: &Stream) -> Vec<u8> {
         let mut got = vec![0; 1 << 20];
-        let flags = rustix::net::RecvFlags::DONTWAIT;
+        let flags = RecvFlags::DONTWAIT;
         let n = rustix::net::recv(peer.as_fd(), &mut got[..], flags).map_or(0, |(n, _)| n);
         got.truncate(n);
         got
@@ -383,6 +455,41 @@ mod tests {
             let (result, _) = ours.rx.recv(Vec::new()).await;
             assert!(result.is_err());
             deadlines.stop();
+        });
+    }
+
+    #[test]
+    fn a_passage_hands_over_what_is_there_and_no_more_than_may_be() {
+        runtime::on_each_driver(|| async {
+            if !runtime::on_ring() {
+                return;
+            }
+            let (mut sender, from) = pair();
+            let (to, receiver) = pair();
+            let passage = Passage::new(&from.rx, &to.tx, WITHIN).unwrap();
+            assert_eq!(passage.pass(), Ok((0, true)), "nothing is there");
+            assert_eq!(sender.tx.try_send(b"one").unwrap(), Some(3));
+            assert_eq!(passage.pass(), Ok((3, true)));
+            assert_eq!(here(&receiver), b"");
+            // The next one would overtake it, should it be late.
+            assert_eq!(sender.tx.try_send(b"two").unwrap(), Some(3));
+            assert_eq!(passage.pass(), Ok((0, false)));
+            runtime::yield_now().await;
+            assert_eq!(here(&receiver), b"one");
+            assert_eq!(passage.pass(), Ok((3, true)));
+            runtime::yield_now().await;
+            assert_eq!(here(&receiver), b"two");
+            // As much as it has room for is perhaps not all.
+            let large = [b'x'; POST_BYTES_MAX + 1];
+            assert_eq!(sender.tx.try_send(&large).unwrap(), Some(large.len()));
+            assert_eq!(passage.pass(), Ok((POST_BYTES_MAX, false)));
+            runtime::yield_now().await;
+            assert_eq!(here(&receiver).len(), POST_BYTES_MAX);
+            assert_eq!(passage.pass(), Ok((1, true)));
+            runtime::yield_now().await;
+            assert_eq!(here(&receiver).len(), 1);
+            drop(sender);
+            assert_eq!(passage.pass(), Ok((0, false)), "an end is for the task");
         });
     }
 }

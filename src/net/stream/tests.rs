@@ -281,3 +281,67 @@ fn an_unwatched_client_may_leave() {
         assert!(!down.peer_gone() && !up.cut());
     });
 }
+
+/// Of the two ways to wait, that of one's own and the shard's set, either can follow the other.
+#[test]
+fn a_wait_apart_and_one_in_the_set_find_the_same() {
+    runtime::on_each_driver(|| async {
+        let deadlines = Deadlines::new();
+        let (mut a, mut b) = Stream::pair(&deadlines).unwrap();
+        for apart in [false, false, true, true, false, true, false] {
+            let mut got = Vec::with_capacity(64);
+            for there in [false, true] {
+                // Either it comes during the wait, or it is there already; the wait before has found all.
+                let wait = async {
+                    match apart {
+                        true => a.rx.readable_apart().await,
+                        false => a.rx.readable().await,
+                    }
+                };
+                let send = async {
+                    runtime::yield_now().await;
+                    assert_eq!(b.tx.try_send(b"x").unwrap(), Some(1));
+                };
+                let result = if there {
+                    send.await;
+                    wait.await
+                } else {
+                    join2(wait, send).await.0
+                };
+                result.unwrap();
+                assert_eq!(a.rx.try_recv(&mut got).unwrap(), Some(1));
+                assert_eq!(a.rx.try_recv(&mut got).unwrap(), None);
+            }
+        }
+    });
+}
+
+#[test]
+fn what_a_shortcut_fails_with_is_told_by_the_next_receive() {
+    struct Fails;
+    impl Shortcut for Fails {
+        fn take(&self) -> Result<bool, Errno> {
+            Err(Errno::CONNRESET)
+        }
+    }
+    runtime::on_each_driver(|| async {
+        if !runtime::on_ring() {
+            return;
+        }
+        let deadlines = Deadlines::new();
+        let (mut a, mut b) = Stream::pair(&deadlines).unwrap();
+        let shortcut: Rc<dyn Shortcut> = Rc::new(Fails);
+        let mut got = Vec::with_capacity(64);
+        assert_eq!(a.rx.try_recv(&mut got).unwrap(), None);
+        let send = async {
+            runtime::yield_now().await;
+            assert_eq!(b.tx.try_send(b"x").unwrap(), Some(1));
+        };
+        let wait = a.rx.readable_past(Some(&shortcut));
+        join2(wait, send).await.0.unwrap();
+        assert!(a.rx.has_ahead());
+        let failed = a.rx.try_recv(&mut got).unwrap_err();
+        assert_eq!(failed.kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(a.rx.try_recv(&mut got).unwrap(), Some(1));
+    });
+}

@@ -88,7 +88,7 @@ enum Play {
 impl Play {
     /// Over loopback it is the sender who pays for waking the receiver up, which no proxy does between machines.
     fn stays_awake(self) -> bool {
-        matches!(self, Self::Source | Self::Sink)
+        matches!(self, Self::Source | Self::Sink | Self::Ping | Self::Echo)
     }
 }
 

@@ -350,7 +350,7 @@ impl Stream {
     }
 
     /// Hands the end of an answer over, which leaves with those of other connections when all of them have had their turn.
-    /// False where it must be flushed: on a connection that ends with it, among others.
+    /// False where it must be flushed, as over TLS. A connection that ends with it may be dropped: it closes after that.
     pub fn post(&mut self, within: Duration, buffers: &BufPool) -> bool {
         match self {
             Self::Inner(_) | Self::H2(_) => false,

@@ -29,6 +29,7 @@ mod send;
 
 pub use post::Passage;
 use post::Posted;
+pub use post::is_late;
 pub(super) use post::{flush as flush_posts, open as open_posts};
 pub use send::{Body, SendHalf};
 /// Which direction to shut down.

@@ -4,8 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Event, Serve, Shard};
-use crate::net::clock;
-use crate::net::runtime;
+use crate::net::{clock, runtime, stream};
 
 /// How often a drain looks for connections that became idle.
 const LOOK: Duration = Duration::from_millis(50);
@@ -29,7 +28,8 @@ pub(super) async fn drain<S: Serve>(shard: Rc<Shard<S>>, within: Option<Duration
     runtime::yield_now().await;
     let patient_until = clock::mono().after(FRESH_WAIT);
     let mut now = clock::mono();
-    while shard.connections.get() > 0 {
+    // The last bytes of a connection that is gone may still be on their way.
+    while shard.connections.get() > 0 || stream::is_late() {
         shard.deadlines.close_idle(usize::MAX, now >= patient_until);
         runtime::sleep(LOOK).await;
         now = clock::mono();

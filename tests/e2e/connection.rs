@@ -71,6 +71,35 @@ fn answers_that_nobody_reads_yet_keep_their_order() {
     sender.join().unwrap().unwrap();
 }
 
+/// Answers that a connection ends with, one more on each of them: some find the socket full, and it closes after them all the same.
+#[test]
+fn a_last_answer_that_nobody_reads_yet_arrives_whole() {
+    const MOST: usize = 60;
+    let proxy = Config::http(
+        "access_log off; server { listen %%ADDR_0%% sndbuf=8k; location / { set $half %%HALF%%; return 200 $half$half; } }",
+    )
+    .set("HALF", "x".repeat(3500))
+    .start();
+    let mut clients: Vec<_> = (1..=MOST)
+        .map(|count| {
+            let mut client = proxy.client();
+            let mut all = "GET / HTTP/1.1\r\nHost: h\r\n\r\n".repeat(count - 1);
+            all.push_str("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+            client.send(all);
+            client
+        })
+        .collect();
+    // From the last one on, whose socket is full for longest, to the first, which is closed since long.
+    for (at, client) in clients.iter_mut().enumerate().rev() {
+        for n in 0..=at {
+            let got = client.response();
+            let closes = got.field("connection") == Some("close");
+            assert_eq!((got.text().len(), closes), (7000, n == at));
+        }
+        client.expect_close();
+    }
+}
+
 #[test]
 fn a_pipelined_request_behind_a_body_is_found() {
     let origin = Origin::answer(|r| ok(&format!("{} {}", r.target(), r.text())));

@@ -25,7 +25,7 @@ impl Conn {
 
     /// See [`crate::front::Stream::post`].
     pub fn post(&mut self, within: Duration, buffers: &BufPool) -> bool {
-        if !self.keep_alive || self.out.is_empty() || !self.socket.tx.post(&self.out, within) {
+        if self.out.is_empty() || !self.socket.tx.post(&self.out, within) {
             return false;
         }
         self.sent += self.out.len() as u64;

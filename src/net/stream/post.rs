@@ -51,6 +51,8 @@ struct Item {
 struct Queue {
     bytes: Vec<u8>,
     items: Vec<Item>,
+    /// Sockets that have not taken all.
+    late: usize,
     /// Of the task that ends the turn.
     last: Option<Waker>,
     /// Room for one message, see [`Passage`].
@@ -76,6 +78,14 @@ pub fn open() {
         });
         Poll::<()>::Pending
     })));
+}
+
+/// Whether some of it is still on its way: it would be lost if the thread ended now.
+pub fn is_late() -> bool {
+    QUEUE.with_borrow(|queue| {
+        let queue = queue.as_ref();
+        queue.is_some_and(|queue| queue.late > 0 || !queue.items.is_empty())
+    })
 }
 
 /// Sends all that was handed over.
@@ -125,6 +135,7 @@ impl Item {
             return;
         }
         self.socket.posted.set(Posted::Late);
+        QUEUE.with_borrow_mut(|queue| queue.iter_mut().for_each(|queue| queue.late += 1));
         let (socket, rest, within) = (self.socket.clone(), bytes[sent..].to_vec(), self.within);
         drop(runtime::spawn(async move {
             let mut tx = SendHalf { socket };
@@ -153,11 +164,13 @@ impl Socket {
             let _ = self.shutdown(How::Write);
         }
         QUEUE.with_borrow_mut(|queue| {
-            let waiting = queue.iter_mut().flat_map(|queue| {
-                queue
-                    .waiting
-                    .extract_if(.., |(socket, _)| std::ptr::eq(*socket, self))
-            });
+            let Some(queue) = queue else {
+                return;
+            };
+            queue.late -= 1;
+            let waiting = queue
+                .waiting
+                .extract_if(.., |(socket, _)| std::ptr::eq(*socket, self));
             waiting.for_each(|(_, waker)| waker.wake());
         });
     }
@@ -490,6 +503,29 @@ mod tests {
             assert_eq!(here(&receiver).len(), 1);
             drop(sender);
             assert_eq!(passage.pass(), Ok((0, false)), "an end is for the task");
+        });
+    }
+
+    #[test]
+    fn a_stream_that_is_dropped_closes_after_what_was_handed_over() {
+        runtime::on_each_driver(|| async {
+            if !runtime::on_ring() {
+                return;
+            }
+            let (mut ours, mut theirs) = pair();
+            let filled = fill(&mut ours.tx).await;
+            assert!(is_late());
+            drop(ours);
+            let mut got = Vec::with_capacity(1 << 20);
+            while theirs.rx.recv_ready(&mut got).await.unwrap() > 0 {}
+            assert_eq!(got.len(), filled);
+            assert!(!is_late());
+            let (mut ours, mut theirs) = pair();
+            assert!(ours.tx.post(b"last", WITHIN));
+            assert!(is_late());
+            drop(ours);
+            assert_eq!(theirs.read_to_end().await, b"last");
+            assert!(!is_late());
         });
     }
 }

@@ -37,12 +37,6 @@ use super::sys::duplex::Duplex;
 /// cache from the receive of a request to the end of its send.
 const EVENTS_MAX: usize = 64;
 
-/// After a turn with so many news the next one asks the sets at once: the ring's watch of them costs more than asking.
-const BUSY_MIN: usize = 8;
-
-/// Microseconds after which the ring is looked at all the same: others wait for it, and for timers.
-const BUSY_MICROS: u64 = 500;
-
 /// News of peers that ask, in a turn that answers have filled: however many come, nobody is left out.
 const ASKING_MIN: usize = 4;
 
@@ -305,48 +299,36 @@ async fn deliver(set: Rc<Set>) {
     let mut asking = pin!(set.asking.readable());
     // The last turn may have left requests where they are.
     let mut backlog = false;
-    let (mut busy, mut looked) = (false, 0);
     loop {
         let mut ready = (false, false);
-        if busy {
-            // Once for the tasks that were woken, and once for what they posted.
-            runtime::pause().await;
-            runtime::pause().await;
-        } else {
-            let polled = poll_fn(|cx| {
-                let polls = [asked.as_mut().poll(cx), asking.as_mut().poll(cx)];
-                ready = (polls[0].is_ready(), polls[1].is_ready());
-                match polls {
-                    [Poll::Ready(Err(_)), _] | [_, Poll::Ready(Err(_))] => Poll::Ready(Err(())),
-                    [Poll::Pending, Poll::Pending] => Poll::Pending,
-                    _ => Poll::Ready(Ok(())),
-                }
-            });
-            if polled.await.is_err() {
-                return set.close();
+        let polled = poll_fn(|cx| {
+            let polls = [asked.as_mut().poll(cx), asking.as_mut().poll(cx)];
+            ready = (polls[0].is_ready(), polls[1].is_ready());
+            match polls {
+                [Poll::Ready(Err(_)), _] | [_, Poll::Ready(Err(_))] => Poll::Ready(Err(())),
+                [Poll::Pending, Poll::Pending] => Poll::Pending,
+                _ => Poll::Ready(Ok(())),
             }
-            looked = clock::micros();
+        });
+        if polled.await.is_err() {
+            return set.close();
         }
-        // Else a set that has not told of news is asked for them only when requests wait: it tells a turn late, and answers
-        // that have come meanwhile go first.
-        let (mut taken, mut begun) = (0, 0);
-        if busy || ready.0 || (ready.1 && backlog) {
+        // A set that has not told of news is asked for them only when requests wait: it tells a turn late, and answers that
+        // have come meanwhile go first.
+        let mut taken = 0;
+        if ready.0 || (ready.1 && backlog) {
             taken = turn.take(&set.asked, EVENTS_MAX);
         }
         if ready.0 {
             // What one call leaves is found at once by the next wait, when those that were woken have run.
             asked.set(set.asked.readable());
         }
-        if busy || ready.1 {
-            let room = (EVENTS_MAX - taken).max(ASKING_MIN);
-            begun = turn.take(&set.asking, room);
-            backlog = begun == room;
-        }
         if ready.1 {
+            let room = (EVENTS_MAX - taken).max(ASKING_MIN);
+            backlog = turn.take(&set.asking, room) == room;
             asking.set(set.asking.readable());
         }
         turn.end();
-        busy = taken + begun >= BUSY_MIN && clock::micros() - looked < BUSY_MICROS;
     }
 }
 
@@ -823,36 +805,6 @@ mod tests {
                 next(&member).await;
                 assert_eq!(left(&a, 9), 1);
             }
-        });
-    }
-
-    #[test]
-    fn the_ring_has_its_turn_however_many_news_there_are() {
-        runtime::on_each_driver(|| async {
-            ensure();
-            let over = Rc::new(Cell::new(false));
-            let rounds = Rc::new(Cell::new(0));
-            let patient_until = clock::micros() + 5_000_000;
-            let tasks: Vec<_> = (0..2 * BUSY_MIN)
-                .map(|_| {
-                    let ((a, mut b), over, rounds) = (pair(), over.clone(), rounds.clone());
-                    let member = Member::enter(&a, Side::Asking).unwrap();
-                    runtime::spawn(async move {
-                        while !over.get() && clock::micros() < patient_until {
-                            b.write_all(b"x").unwrap();
-                            next(&member).await;
-                            assert_eq!(left(&a, 9), 1);
-                            rounds.set(rounds.get() + 1);
-                        }
-                    })
-                })
-                .collect();
-            runtime::sleep(std::time::Duration::from_millis(20)).await;
-            over.set(true);
-            for task in tasks {
-                task.await;
-            }
-            assert!(clock::micros() < patient_until && rounds.get() > 4 * BUSY_MIN);
         });
     }
 }

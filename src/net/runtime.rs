@@ -2,7 +2,7 @@
 //! says which and why. Also the few verbs that tasks need: spawn, sleep, yield.
 
 use std::cell::OnceCell;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::pin::Pin;
@@ -298,19 +298,6 @@ pub async fn yield_now() {
         }
         None => sleep(Duration::from_millis(1)).await,
     }
-}
-
-/// Lets the tasks that are ready have their turn, and does not look at the ring.
-pub(super) async fn pause() {
-    let mut paused = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut paused, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 fn open_turn() -> io::Result<&'static monoio::net::udp::UdpSocket> {

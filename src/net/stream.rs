@@ -769,9 +769,18 @@ impl RecvHalf {
         self.0.readable(None).await
     }
 
-    /// The same, where all that comes is for the shortcut, as long as that takes it.
-    pub async fn readable_past(&self, shortcut: Option<&Rc<dyn Shortcut>>) -> io::Result<()> {
-        self.0.readable(shortcut).await
+    /// Whether TLS holds something that no wait on the socket would tell of.
+    pub fn has_news(&self) -> bool {
+        self.0.tls.get().is_some_and(|tls| tls.has_news())
+    }
+
+    /// [`RecvHalf::readable`] for who has asked [`RecvHalf::has_news`], where all that comes is for the shortcut, as long as that
+    /// takes it.
+    pub fn readable_past<'a>(
+        &'a self,
+        shortcut: Option<&'a Rc<dyn Shortcut>>,
+    ) -> impl Future<Output = io::Result<()>> + use<'a> {
+        self.0.readable(shortcut)
     }
 
     /// [`RecvHalf::readable`] for who has much to receive: the socket leaves its shard's set meanwhile.

@@ -362,7 +362,7 @@ fn a_websocket_goes_through() {
     let mut client = connect(&proxy, &pair);
     client.request("GET", "/", "Upgrade: echo\r\nConnection: Upgrade\r\n");
     assert_eq!(client.head().status(), 101);
-    for size in [1, 500, 16_384, 40_000] {
+    for size in [1, 500, 16_384, 16_385, 33_000, 40_000, 100_000] {
         let bytes: Vec<u8> = (0..size).map(|n| (n % 239) as u8).collect();
         client.send(&bytes);
         assert!(client.bytes(size) == bytes);

@@ -81,10 +81,8 @@ pub struct Open<'a>(&'a Member);
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        let mut places = self.0.set.places.borrow_mut();
-        let shortcut = places[self.0.key].shortcut.take();
-        drop(places);
-        drop(shortcut);
+        // Dropped after the borrow: sockets may go with it.
+        let _shortcut = self.0.set.places.borrow_mut()[self.0.key].shortcut.take();
     }
 }
 

@@ -27,9 +27,8 @@ use super::tls::io::Tls;
 mod post;
 mod send;
 
-pub use post::Passage;
 use post::Posted;
-pub use post::is_late;
+pub use post::{Passage, is_late};
 pub(super) use post::{flush as flush_posts, open as open_posts};
 pub use send::{Body, SendHalf};
 /// Which direction to shut down.
@@ -576,8 +575,7 @@ impl RecvHalf {
     /// buffer that lies with a silent connection has left the caches by the time it is filled. Whatever ends the wait
     /// is for the receive to tell.
     pub async fn news_within(&mut self, within: Duration) {
-        let has_news = self.0.tls.get().is_some_and(|tls| tls.has_news());
-        if self.0.ready.get() || has_news || self.0.has_ahead() {
+        if self.0.ready.get() || self.has_news() || self.0.has_ahead() {
             return;
         }
         let Some(member) = self.0.member() else {
@@ -763,7 +761,7 @@ impl RecvHalf {
     /// Completes when a receive would not wait; over TLS it may still, for the rest of a record. May be dropped at any
     /// time without loss.
     pub async fn readable(&self) -> io::Result<()> {
-        if self.0.tls.get().is_some_and(|tls| tls.has_news()) {
+        if self.has_news() {
             return Ok(());
         }
         self.0.readable(None).await

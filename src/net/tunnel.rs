@@ -24,9 +24,6 @@ use crate::base::buf::BufPool;
 const CHUNK_BYTES: usize = 16 << 10;
 const CHUNK_BYTES_MAX: usize = 128 << 10;
 
-/// Less than this at once, and what comes next may take the shortcut.
-const SMALL_BYTES: usize = 8 << 10;
-
 /// How a tunnel is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -227,7 +224,7 @@ impl Tunnel<'_> {
                 let readable = Box::pin(rx.readable_apart());
                 readable.await.map_err(receiving)?;
             } else {
-                let shortcut = small.as_ref().filter(|_| last < SMALL_BYTES);
+                let shortcut = small.as_ref().filter(|_| last < Passage::BYTES_MAX);
                 rx.readable_past(shortcut).await.map_err(receiving)?;
             }
             if !tx.is_settled() {
@@ -591,7 +588,14 @@ mod tests {
                 let mut ends = tunnel(Options { splice, ..OPTIONS }, (b"", b""));
                 let mut sent = 0;
                 for n in 0..200u32 {
-                    let size = [1, 64, SMALL_BYTES - 1, SMALL_BYTES, SMALL_BYTES + 1, 20_000];
+                    let size = [
+                        1,
+                        64,
+                        Passage::BYTES_MAX - 1,
+                        Passage::BYTES_MAX,
+                        Passage::BYTES_MAX + 1,
+                        20_000,
+                    ];
                     // Long rows of small ones end splicing.
                     let size = size[if n % 40 < 12 { 1 } else { n as usize % 6 }];
                     let message: Vec<u8> = (0..size).map(|k| (k as u32 * 7 + n) as u8).collect();
@@ -632,7 +636,7 @@ mod tests {
             let mut polls = 0;
             for n in 0..20 {
                 // Sockets enter the shard's set at their second wait, and large messages are the task's.
-                let size = if n == 10 { 2 * SMALL_BYTES } else { 64 };
+                let size = if n == 10 { 2 * Passage::BYTES_MAX } else { 64 };
                 if n % 10 == 5 {
                     polls = ends.polls.get();
                 }

@@ -113,12 +113,6 @@ enum Speaks {
 }
 
 impl Client {
-    /// Ends between requests, after what was posted before.
-    async fn leave(self) -> After<Self> {
-        self.conn.settled().await;
-        After::Closed
-    }
-
     /// Whether it speaks HTTP/2; none when it says nothing in time.
     async fn speaks_h2(&mut self, service: &Http) -> Option<bool> {
         match self.speaks {
@@ -267,7 +261,7 @@ impl Http {
             };
             match waited {
                 Waited::Ready => {}
-                Waited::Over => return client.leave().await,
+                Waited::Over => return After::Closed,
                 Waited::Long => {
                     client.within = client.within.saturating_sub(PATIENCE);
                     return After::Park(client);

@@ -33,11 +33,6 @@ impl Conn {
         true
     }
 
-    /// Completes when nothing that was posted is on its way any more: closing does not wait for that.
-    pub async fn settled(&self) {
-        self.socket.tx.settled().await;
-    }
-
     /// The half that sends and what it is to send, for who awaits that without a future between; what it comes to
     /// goes to [`Conn::flushed`].
     pub fn begin_flush(&mut self) -> Option<(&mut SendHalf, Vec<u8>)> {

@@ -206,6 +206,9 @@ pub struct Passage {
 }
 
 impl Passage {
+    /// A message of so many bytes may not be all.
+    pub const BYTES_MAX: usize = POST_BYTES_MAX;
+
     /// None where bytes are not passed on as they are.
     pub fn new(from: &RecvHalf, to: &SendHalf, within: Duration) -> Option<Self> {
         let (from, to) = (&from.0, &to.socket);

@@ -58,11 +58,13 @@ impl Clock {
     }
 }
 
-/// What the clocks said in the current turn of a task. Asked a dozen times for each request: cells that are known or not,
-/// so that an answer is one test and one load.
+/// What the clocks said in the current turn of a task, or of the shard. Asked a dozen times for each request: cells that
+/// are known or not, so that an answer is one test and one load.
 struct Turn {
     /// A turn is under way; outside of one nothing is remembered.
     on: Cell<bool>,
+    /// So is one of the shard: what is remembered outlasts the turns of its tasks.
+    held: Cell<bool>,
     /// How many have begun on this thread.
     number: Cell<u64>,
     mono_known: Cell<bool>,
@@ -75,6 +77,7 @@ thread_local! {
     static TURN: Turn = const {
         Turn {
             on: Cell::new(false),
+            held: Cell::new(false),
             number: Cell::new(0),
             mono_known: Cell::new(false),
             unix_known: Cell::new(false),
@@ -88,12 +91,39 @@ thread_local! {
 }
 
 impl Turn {
-    /// Forgets what was read.
+    /// A task's turn begins or ends.
     fn set(&self, on: bool) {
         self.on.set(on);
+        if !self.held.get() {
+            self.forget();
+        }
+    }
+
+    fn forget(&self) {
         self.mono_known.set(false);
         self.unix_known.set(false);
     }
+
+    fn remembers(&self) -> bool {
+        self.on.get() || self.held.get()
+    }
+}
+
+/// Time stands still for all tasks that have their turns until [`release`], which whoever calls this has to see to: each
+/// clock is read once for all connections that have news, as nginx does.
+pub(super) fn hold() {
+    TURN.with(|turn| {
+        turn.held.set(true);
+        turn.forget();
+    });
+}
+
+/// Time goes on.
+pub(super) fn release() {
+    TURN.with(|turn| {
+        turn.held.set(false);
+        turn.forget();
+    });
 }
 
 /// Runs one turn of a task, in which time stands still: each clock is read once at most. A turn lasts microseconds, and
@@ -165,7 +195,7 @@ fn reading() -> Reading {
 fn first_mono(turn: &Turn) -> Reading {
     let now = read_mono();
     turn.mono.set(now);
-    turn.mono_known.set(turn.on.get());
+    turn.mono_known.set(turn.remembers());
     now
 }
 
@@ -193,7 +223,7 @@ pub fn unix() -> Unix {
 fn first_unix(turn: &Turn) -> Unix {
     let now = read_unix();
     turn.unix.set(now);
-    turn.unix_known.set(turn.on.get());
+    turn.unix_known.set(turn.remembers());
     now
 }
 
@@ -232,6 +262,26 @@ mod tests {
             a
         });
         assert!(mono() > within);
+    }
+
+    #[test]
+    fn time_that_is_held_outlasts_turns_until_it_is_released() {
+        let busy = || {
+            let end = read_mono().mono.0 + 3;
+            while read_mono().mono.0 < end {}
+        };
+        hold();
+        let held = in_turn(|| (mono(), unix()));
+        busy();
+        assert_eq!(in_turn(|| (mono(), unix())), held);
+        assert_eq!(mono(), held.0);
+        hold();
+        let again = mono();
+        assert!(again > held.0);
+        busy();
+        release();
+        assert!(mono() > again);
+        assert!(in_turn(mono) > again);
     }
 
     #[test]

@@ -31,6 +31,7 @@ use slab::Slab;
 
 use super::clock;
 use super::runtime;
+use super::stream;
 use super::sys::duplex::Duplex;
 
 /// News that one call takes, and a turn of the shard brings: what so many connections touch stays in a core's second-level
@@ -314,6 +315,7 @@ async fn deliver(set: Rc<Set>) {
         // A set that has not told of news is asked for them only when requests wait: it tells a turn late, and answers that
         // have come meanwhile go first.
         let mut taken = 0;
+        stream::begin_turn();
         if ready.0 || (ready.1 && backlog) {
             taken = turn.take(&set.asked, EVENTS_MAX);
         }
@@ -327,6 +329,7 @@ async fn deliver(set: Rc<Set>) {
             asking.set(set.asking.readable());
         }
         turn.end();
+        stream::end_turn();
     }
 }
 

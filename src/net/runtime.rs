@@ -13,7 +13,7 @@ use io_uring::{IoUring, Probe, opcode};
 use monoio::time::TimeDriver;
 use monoio::{FusionRuntime, IoUringDriver, LegacyDriver, RuntimeBuilder};
 
-use super::{ready, stream};
+use super::{clock, ready, stream};
 
 /// Submission entries of a shard's ring when nothing else is asked for: one flush per so many operations at most.
 pub const RING_ENTRIES_DEFAULT: u32 = 1024;
@@ -204,6 +204,7 @@ impl Runtime {
             }
             let output = main.await;
             stream::flush_posts();
+            clock::release();
             output
         })
     }

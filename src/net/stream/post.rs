@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
 use super::{How, RecvHalf, SendHalf, Side, Socket};
-use crate::net::runtime;
+use crate::net::{clock, runtime};
 
 /// More than this is not copied for the sake of a wait.
 const POST_BYTES_MAX: usize = 8 << 10;
@@ -71,6 +71,7 @@ pub fn open() {
     QUEUE.set(Some(Queue::default()));
     drop(runtime::spawn(poll_fn(|cx| {
         flush();
+        clock::release();
         QUEUE.with_borrow_mut(|queue| {
             if let Some(queue) = queue {
                 queue.last = Some(cx.waker().clone());
@@ -78,6 +79,23 @@ pub fn open() {
         });
         Poll::<()>::Pending
     })));
+}
+
+/// All that is woken from now on until the next time belongs to one turn of the shard, in which time stands still. Followed
+/// by [`end_turn`].
+pub fn begin_turn() {
+    if QUEUE.with_borrow(Option::is_some) {
+        clock::hold();
+    }
+}
+
+/// The turn ends when all that has been woken so far has run.
+pub fn end_turn() {
+    QUEUE.with_borrow_mut(|queue| {
+        if let Some(last) = queue.as_mut().and_then(|queue| queue.last.take()) {
+            last.wake();
+        }
+    });
 }
 
 /// Whether some of it is still on its way: it would be lost if the thread ended now.

@@ -144,6 +144,7 @@ fn main() {
 fn watch(epoll: &OwnedFd, socket: &TcpStream, number: usize, play: Play) {
     let flags = match play {
         Play::Source => epoll::EventFlags::OUT,
+        Play::Echo | Play::Ping => epoll::EventFlags::IN | epoll::EventFlags::ET,
         _ => epoll::EventFlags::IN,
     };
     epoll::add(
@@ -206,9 +207,9 @@ fn origin(options: &Options) {
             let before = conn.play;
             if !conn.turn(&mut buf, options.size, &mut moved) {
                 conns[number] = None;
-            } else if conn.play != before && conn.play == Play::Source {
+            } else if conn.play != before {
                 epoll::delete(&poll, &conn.socket).unwrap();
-                watch(&poll, &conn.socket, number, Play::Source);
+                watch(&poll, &conn.socket, number, conn.play);
             }
         }
     }

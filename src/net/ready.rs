@@ -25,13 +25,13 @@ use std::task::{Context, Poll, Waker};
 use rustix::event::epoll;
 use rustix::event::epoll::{Event, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::net::RecvFlags;
 use rustix::time::Timespec;
 use slab::Slab;
 
 use super::clock;
 use super::runtime;
 use super::stream;
+use super::sys::burst::{self, Receive};
 use super::sys::duplex::Duplex;
 
 /// News that one call takes, and a turn of the shard brings: what so many connections touch stays in a core's second-level
@@ -44,11 +44,14 @@ const ASKING_MIN: usize = 4;
 /// What is received for a task at once, at most; more stays in the socket.
 const AHEAD_BYTES: usize = 4 << 10;
 
+/// Room of a buffer that is received into, by which a shortcut's messages are bounded too.
+const BUFFER_BYTES: usize = 8 << 10;
+
 /// How often a socket is not received for after that was too small: whoever has much to receive does better with one call
 /// into a buffer of its own.
 const LARGE_TURNS: u8 = 31;
 
-/// Buffers of [`AHEAD_BYTES`] that are kept: one for each news of a turn, and as many that are still to be fetched.
+/// Buffers that are kept: one for each news of a turn, and as many that are still to be fetched.
 const SPARE_MAX: usize = 2 * EVENTS_MAX;
 
 /// What is waited for.
@@ -73,8 +76,11 @@ pub enum Side {
 
 /// Takes what comes for a socket while its task sleeps.
 pub trait Shortcut {
-    /// Takes it, and tells whether that was all; else the task goes on with the rest.
-    fn take(&self) -> Result<bool, Errno>;
+    /// How many bytes it could take now. If as many come there may be more, for which the task goes on; and the task goes on
+    /// instead if there is no room.
+    fn room(&self) -> usize;
+    /// Takes what has come, for which there was room.
+    fn take(&self, message: &[u8]);
 }
 
 /// A shortcut that is open, until dropped.
@@ -104,6 +110,17 @@ struct Place {
     ahead: Option<Ahead>,
     waker: Option<Waker>,
     shortcut: Option<Rc<dyn Shortcut>>,
+}
+
+/// What is to be done with news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// The task goes on.
+    Wake,
+    /// It does with what is received for it.
+    Ahead,
+    /// What is received is for the shortcut.
+    Short,
 }
 
 /// What was received before the socket's task ran.
@@ -337,6 +354,10 @@ async fn deliver(set: Rc<Set>) {
 struct Turn<'a> {
     set: &'a Set,
     events: Vec<Event>,
+    /// What is done with each event's news, and the place they are for.
+    steps: Vec<(Step, usize)>,
+    /// Those of the steps that receive.
+    receives: Vec<Receive>,
     begin: Vec<Waker>,
 }
 
@@ -345,6 +366,8 @@ impl<'a> Turn<'a> {
         Self {
             set,
             events: Vec::with_capacity(EVENTS_MAX),
+            steps: Vec::with_capacity(EVENTS_MAX),
+            receives: Vec::with_capacity(EVENTS_MAX),
             begin: Vec::with_capacity(EVENTS_MAX),
         }
     }
@@ -361,11 +384,26 @@ impl<'a> Turn<'a> {
         let Ok((events, _)) = epoll::wait(epoll, room, Some(&NOW)) else {
             return 0;
         };
-        let (set, begin) = (self.set, &mut self.begin);
+        let set = self.set;
+        for event in &*events {
+            let Some(key) = set.place_of(event.data.u64()) else {
+                continue;
+            };
+            let (step, receive) = set.note(key, event.flags);
+            self.steps.push((step, key));
+            self.receives.extend(receive);
+        }
+        burst::receive(&mut self.receives);
+        let mut received = self.receives.drain(..);
         // A shortcut is a turn of its task.
         clock::in_turn(|| {
-            for event in &*events {
-                set.note(event.data.u64(), event.flags, begin);
+            for (step, key) in self.steps.drain(..) {
+                let receive = if step == Step::Wake {
+                    None
+                } else {
+                    received.next()
+                };
+                set.end(step, key, receive, &mut self.begin);
             }
         });
         events.len()
@@ -389,26 +427,52 @@ impl Set {
         }
     }
 
-    /// Receives for a task. None when there is nothing, or the end, which the task will find for itself.
-    fn receive(&self, socket: &Weak<dyn AsFd>) -> Option<Ahead> {
-        let socket = socket.upgrade()?;
-        let spare = self.spare.borrow_mut().pop();
-        let mut bytes = spare.unwrap_or_else(|| Vec::with_capacity(AHEAD_BYTES));
-        let into = rustix::buffer::spare_capacity(&mut bytes);
-        let result = match rustix::net::recv(&*socket, into, RecvFlags::DONTWAIT) {
-            Ok((1.., _)) => Ok(()),
-            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {
-                self.keep(bytes);
-                return None;
-            }
-            Err(error) => Err(error),
+    /// What an event is about, if that is still here: a socket that is gone here may live on in an operation that the kernel has
+    /// not ended.
+    fn place_of(&self, data: u64) -> Option<usize> {
+        let key = (data & u64::from(u32::MAX)) as usize;
+        let places = self.places.borrow();
+        let place = places.get(key)?;
+        (u64::from(place.generation) == data >> 32).then_some(key)
+    }
+
+    /// Books news, and tells what is to be done with them.
+    fn note(&self, key: usize, flags: EventFlags) -> (Step, Option<Receive>) {
+        let mut places = self.places.borrow_mut();
+        let place = &mut places[key];
+        place.ended |= flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
+        place.urgent |= flags.intersects(EventFlags::PRI);
+        let shortcut = place.shortcut.as_ref();
+        if let Some(shortcut) = shortcut.filter(|_| !(place.news || place.ended || place.urgent))
+            && let room @ 1.. = shortcut.room()
+        {
+            return self.receive(Step::Short, &place.socket, room);
+        }
+        place.news = true;
+        match &mut place.ahead {
+            // The news that it was received for and this one are taken as one.
+            Some(ahead) => ahead.more = true,
+            // Only for who waits right now: nobody else knows that it has to fetch.
+            None if place.purpose == Purpose::News || place.waker.is_none() || place.urgent => {}
+            None if place.large > 0 => place.large -= 1,
+            None => return self.receive(Step::Ahead, &place.socket, AHEAD_BYTES),
+        }
+        (Step::Wake, None)
+    }
+
+    fn receive(&self, step: Step, socket: &Weak<dyn AsFd>, room: usize) -> (Step, Option<Receive>) {
+        let Some(socket) = socket.upgrade() else {
+            return (Step::Wake, None);
         };
-        Some(Ahead {
-            result,
-            more: bytes.len() == bytes.capacity(),
-            bytes,
-            at: 0,
-        })
+        let spare = self.spare.borrow_mut().pop();
+        let into = spare.unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES));
+        let receive = Receive {
+            socket,
+            into,
+            room: room.min(BUFFER_BYTES),
+            result: Err(Errno::AGAIN),
+        };
+        (step, Some(receive))
     }
 
     fn keep(&self, mut bytes: Vec<u8>) {
@@ -419,42 +483,41 @@ impl Set {
         }
     }
 
-    /// Books news and wakes who waits for them; who is to go on after all others is put into `begin`.
-    fn note(&self, data: u64, flags: EventFlags, begin: &mut Vec<Waker>) {
+    /// Does what is to be done with news and what was received for them; who is to go on after all others is put into `begin`.
+    fn end(&self, step: Step, key: usize, receive: Option<Receive>, begin: &mut Vec<Waker>) {
         let mut places = self.places.borrow_mut();
-        // A socket that is gone here may live on in an operation that the kernel has not ended.
-        let Some(place) = places.get_mut((data & u64::from(u32::MAX)) as usize) else {
-            return;
-        };
-        if u64::from(place.generation) != data >> 32 {
-            return;
-        }
-        place.ended |= flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
-        place.urgent |= flags.intersects(EventFlags::PRI);
-        if let Some(shortcut) = &place.shortcut
-            && !(place.news || place.ended || place.urgent)
-        {
-            match shortcut.take() {
-                Ok(true) => return,
-                Ok(false) => {}
-                Err(error) => place.ahead = Some(Ahead::failed(error)),
+        let place = &mut places[key];
+        if let Some(receive) = receive {
+            let (bytes, whole) = (receive.into, receive.room);
+            match (receive.result, &place.shortcut) {
+                (Ok(n @ 1..), Some(shortcut)) if step == Step::Short => {
+                    shortcut.take(&bytes);
+                    self.keep(bytes);
+                    if n < whole {
+                        return;
+                    }
+                }
+                (Ok(n @ 1..), _) => {
+                    let more = n == whole;
+                    place.large = if more { LARGE_TURNS } else { 0 };
+                    place.ahead = Some(Ahead {
+                        result: Ok(()),
+                        bytes,
+                        at: 0,
+                        more,
+                    });
+                }
+                // Nothing new for the shortcut.
+                (Err(Errno::AGAIN), _) if step == Step::Short => return self.keep(bytes),
+                // Nothing, or the end, which the task will find for itself.
+                (Ok(_) | Err(Errno::AGAIN | Errno::INTR), _) => self.keep(bytes),
+                (Err(error), _) => {
+                    self.keep(bytes);
+                    place.ahead = Some(Ahead::failed(error));
+                }
             }
         }
         place.news = true;
-        // Only for who waits right now: nobody else knows that it has to fetch.
-        match &mut place.ahead {
-            // The news that it was received for and this one are taken as one.
-            Some(ahead) => ahead.more = true,
-            None if place.purpose != Purpose::News && place.waker.is_some() && !place.urgent => {
-                if place.large > 0 {
-                    place.large -= 1;
-                } else if let Some(ahead) = self.receive(&place.socket) {
-                    place.large = if ahead.more { LARGE_TURNS } else { 0 };
-                    place.ahead = Some(ahead);
-                }
-            }
-            None => {}
-        }
         match place.waker.take() {
             Some(waker) if place.purpose == Purpose::Begin => begin.push(waker),
             Some(waker) => waker.wake(),
@@ -467,6 +530,7 @@ impl Set {
 #[expect(clippy::disallowed_types, reason = "tests may wait")]
 mod tests {
     use super::*;
+    use rustix::net::RecvFlags;
     use std::future::poll_fn;
     use std::io::Write;
     use std::os::unix::net::UnixStream;
@@ -712,22 +776,32 @@ mod tests {
         });
     }
 
-    /// Takes this many bytes of a socket at once, or fails.
+    /// Takes this many bytes at once.
     struct Taker {
-        socket: Rc<UnixStream>,
-        room: usize,
-        taken: Cell<usize>,
-        fails: Cell<bool>,
+        room: Cell<usize>,
+        taken: RefCell<Vec<u8>>,
+    }
+
+    impl Taker {
+        fn new(room: usize) -> Rc<Self> {
+            Rc::new(Self {
+                room: Cell::new(room),
+                taken: RefCell::default(),
+            })
+        }
+
+        fn taken(&self) -> Vec<u8> {
+            self.taken.take()
+        }
     }
 
     impl Shortcut for Taker {
-        fn take(&self) -> Result<bool, Errno> {
-            if self.fails.get() {
-                return Err(Errno::CONNRESET);
-            }
-            let n = left(&self.socket, self.room);
-            self.taken.set(self.taken.get() + n);
-            Ok(n < self.room)
+        fn room(&self) -> usize {
+            self.room.get()
+        }
+
+        fn take(&self, message: &[u8]) {
+            self.taken.borrow_mut().extend_from_slice(message);
         }
     }
 
@@ -737,52 +811,68 @@ mod tests {
             ensure();
             let (a, mut b) = pair();
             let member = Member::enter(&a, Side::Asking).unwrap();
-            let taker = Rc::new(Taker {
-                socket: a.clone(),
-                room: 8,
-                taken: Cell::new(0),
-                fails: Cell::new(false),
-            });
+            let taker = Taker::new(8);
             let shortcut: Rc<dyn Shortcut> = taker.clone();
             let open = member.open(&shortcut);
             b.write_all(b"small").unwrap();
             assert!(is_silent(&member).await);
-            assert_eq!(taker.taken.get(), 5);
-            // What it does not take is for the task, and so is what comes until that has looked.
+            assert_eq!(taker.taken(), b"small");
+            // What it has no room for is for the task, and so is an end.
             b.write_all(b"too large").unwrap();
             next(&member).await;
-            assert_eq!((taker.taken.get(), left(&a, 99)), (13, 1));
+            assert_eq!(
+                (taker.taken().as_slice(), left(&a, 99)),
+                (&b"too larg"[..], 1)
+            );
             b.write_all(b"end").unwrap();
             drop(b);
             next(&member).await;
-            assert_eq!((taker.taken.get(), left(&a, 99)), (13, 3));
+            assert_eq!((taker.taken().len(), left(&a, 99)), (0, 3));
             drop(open);
             assert_eq!(Rc::strong_count(&taker), 2);
         });
     }
 
     #[test]
-    fn a_shortcut_that_fails_leaves_the_error_to_the_task() {
+    fn what_a_shortcut_has_no_room_for_is_left_to_the_task() {
         runtime::on_each_driver(|| async {
             ensure();
             let (a, mut b) = pair();
             let member = Member::enter(&a, Side::Asking).unwrap();
-            let shortcut: Rc<dyn Shortcut> = Rc::new(Taker {
-                socket: a.clone(),
-                room: 8,
-                taken: Cell::new(0),
-                fails: Cell::new(true),
-            });
+            let taker = Taker::new(0);
+            let shortcut: Rc<dyn Shortcut> = taker.clone();
             let open = member.open(&shortcut);
-            b.write_all(b"x").unwrap();
-            next(&member).await;
-            drop(open);
-            let failed = member.fetch(9, |_| unreachable!("nothing was received"));
-            assert_eq!(failed, Some(Err(Errno::CONNRESET)));
-            // Closed: the task's own.
             b.write_all(b"y").unwrap();
             next(&member).await;
-            assert_eq!(left(&a, 9), 2);
+            assert_eq!((taker.taken().len(), left(&a, 9)), (0, 1));
+            taker.room.set(8);
+            b.write_all(b"end").unwrap();
+            drop(b);
+            next(&member).await;
+            assert_eq!((taker.taken().len(), left(&a, 9)), (0, 3));
+            drop(open);
+        });
+    }
+
+    #[test]
+    fn a_receive_that_fails_leaves_the_error_to_the_task() {
+        runtime::on_each_driver(|| async {
+            ensure();
+            for step in [Step::Short, Step::Ahead] {
+                let (a, _b) = pair();
+                let member = Member::enter(&a, Side::Asking).unwrap();
+                let shortcut: Rc<dyn Shortcut> = Taker::new(8);
+                let open = member.open(&shortcut);
+                let (set, receive) = (&member.set, a.clone() as Rc<dyn AsFd>);
+                let (_, receive) = set.receive(step, &Rc::downgrade(&receive), 8);
+                let mut receive = receive.unwrap();
+                receive.result = Err(Errno::CONNRESET);
+                set.end(step, member.key, Some(receive), &mut Vec::new());
+                next(&member).await;
+                drop(open);
+                let failed = member.fetch(9, |_| unreachable!("nothing was received"));
+                assert_eq!(failed, Some(Err(Errno::CONNRESET)));
+            }
         });
     }
 

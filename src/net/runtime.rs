@@ -13,6 +13,7 @@ use io_uring::{IoUring, Probe, opcode};
 use monoio::time::TimeDriver;
 use monoio::{FusionRuntime, IoUringDriver, LegacyDriver, RuntimeBuilder};
 
+use super::sys::burst;
 use super::{clock, ready, stream};
 
 /// Submission entries of a shard's ring when nothing else is asked for: one flush per so many operations at most.
@@ -201,10 +202,12 @@ impl Runtime {
                 // Without it waits cost more, and nothing else.
                 let _ = ready::open();
                 stream::open_posts();
+                burst::open();
             }
             let output = main.await;
             stream::flush_posts();
             clock::release();
+            burst::close();
             output
         })
     }

@@ -9,15 +9,16 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::mem;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
 
 use super::{How, RecvHalf, SendHalf, Side, Socket};
+use crate::net::sys::burst;
 use crate::net::{clock, runtime};
 
 /// More than this is not copied for the sake of a wait.
@@ -42,21 +43,21 @@ pub(super) enum Posted {
 
 struct Item {
     socket: Rc<Socket>,
-    /// Where its bytes end; they begin where those of the one before end.
-    end: usize,
+    /// Where its bytes are.
+    bytes: Range<usize>,
     within: Duration,
 }
 
 #[derive(Default)]
 struct Queue {
     bytes: Vec<u8>,
-    items: Vec<Item>,
+    /// Those for origins leave first: they have the more to do, and their answers come the sooner.
+    asked: Vec<Item>,
+    asking: Vec<Item>,
     /// Sockets that have not taken all.
     late: usize,
     /// Of the task that ends the turn.
     last: Option<Waker>,
-    /// Room for one message, see [`Passage`].
-    message: Vec<u8>,
     /// Who waits until which socket is settled.
     waiting: Vec<(*const Socket, Waker)>,
 }
@@ -102,42 +103,38 @@ pub fn end_turn() {
 pub fn is_late() -> bool {
     QUEUE.with_borrow(|queue| {
         let queue = queue.as_ref();
-        queue.is_some_and(|queue| queue.late > 0 || !queue.items.is_empty())
+        queue.is_some_and(|queue| queue.late > 0 || !queue.is_empty())
     })
 }
 
 /// Sends all that was handed over.
 pub fn flush() {
     let taken = QUEUE.with_borrow_mut(|queue| {
-        let queue = queue.as_mut().filter(|queue| !queue.items.is_empty())?;
-        Some((mem::take(&mut queue.bytes), mem::take(&mut queue.items)))
+        let queue = queue.as_mut().filter(|queue| !queue.is_empty())?;
+        queue.asked.append(&mut queue.asking);
+        Some((mem::take(&mut queue.bytes), mem::take(&mut queue.asked)))
     });
     let Some((mut bytes, mut items)) = taken else {
         return;
     };
-    // Origins first: they have the more to do, and their answers come the sooner.
-    for side in [Side::Asked, Side::Asking] {
-        let mut begin = 0;
-        for item in &items {
-            if item.socket.side == side {
-                item.send(&bytes[begin..item.end]);
-            }
-            begin = item.end;
-        }
-    }
+    burst::send(
+        &items,
+        |item| (item.socket.as_fd(), &bytes[item.bytes.clone()]),
+        |item, result| item.sent(&bytes[item.bytes.clone()], result),
+    );
     bytes.clear();
     items.clear();
     QUEUE.with_borrow_mut(|queue| {
         if let Some(queue) = queue {
-            (queue.bytes, queue.items) = (bytes, items);
+            (queue.bytes, queue.asked) = (bytes, items);
         }
     });
 }
 
 impl Item {
-    fn send(&self, bytes: &[u8]) {
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        let sent = match rustix::net::send(&*self.socket, bytes, flags) {
+    /// The socket has taken so many of the bytes.
+    fn sent(&self, bytes: &[u8], result: Result<usize, Errno>) {
+        let sent = match result {
             Ok(n) => n,
             // What a moment's lack of memory is, the ring finds out.
             Err(Errno::AGAIN | Errno::INTR | Errno::NOBUFS | Errno::NOMEM) => 0,
@@ -195,22 +192,31 @@ impl Socket {
 }
 
 impl Queue {
-    /// Takes bytes over for a socket that has nothing to send; `false` where there is no room.
-    fn put(&mut self, socket: &Rc<Socket>, bytes: &[u8], within: Duration) -> bool {
-        if self.bytes.len() + bytes.len() > QUEUE_BYTES_MAX {
-            return false;
-        }
+    fn is_empty(&self) -> bool {
+        self.asked.is_empty() && self.asking.is_empty()
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        self.bytes.len() + bytes <= QUEUE_BYTES_MAX
+    }
+
+    /// Takes bytes over for a socket that has nothing to send.
+    fn put(&mut self, socket: &Rc<Socket>, bytes: &[u8], within: Duration) {
+        let begin = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
-        self.items.push(Item {
+        let items = match socket.side {
+            Side::Asked => &mut self.asked,
+            Side::Asking => &mut self.asking,
+        };
+        items.push(Item {
             socket: socket.clone(),
-            end: self.bytes.len(),
+            bytes: begin..self.bytes.len(),
             within,
         });
         socket.posted.set(Posted::Queued);
         if let Some(last) = self.last.take() {
             last.wake();
         }
-        true
     }
 }
 
@@ -250,34 +256,22 @@ impl Passage {
         }
     }
 
-    /// Receives a message and hands it over. Tells how many bytes that were, and whether nothing is left.
-    pub fn pass(&self) -> Result<(usize, bool), Errno> {
-        if self.to.posted.get() != Posted::Settled {
-            return Ok((0, false));
-        }
+    /// How large a message it takes now.
+    pub fn room(&self) -> usize {
+        let room = |queue: &Queue| queue.has_room(POST_BYTES_MAX);
+        // What comes must not overtake what is late.
+        let free = self.to.posted.get() == Posted::Settled
+            && QUEUE.with_borrow(|queue| queue.as_ref().is_some_and(room));
+        if free { POST_BYTES_MAX } else { 0 }
+    }
+
+    /// Hands over a message that it had room for: those of one turn together may be more than the queue takes otherwise.
+    pub fn hand_over(&self, message: &[u8]) {
         QUEUE.with_borrow_mut(|queue| {
-            let room = |queue: &&mut Queue| queue.bytes.len() + POST_BYTES_MAX <= QUEUE_BYTES_MAX;
-            let Some(queue) = queue.as_mut().filter(room) else {
-                return Ok((0, false));
-            };
-            let mut message = mem::take(&mut queue.message);
-            message.reserve_exact(POST_BYTES_MAX);
-            let into = rustix::buffer::spare_capacity(&mut message);
-            let result = rustix::net::recv(self.from.as_fd(), into, RecvFlags::DONTWAIT);
-            let result = match result {
-                Ok((n @ 1.., _)) => {
-                    let taken = queue.put(&self.to, &message, self.within);
-                    debug_assert!(taken, "there was room");
-                    Ok((n, n < message.capacity()))
-                }
-                Err(Errno::AGAIN) => Ok((0, true)),
-                Ok(_) | Err(Errno::INTR) => Ok((0, false)),
-                Err(error) => Err(error),
-            };
-            message.clear();
-            queue.message = message;
-            result
-        })
+            if let Some(queue) = queue {
+                queue.put(&self.to, message, self.within);
+            }
+        });
     }
 }
 
@@ -294,8 +288,11 @@ impl SendHalf {
             return false;
         }
         QUEUE.with_borrow_mut(|queue| {
-            let queue = queue.as_mut();
-            queue.is_some_and(|queue| queue.put(socket, bytes, within))
+            let Some(queue) = queue.as_mut().filter(|queue| queue.has_room(bytes.len())) else {
+                return false;
+            };
+            queue.put(socket, bytes, within);
+            true
         })
     }
 
@@ -338,6 +335,7 @@ mod tests {
     use super::*;
     use crate::net::Deadlines;
     use crate::net::stream::Stream;
+    use rustix::net::RecvFlags;
     use std::future::Future;
     use std::os::fd::AsFd;
 
@@ -498,32 +496,23 @@ mod tests {
             if !runtime::on_ring() {
                 return;
             }
-            let (mut sender, from) = pair();
+            let (sender, from) = pair();
             let (to, receiver) = pair();
             let passage = Passage::new(&from.rx, &to.tx, WITHIN).unwrap();
-            assert_eq!(passage.pass(), Ok((0, true)), "nothing is there");
-            assert_eq!(sender.tx.try_send(b"one").unwrap(), Some(3));
-            assert_eq!(passage.pass(), Ok((3, true)));
+            assert_eq!(passage.room(), POST_BYTES_MAX);
+            passage.hand_over(b"one");
             assert_eq!(here(&receiver), b"");
             // The next one would overtake it, should it be late.
-            assert_eq!(sender.tx.try_send(b"two").unwrap(), Some(3));
-            assert_eq!(passage.pass(), Ok((0, false)));
+            assert_eq!(passage.room(), 0);
             runtime::yield_now().await;
             assert_eq!(here(&receiver), b"one");
-            assert_eq!(passage.pass(), Ok((3, true)));
-            runtime::yield_now().await;
-            assert_eq!(here(&receiver), b"two");
-            // As much as it has room for is perhaps not all.
-            let large = [b'x'; POST_BYTES_MAX + 1];
-            assert_eq!(sender.tx.try_send(&large).unwrap(), Some(large.len()));
-            assert_eq!(passage.pass(), Ok((POST_BYTES_MAX, false)));
+            assert_eq!(passage.room(), POST_BYTES_MAX);
+            let large = [b'x'; POST_BYTES_MAX];
+            passage.hand_over(&large);
             runtime::yield_now().await;
             assert_eq!(here(&receiver).len(), POST_BYTES_MAX);
-            assert_eq!(passage.pass(), Ok((1, true)));
-            runtime::yield_now().await;
-            assert_eq!(here(&receiver).len(), 1);
-            drop(sender);
-            assert_eq!(passage.pass(), Ok((0, false)), "an end is for the task");
+            assert_eq!(to.tx.sent() as usize, 3 + POST_BYTES_MAX);
+            drop((sender, from));
         });
     }
 

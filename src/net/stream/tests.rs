@@ -315,33 +315,3 @@ fn a_wait_apart_and_one_in_the_set_find_the_same() {
         }
     });
 }
-
-#[test]
-fn what_a_shortcut_fails_with_is_told_by_the_next_receive() {
-    struct Fails;
-    impl Shortcut for Fails {
-        fn take(&self) -> Result<bool, Errno> {
-            Err(Errno::CONNRESET)
-        }
-    }
-    runtime::on_each_driver(|| async {
-        if !runtime::on_ring() {
-            return;
-        }
-        let deadlines = Deadlines::new();
-        let (mut a, mut b) = Stream::pair(&deadlines).unwrap();
-        let shortcut: Rc<dyn Shortcut> = Rc::new(Fails);
-        let mut got = Vec::with_capacity(64);
-        assert_eq!(a.rx.try_recv(&mut got).unwrap(), None);
-        let send = async {
-            runtime::yield_now().await;
-            assert_eq!(b.tx.try_send(b"x").unwrap(), Some(1));
-        };
-        let wait = a.rx.readable_past(Some(&shortcut));
-        join2(wait, send).await.0.unwrap();
-        assert!(a.rx.has_ahead());
-        let failed = a.rx.try_recv(&mut got).unwrap_err();
-        assert_eq!(failed.kind(), io::ErrorKind::ConnectionReset);
-        assert_eq!(a.rx.try_recv(&mut got).unwrap(), Some(1));
-    });
-}

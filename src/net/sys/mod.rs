@@ -7,6 +7,7 @@
 )]
 
 pub mod both;
+pub mod burst;
 #[cfg(test)]
 pub mod count;
 pub mod disk;

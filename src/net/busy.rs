@@ -1,15 +1,17 @@
 //! Busy polling: a shard that has nothing to do looks for completions for a while before it sleeps. Start at [`spin`].
 //!
 //! The spinner is a task that is always ready, which makes the runtime look at its driver again and again instead of waiting
-//! there. It lies down when no task has had a turn for the time that was asked for, and for a moment now and then in any
-//! case, because timers are looked at only where the runtime waits; the next turn of a task wakes it.
+//! there. A task that wakes itself would go on before all others; one that another task wakes goes on behind them, so the
+//! spinner is woken by an echo that it calls. It lies down when no task has had a turn for the time that was asked for, and
+//! for a moment now and then in any case, because timers are looked at only where the runtime waits; the next turn of a
+//! task wakes it.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use super::clock;
+use super::{clock, runtime};
 
 /// Microseconds after which the runtime waits once, so that its timers have their turn.
 const TIMERS: u64 = 1000;
@@ -29,7 +31,32 @@ enum State {
 
 thread_local! {
     static STATE: Cell<State> = const { Cell::new(State::Off) };
-    static ASLEEP: RefCell<Option<Waker>> = const { RefCell::new(None) };
+    /// The spinner's, while it does not run.
+    static WAKER: RefCell<Option<Waker>> = const { RefCell::new(None) };
+    /// The echo's, while it waits.
+    static ECHO: RefCell<Option<Waker>> = const { RefCell::new(None) };
+}
+
+/// Wakes the spinner when all tasks that are ready have had their turns.
+fn call_again(spinner: &Waker) {
+    WAKER.set(Some(spinner.clone()));
+    if let Some(echo) = ECHO.take() {
+        echo.wake();
+    }
+}
+
+/// Answers [`call_again`].
+async fn echo() {
+    poll_fn(|cx| {
+        ECHO.set(Some(cx.waker().clone()));
+        if STATE.get() != State::Asleep
+            && let Some(spinner) = WAKER.take()
+        {
+            spinner.wake();
+        }
+        Poll::<()>::Pending
+    })
+    .await;
 }
 
 /// A task has its turn.
@@ -39,7 +66,7 @@ pub(super) fn turn() {
         State::Quiet => STATE.set(State::Active),
         State::Asleep => {
             STATE.set(State::Active);
-            if let Some(waker) = ASLEEP.take() {
+            if let Some(waker) = WAKER.take() {
                 waker.wake();
             }
         }
@@ -51,6 +78,7 @@ pub async fn spin(time: Duration) {
     let time = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     let (mut awake, mut last) = (clock::micros(), clock::micros());
     let mut asleep = false;
+    drop(runtime::spawn(echo()));
     poll_fn(|cx| {
         let now = clock::micros();
         if std::mem::take(&mut asleep) {
@@ -61,10 +89,10 @@ pub async fn spin(time: Duration) {
         }
         if now - last >= time || now - awake >= TIMERS {
             asleep = true;
-            ASLEEP.set(Some(cx.waker().clone()));
+            WAKER.set(Some(cx.waker().clone()));
             STATE.set(State::Asleep);
         } else {
-            cx.waker().wake_by_ref();
+            call_again(cx.waker());
         }
         Poll::<()>::Pending
     })
@@ -75,8 +103,12 @@ pub async fn spin(time: Duration) {
 #[expect(clippy::disallowed_methods, reason = "a test's other thread may wait")]
 mod tests {
     use super::*;
+    use std::cell::RefMut;
+    use std::rc::Rc;
+    use std::task::Context;
+
     use crate::net::bell::{self, Bell};
-    use crate::net::runtime::{self, Prefer, RING_ENTRIES_DEFAULT, Runtime, probe};
+    use crate::net::runtime::{Prefer, RING_ENTRIES_DEFAULT, Runtime, probe};
 
     /// Twenty times waits for a bell that another thread rings after a pause; how often the spinner was still awake then.
     fn found_awake(prefer: Prefer, time: Duration, pause: Duration) -> u32 {
@@ -114,6 +146,50 @@ mod tests {
             };
             let ms = Duration::from_millis;
             assert_eq!(on_a_thread(ms(1) / 20, ms(20)), 0, "{prefer:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_ready_goes_on_before_it_spins_again() {
+        for prefer in [Prefer::Auto, Prefer::Epoll] {
+            let choice = probe(prefer);
+            let seen = std::thread::spawn(move || {
+                let time = Duration::from_secs(1);
+                let mut runtime = Runtime::polling(&choice, RING_ENTRIES_DEFAULT, time).unwrap();
+                runtime.run(async move {
+                    runtime::spawn(spin(time));
+                    let (waker, seen) = (Rc::new(RefCell::new(None)), Rc::new(RefCell::default()));
+                    let task = runtime::spawn(poll_fn({
+                        let (waker, seen) = (waker.clone(), seen.clone());
+                        move |cx: &mut Context<'_>| {
+                            *waker.borrow_mut() = Some(cx.waker().clone());
+                            let mut seen: RefMut<'_, Vec<State>> = seen.borrow_mut();
+                            seen.push(STATE.get());
+                            if seen.len() > 20 {
+                                Poll::Ready(())
+                            } else {
+                                Poll::Pending
+                            }
+                        }
+                    }));
+                    // Wakes the first one whenever it has its turn.
+                    let other = waker.clone();
+                    runtime::spawn(async move {
+                        loop {
+                            runtime::yield_now().await;
+                            clock::in_turn(|| ());
+                            if let Some(waker) = other.borrow_mut().take() {
+                                Waker::wake(waker);
+                            }
+                        }
+                    });
+                    task.await;
+                    seen.take()
+                })
+            });
+            let seen = seen.join().unwrap();
+            let awake = seen.iter().filter(|&&state| state != State::Asleep);
+            assert!(awake.count() > 10, "{seen:?}");
         }
     }
 

@@ -165,6 +165,7 @@ fn respawn<S: Serve>(shard: Rc<Shard<S>>, parked: S::Parked, woken: S::Woken) {
 
 async fn accept_from<S: Serve>(shard: Rc<Shard<S>>, listener: Rc<Listener>, stop: Rc<Notify>) {
     let mut stopped = pin!(stop.wait());
+    let mut asks = Asks::default();
     loop {
         let readable = pin!(listener.readable());
         match race(stopped.as_mut(), readable).await {
@@ -177,7 +178,7 @@ async fn accept_from<S: Serve>(shard: Rc<Shard<S>>, listener: Rc<Listener>, stop
                 }
             }
         }
-        if let Err(e) = take(&shard, &listener, BATCH_MAX) {
+        if let Err(e) = take(&shard, &listener, BATCH_MAX, &mut asks) {
             let event = if is_shortage(&e) {
                 Event::Short(&e)
             } else {
@@ -189,19 +190,67 @@ async fn accept_from<S: Serve>(shard: Rc<Shard<S>>, listener: Rc<Listener>, stop
             }
         }
     }
-    let _ = take(&shard, &listener, LAST_MAX);
+    let _ = take(&shard, &listener, LAST_MAX, &mut Asks::default());
 }
 
-fn take<S: Serve>(shard: &Rc<Shard<S>>, listener: &Listener, max: usize) -> io::Result<()> {
+/// Whether to ask for another connection after one was taken. Where they come one by one only each eighth asks: the next wait
+/// finds what is there too, a turn later.
+#[derive(Debug, Default)]
+struct Asks {
+    /// How many in a row had no other one behind them, as far as is known.
+    alone: u32,
+}
+
+impl Asks {
+    /// From so many on, and as often, it is asked once.
+    const SELDOM: u32 = 8;
+
+    fn next(&mut self) -> bool {
+        self.alone += 1;
+        if self.alone == 2 * Self::SELDOM {
+            self.alone = Self::SELDOM;
+        }
+        self.alone <= Self::SELDOM
+    }
+
+    fn found(&mut self) {
+        self.alone = 0;
+    }
+}
+
+fn take<S: Serve>(
+    shard: &Rc<Shard<S>>,
+    listener: &Listener,
+    max: usize,
+    asks: &mut Asks,
+) -> io::Result<()> {
     for _ in 0..max {
         match listener.try_accept(&shard.deadlines)? {
             Some(accepted) => shard.admit(accepted),
             None => break,
         }
         // An accept that finds nothing costs the kernel a socket and a file that are thrown away; asking costs neither.
-        if !listener.has_pending() {
+        if !(asks.next() && listener.has_pending()) {
             break;
         }
+        asks.found();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_alone_is_seldom_asked_for_another() {
+        let mut asks = Asks::default();
+        let mut asked = |times: usize| (0..times).filter(|_| asks.next()).count();
+        assert_eq!(asked(8), 8);
+        assert_eq!(asked(80), 10);
+        asks.found();
+        let mut asked = |times: usize| (0..times).filter(|_| asks.next()).count();
+        assert_eq!(asked(8), 8);
+        assert_eq!(asked(7), 0);
+    }
 }

@@ -99,7 +99,6 @@ type Rest = Option<(Vec<u8>, usize)>;
 struct Small {
     passage: Passage,
     way: Way,
-    idle: Duration,
     totals: Rc<Totals>,
 }
 
@@ -114,7 +113,7 @@ impl Shortcut for Small {
         moved.receive(message.len());
         moved.send(message.len());
         self.totals.note_answer(self.way);
-        self.passage.arm(self.idle);
+        self.passage.arm();
     }
 }
 
@@ -278,11 +277,10 @@ impl Tunnel<'_> {
 
     /// A way for small messages, where there can be one.
     fn small(&self, way: Way, rx: &RecvHalf, tx: &SendHalf) -> Option<Rc<dyn Shortcut>> {
-        let passage = Passage::new(rx, tx, self.send_within(way))?;
+        let passage = Passage::new(rx, tx, self.send_within(way), self.options.idle)?;
         Some(Rc::new(Small {
             passage,
             way,
-            idle: self.options.idle,
             totals: self.totals.clone(),
         }))
     }

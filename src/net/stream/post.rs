@@ -224,29 +224,39 @@ impl Queue {
 pub struct Passage {
     from: Rc<Socket>,
     to: Rc<Socket>,
-    within: Duration,
+    /// Milliseconds, as is `idle`. A `Duration` is twice as large, and each silent tunnel has two of these.
+    within: u64,
+    idle: u64,
     /// When its sockets were armed: once for each tick of the deadlines is enough.
     armed: Cell<u64>,
+}
+
+/// Milliseconds, of which all times in a configuration are made.
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Passage {
     /// A message of so many bytes may not be all.
     pub const BYTES_MAX: usize = POST_BYTES_MAX;
 
-    /// None where bytes are not passed on as they are.
-    pub fn new(from: &RecvHalf, to: &SendHalf, within: Duration) -> Option<Self> {
+    /// Sends within a time, and both sides must not be silent for longer than another one. None where bytes are not passed on as
+    /// they are.
+    pub fn new(from: &RecvHalf, to: &SendHalf, within: Duration, idle: Duration) -> Option<Self> {
         let (from, to) = (&from.0, &to.socket);
         let plain = from.tls.get().is_none() && to.tls.get().is_none();
         plain.then(|| Self {
             from: from.clone(),
             to: to.clone(),
-            within,
+            within: millis(within),
+            idle: millis(idle),
             armed: Cell::new(u64::MAX),
         })
     }
 
-    /// Receiving from either socket must end within this time, which is the same at each call.
-    pub fn arm(&self, after: Duration) {
+    /// From now on receiving from either socket must end within the idle time.
+    pub fn arm(&self) {
+        let after = Duration::from_millis(self.idle);
         let tick = self.from.deadlines.tick();
         if self.armed.replace(tick) == tick {
             return;
@@ -269,7 +279,7 @@ impl Passage {
     pub fn hand_over(&self, message: &[u8]) {
         QUEUE.with_borrow_mut(|queue| {
             if let Some(queue) = queue {
-                queue.put(&self.to, message, self.within);
+                queue.put(&self.to, message, Duration::from_millis(self.within));
             }
         });
     }
@@ -498,7 +508,7 @@ mod tests {
             }
             let (sender, from) = pair();
             let (to, receiver) = pair();
-            let passage = Passage::new(&from.rx, &to.tx, WITHIN).unwrap();
+            let passage = Passage::new(&from.rx, &to.tx, WITHIN, WITHIN).unwrap();
             assert_eq!(passage.room(), POST_BYTES_MAX);
             passage.hand_over(b"one");
             assert_eq!(here(&receiver), b"");

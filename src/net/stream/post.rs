@@ -364,6 +364,18 @@ mod tests {
         Stream::pair(&Deadlines::new()).unwrap()
     }
 
+    /// Runs the test where bytes can be handed over.
+    fn on_the_ring<F: Future<Output = ()>>(test: impl Fn() -> F + Send + Sync + Clone + 'static) {
+        runtime::on_each_driver(move || {
+            let test = test.clone();
+            async move {
+                if runtime::on_ring() {
+                    test().await;
+                }
+            }
+        });
+    }
+
     /// Hands pieces over until one of them is late, and tells how many bytes were taken. Nobody reads meanwhile.
     async fn fill(tx: &mut SendHalf) -> usize {
         let piece = [b'x'; POST_BYTES_MAX];
@@ -397,10 +409,7 @@ mod tests {
 
     #[test]
     fn every_other_way_of_sending_comes_after_it() {
-        runtime::on_each_driver(|| async {
-            if !runtime::on_ring() {
-                return;
-            }
+        on_the_ring(|| async {
             let (mut ours, mut theirs) = pair();
             assert!(ours.tx.post(b"a", WITHIN));
             ours.tx.try_send(b"b").unwrap();
@@ -423,10 +432,7 @@ mod tests {
 
     #[test]
     fn what_a_socket_does_not_take_is_waited_for_and_nothing_overtakes_it() {
-        runtime::on_each_driver(|| async {
-            if !runtime::on_ring() {
-                return;
-            }
+        on_the_ring(|| async {
             let (mut ours, mut theirs) = pair();
             let posted = fill(&mut ours.tx).await;
             assert!(!ours.tx.post(b"y", WITHIN));
@@ -467,10 +473,7 @@ mod tests {
 
     #[test]
     fn a_socket_that_failed_says_so_at_the_next_receive() {
-        runtime::on_each_driver(|| async {
-            if !runtime::on_ring() {
-                return;
-            }
+        on_the_ring(|| async {
             let (mut ours, theirs) = pair();
             drop(theirs);
             assert!(ours.tx.post(b"x", WITHIN));
@@ -483,10 +486,7 @@ mod tests {
 
     #[test]
     fn a_receiver_that_takes_nothing_times_out() {
-        runtime::on_each_driver(|| async {
-            if !runtime::on_ring() {
-                return;
-            }
+        on_the_ring(|| async {
             let deadlines = Deadlines::new();
             runtime::spawn(deadlines.clone().run());
             let (mut ours, _theirs) = Stream::pair(&deadlines).unwrap();
@@ -502,10 +502,7 @@ mod tests {
 
     #[test]
     fn a_passage_hands_over_what_is_there_and_no_more_than_may_be() {
-        runtime::on_each_driver(|| async {
-            if !runtime::on_ring() {
-                return;
-            }
+        on_the_ring(|| async {
             let (sender, from) = pair();
             let (to, receiver) = pair();
             let passage = Passage::new(&from.rx, &to.tx, WITHIN, WITHIN).unwrap();
@@ -528,10 +525,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_is_dropped_closes_after_what_was_handed_over() {
-        runtime::on_each_driver(|| async {
-            if !runtime::on_ring() {
-                return;
-            }
+        on_the_ring(|| async {
             let (mut ours, mut theirs) = pair();
             let filled = fill(&mut ours.tx).await;
             assert!(is_late());

@@ -70,9 +70,11 @@ pub fn send<'a, T>(
                 .flags(Flags::SKIP_SUCCESS)
         });
         let mut told = 0u128;
-        let made = burst(entries, |number, result| {
-            told |= 1 << number;
-            ended(&items[number], result);
+        let made = submit(entries).map_or(0, |burst| {
+            burst.reap(|number, result| {
+                told |= 1 << number;
+                ended(&items[number], result);
+            })
         });
         for (number, item) in items.iter().enumerate() {
             if number >= made {
@@ -108,18 +110,17 @@ pub fn receive(calls: &mut [Receive]) {
                 .flags(RECV.bits() as i32)
                 .build()
         });
-        let mut results = [Err(Errno::AGAIN); CALLS_MAX];
-        let made = burst(entries, |number, result| results[number] = result);
+        let submitted = submit(entries);
+        let made = submitted.map_or(0, |burst| {
+            burst.reap(|number, result| calls[number].result = result)
+        });
         for (number, call) in calls.iter_mut().enumerate() {
-            call.result = match results[number] {
-                _ if number >= made => {
-                    let spare = call.into.spare_capacity_mut();
-                    let room = spare.len().min(call.room);
-                    let received = rustix::net::recv(&call.socket, &mut spare[..room], RECV);
-                    received.map(|(_, n)| n)
-                }
-                result => result,
-            };
+            if number >= made {
+                let spare = call.into.spare_capacity_mut();
+                let room = spare.len().min(call.room);
+                let received = rustix::net::recv(&call.socket, &mut spare[..room], RECV);
+                call.result = received.map(|(_, n)| n);
+            }
             if let Ok(n) = call.result {
                 // SAFETY: the kernel has written so many bytes behind those that were there, within the room.
                 unsafe { call.into.set_len(call.into.len() + n) };
@@ -128,18 +129,19 @@ pub fn receive(calls: &mut [Receive]) {
     }
 }
 
-/// Makes the first calls, and returns how many. Told are results by number: of receives all, of sends those that were not
-/// taken whole.
-fn burst(
-    entries: impl ExactSizeIterator<Item = Entry>,
-    mut tell: impl FnMut(usize, Result<usize, Errno>),
-) -> usize {
+/// Calls that the kernel has made, but for the last few if it refused them.
+struct Burst {
+    ring: Box<IoUring>,
+    count: usize,
+    left: usize,
+}
+
+/// Has the calls made. None where each is to be made by itself.
+fn submit(entries: impl ExactSizeIterator<Item = Entry>) -> Option<Burst> {
     if entries.len() < CALLS_MIN {
-        return 0;
+        return None;
     }
-    let Some(mut ring) = RING.take() else {
-        return 0;
-    };
+    let mut ring = RING.take()?;
     let mut queue = ring.submission();
     for (number, entry) in entries.enumerate() {
         let entry = entry.user_data(number as u64);
@@ -160,15 +162,23 @@ fn burst(
             break;
         }
     }
-    for completion in ring.completion() {
-        let n = completion.result();
-        let result = usize::try_from(n).map_err(|_| Errno::from_raw_os_error(-n));
-        tell(completion.user_data() as usize, result);
+    Some(Burst { ring, count, left })
+}
+
+impl Burst {
+    /// Tells results by number, of receives all, of sends those that were not taken whole, and returns how many calls were made.
+    /// A ring that has calls left is given up.
+    fn reap(mut self, mut tell: impl FnMut(usize, Result<usize, Errno>)) -> usize {
+        for completion in self.ring.completion() {
+            let n = completion.result();
+            let result = usize::try_from(n).map_err(|_| Errno::from_raw_os_error(-n));
+            tell(completion.user_data() as usize, result);
+        }
+        if self.left == 0 {
+            RING.set(Some(self.ring));
+        }
+        self.count - self.left
     }
-    if left == 0 {
-        RING.set(Some(ring));
-    }
-    count - left
 }
 
 #[cfg(test)]

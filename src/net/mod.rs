@@ -19,6 +19,7 @@ pub mod names;
 pub mod notify;
 pub mod offload;
 mod ready;
+mod round;
 pub mod runtime;
 pub mod splice;
 pub mod stream;

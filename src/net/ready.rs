@@ -29,8 +29,8 @@ use rustix::time::Timespec;
 use slab::Slab;
 
 use super::clock;
+use super::round;
 use super::runtime;
-use super::stream;
 use super::sys::burst::{self, Receive};
 use super::sys::duplex::Duplex;
 
@@ -310,7 +310,7 @@ pub fn open() -> io::Result<()> {
 
 /// Takes the news of all sockets whenever there are some.
 async fn deliver(set: Rc<Set>) {
-    let mut turn = Turn::new(&set);
+    let mut news = Turn::new(&set);
     let mut asked = pin!(set.asked.readable());
     let mut asking = pin!(set.asking.readable());
     // The last turn may have left requests where they are.
@@ -332,9 +332,9 @@ async fn deliver(set: Rc<Set>) {
         // A set that has not told of news is asked for them only when requests wait: it tells a turn late, and answers that
         // have come meanwhile go first.
         let mut taken = 0;
-        stream::begin_turn();
+        round::begin();
         if ready.0 || (ready.1 && backlog) {
-            taken = turn.take(&set.asked, EVENTS_MAX);
+            taken = news.take(&set.asked, EVENTS_MAX);
         }
         if ready.0 {
             // What one call leaves is found at once by the next wait, when those that were woken have run.
@@ -342,11 +342,11 @@ async fn deliver(set: Rc<Set>) {
         }
         if ready.1 {
             let room = (EVENTS_MAX - taken).max(ASKING_MIN);
-            backlog = turn.take(&set.asking, room) == room;
+            backlog = news.take(&set.asking, room) == room;
             asking.set(set.asking.readable());
         }
-        turn.end();
-        stream::end_turn();
+        news.end();
+        round::ends();
     }
 }
 

@@ -29,7 +29,7 @@ mod send;
 
 use post::Posted;
 pub use post::{Passage, is_late};
-pub(super) use post::{begin_turn, end_turn, flush as flush_posts, open as open_posts};
+pub(super) use post::{flush as flush_posts, open as open_posts};
 pub use send::{Body, SendHalf};
 /// Which direction to shut down.
 pub use std::net::Shutdown as How;

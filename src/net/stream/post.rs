@@ -19,7 +19,7 @@ use rustix::io::Errno;
 
 use super::{How, RecvHalf, SendHalf, Side, Socket};
 use crate::net::sys::burst;
-use crate::net::{clock, runtime};
+use crate::net::{round, runtime};
 
 /// More than this is not copied for the sake of a wait.
 const POST_BYTES_MAX: usize = 8 << 10;
@@ -56,8 +56,6 @@ struct Queue {
     asking: Vec<Item>,
     /// Sockets that have not taken all.
     late: usize,
-    /// Of the task that ends the turn.
-    last: Option<Waker>,
     /// Who waits until which socket is settled.
     waiting: Vec<(*const Socket, Waker)>,
 }
@@ -67,36 +65,10 @@ thread_local! {
     static QUEUE: RefCell<Option<Queue>> = const { RefCell::new(None) };
 }
 
-/// From now on this thread's tasks may hand over what they send.
+/// From now on this thread's tasks may hand over what they send, which leaves when their turn ends.
 pub fn open() {
     QUEUE.set(Some(Queue::default()));
-    drop(runtime::spawn(poll_fn(|cx| {
-        flush();
-        clock::release();
-        QUEUE.with_borrow_mut(|queue| {
-            if let Some(queue) = queue {
-                queue.last = Some(cx.waker().clone());
-            }
-        });
-        Poll::<()>::Pending
-    })));
-}
-
-/// All that is woken from now on until the next time belongs to one turn of the shard, in which time stands still. Followed
-/// by [`end_turn`].
-pub fn begin_turn() {
-    if QUEUE.with_borrow(Option::is_some) {
-        clock::hold();
-    }
-}
-
-/// The turn ends when all that has been woken so far has run.
-pub fn end_turn() {
-    QUEUE.with_borrow_mut(|queue| {
-        if let Some(last) = queue.as_mut().and_then(|queue| queue.last.take()) {
-            last.wake();
-        }
-    });
+    round::open(flush);
 }
 
 /// Whether some of it is still on its way: it would be lost if the thread ended now.
@@ -214,9 +186,7 @@ impl Queue {
             within,
         });
         socket.posted.set(Posted::Queued);
-        if let Some(last) = self.last.take() {
-            last.wake();
-        }
+        round::ends();
     }
 }
 

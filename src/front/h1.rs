@@ -427,8 +427,23 @@ impl Conn {
             if self.step_body(out)?.is_some() {
                 continue;
             }
-            self.room_for_body(buffers);
-            match self.socket.rx.try_recv(&mut self.input) {
+            let received = match &self.decoder {
+                BodyDecoder::Length(body) => {
+                    let (before, rest) = (out.len(), body.remaining());
+                    let bytes_max = (bytes_max - before) as u64;
+                    grow_for_body(out, rest.min(bytes_max), buffers);
+                    let received = self.socket.rx.try_recv(out);
+                    if let Ok(Some(1..)) = received {
+                        self.take_in(out, before, buffers);
+                    }
+                    received
+                }
+                _ => {
+                    self.room_for_body(buffers);
+                    self.socket.rx.try_recv(&mut self.input)
+                }
+            };
+            match received {
                 // An end is found, and told, by whoever waits for more.
                 Ok(None | Some(0)) => break,
                 Ok(Some(_)) => {}
@@ -500,10 +515,7 @@ impl Conn {
     ) -> Result<BodyRead, ClientFault> {
         self.socket.rx.news_within(within).await;
         let before = out.len();
-        let room = usize::try_from(rest)
-            .unwrap_or(usize::MAX)
-            .min(BODY_DIRECT_BYTES);
-        buffers.grow(out, before + room);
+        grow_for_body(out, rest, buffers);
         let (result, back) = self
             .socket
             .rx
@@ -512,23 +524,26 @@ impl Conn {
         *out = back;
         match result {
             Ok(0) => Err(self.receive_fault()),
-            Ok(_) => {
-                if let Ok(BodyStep::Data { to, .. }) = self.decoder.step(&out[before..]) {
-                    let surplus = &out[before + to..];
-                    if !surplus.is_empty() {
-                        self.give_input(buffers);
-                        self.input = buffers.take(surplus.len());
-                        self.input.extend_from_slice(surplus);
-                        out.truncate(before + to);
-                    }
-                }
-                self.body_done = self.decoder.is_done();
-                let read = out.len() - before;
-                self.body_received += read as u64;
-                Ok(BodyRead::Data(read))
-            }
+            Ok(_) => Ok(BodyRead::Data(self.take_in(out, before, buffers))),
             Err(error) => Err(self.fault(&error)),
         }
+    }
+
+    /// Books what was received of a body of known length, behind what `out` had before, and tells how much that is.
+    fn take_in(&mut self, out: &mut Vec<u8>, before: usize, buffers: &BufPool) -> usize {
+        if let Ok(BodyStep::Data { to, .. }) = self.decoder.step(&out[before..]) {
+            let surplus = &out[before + to..];
+            if !surplus.is_empty() {
+                self.give_input(buffers);
+                self.input = buffers.take(surplus.len());
+                self.input.extend_from_slice(surplus);
+                out.truncate(before + to);
+            }
+        }
+        self.body_done = self.decoder.is_done();
+        let read = out.len() - before;
+        self.body_received += read as u64;
+        read
     }
 
     /// Receives more of the body.
@@ -863,4 +878,14 @@ impl Conn {
             buffers.give(std::mem::take(&mut self.input));
         }
     }
+}
+
+/// Room for what is left of a body of known length, and a byte more: a receive that leaves room free has taken all that was
+/// there, so that what comes next is news.
+fn grow_for_body(out: &mut Vec<u8>, rest: u64, buffers: &BufPool) {
+    let room = usize::try_from(rest)
+        .unwrap_or(usize::MAX)
+        .saturating_add(1)
+        .min(BODY_DIRECT_BYTES);
+    buffers.grow(out, out.len() + room);
 }

@@ -52,7 +52,8 @@ pub async fn read_all(ex: &mut Exchange, cx: Cx<'_>) -> Flow {
     if in_file || length > memory_max as u64 {
         return to_file(ex, cx, Vec::new()).await;
     }
-    let mut memory = cx.local.buffers.take((length as usize).max(1));
+    // As much as it has, and the byte of room that tells that this was all.
+    let mut memory = cx.local.buffers.take(length as usize + 1);
     loop {
         match ex
             .stream

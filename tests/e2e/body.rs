@@ -1,5 +1,6 @@
 //! Request bodies: framing, buffering, limits, and what the origin gets of them.
 
+use crate::support::origin::ok;
 use crate::support::{Config, Origin, Proxy, wait};
 
 fn to(origin: &Origin, text: &str) -> Proxy {
@@ -31,6 +32,29 @@ fn a_body_of_any_size_arrives_whole() {
             assert_eq!(got.field("content-length"), Some(size.to_string().as_str()));
             assert!(got.body == body, "{size} bytes with {text}");
         }
+    }
+}
+
+#[test]
+fn what_is_behind_a_body_in_one_go_is_the_next_request() {
+    // Within the buffer of a head, within what is received ahead, what the receives of a body take, and beyond.
+    const SIZES: [usize; 7] = [1, 900, 4000, 8 << 10, 16 << 10, 17 << 10, 100_000];
+    for text in [PLAIN, STREAM] {
+        let origin = Origin::answer(|r| ok(r.target()));
+        let proxy = to(&origin, text);
+        let mut client = proxy.client();
+        for size in SIZES {
+            let head = format!("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: {size}\r\n\r\n");
+            let next = b"GET /b HTTP/1.1\r\nHost: h\r\n\r\n";
+            client.send([head.as_bytes(), &pattern(size), next].concat());
+            assert_eq!(client.response().text(), "/a");
+            assert_eq!(client.response().text(), "/b");
+        }
+        let bodies = origin.requests().into_iter().map(|r| r.body);
+        let expected = SIZES
+            .into_iter()
+            .flat_map(|size| [pattern(size), Vec::new()]);
+        assert!(bodies.eq(expected), "{text}");
     }
 }
 

@@ -268,7 +268,7 @@ async fn preread(ex: &mut Exchange, cx: Cx<'_>) -> Result<bool, Flow> {
     if let Err(fault) = ex.stream.send_continue(core.send_timeout, buffers).await {
         return Err(body::client_fault(ex, cx, fault));
     }
-    let mut ready = buffers.take(core.client_body_buffer_size);
+    let mut ready = buffers.take(core.client_body_buffer_size + 1);
     match ex
         .stream
         .take_ready_body(&mut ready, core.client_body_buffer_size, buffers)

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 
 use super::debug::debug;
-use super::exchange::{Exchange, RequestBody};
+use super::exchange::{BodyFile, Exchange, RequestBody};
 use super::flow::Flow;
 use super::local::Cx;
 use super::log;
@@ -161,12 +161,12 @@ async fn to_file(ex: &mut Exchange, cx: Cx<'_>, pending: Vec<u8>) -> Flow {
     }
     cx.local.buffers.give(buf);
     ex.request_length += length;
-    ex.body = RequestBody::File {
+    ex.body = RequestBody::File(Box::new(BodyFile {
         file,
         length,
         path,
         removed: mode == BodyInFile::Clean,
-    };
+    }));
     Flow::Next
 }
 

@@ -88,8 +88,8 @@ pub struct Exchange {
     pub attempts: Vec<Attempt>,
     /// Head fields of the last upstream response, for `$upstream_http_*`.
     pub upstream_fields: Fields,
-    /// Trailer fields of the last upstream response.
-    pub upstream_trailers: Fields,
+    /// Trailer fields of the last upstream response, if it had any.
+    pub upstream_trailers: Option<Box<Fields>>,
     /// Storage that one attempt after the other uses.
     pub upstream_spare: Spare,
     /// What goes to the upstream as a body.
@@ -118,8 +118,8 @@ pub struct Exchange {
     pub buffering: bool,
     /// The client was too slow; `reset_timedout_connection` applies.
     pub client_timed_out: bool,
-    /// The `userid` cookie of this client.
-    pub uids: userid::Ids,
+    /// The `userid` cookie of this client, once it was looked for.
+    pub uids: Option<Box<userid::Ids>>,
     /// The slice that is asked for, once `$slice_range` was.
     pub slicing: Option<Slicing>,
     /// In a subrequest: the charset of the answer that it becomes a part of; empty when that has none.
@@ -166,8 +166,8 @@ pub struct Response {
     pub etag: Vec<u8>,
     /// Length of the body when known before it is sent.
     pub content_length: Option<u64>,
-    /// Trailer fields that follow the body; `filter::trailers` adds those of `add_trailer` when the body was sent.
-    pub trailers: Fields,
+    /// Trailer fields that follow the body, if any; `filter::trailers` adds those of `add_trailer` when the body was sent.
+    pub trailers: Option<Box<Fields>>,
     /// Trailers are expected, so that the body goes out chunked although its length may be known.
     pub expect_trailers: bool,
     /// Where the body comes from.
@@ -242,18 +242,21 @@ pub enum RequestBody {
     /// In memory.
     Memory(Vec<u8>),
     /// In a temporary file.
-    File {
-        /// The file.
-        file: File,
-        /// Its length.
-        length: u64,
-        /// Its name; empty when it has none and goes with its descriptor.
-        path: Vec<u8>,
-        /// The name is taken away when the exchange ends.
-        removed: bool,
-    },
+    File(Box<BodyFile>),
     /// Taken by an upstream as it arrived, or thrown away.
     Gone,
+}
+
+/// A request body in a temporary file.
+pub struct BodyFile {
+    /// The file.
+    pub file: File,
+    /// Its length.
+    pub length: u64,
+    /// Its name; empty when it has none and goes with its descriptor.
+    pub path: Vec<u8>,
+    /// The name is taken away when the exchange ends.
+    pub removed: bool,
 }
 
 /// What goes to an upstream as a body: `$proxy_internal_body_length` and `$proxy_internal_chunked`.
@@ -465,7 +468,7 @@ impl Response {
             reset(text);
         }
         reset_fields(fields);
-        reset_fields(trailers);
+        *trailers = None;
         (*status, *bytes_sent, *body_bytes_sent) = (0, 0, 0);
         (*last_modified, *content_length, *coded) = (None, None, None);
         for flag in [
@@ -531,7 +534,7 @@ impl Exchange {
             upstream_url: Vec::new(),
             attempts: Vec::new(),
             upstream_fields: Fields::new(),
-            upstream_trailers: Fields::new(),
+            upstream_trailers: None,
             upstream_spare: Spare::default(),
             upstream_body: UpstreamBody::None,
             upstream_redirected: false,
@@ -546,7 +549,7 @@ impl Exchange {
             proxy_port: Vec::new(),
             buffering: false,
             client_timed_out: false,
-            uids: userid::Ids::default(),
+            uids: None,
             slicing: None,
             main_charset: Vec::new(),
             gzip_ok: None,
@@ -617,9 +620,9 @@ impl Exchange {
         if !matches!(self.body, RequestBody::Unread) {
             match std::mem::take(&mut self.body) {
                 RequestBody::Memory(body) => buffers.give(body),
-                RequestBody::File { path, removed, .. } if removed => {
+                RequestBody::File(body) if body.removed => {
                     // Nothing is left to do where it is gone already.
-                    let _ = file::remove(&path);
+                    let _ = file::remove(&body.path);
                 }
                 _ => {}
             }
@@ -649,7 +652,7 @@ impl Exchange {
         self.attempts.clear();
         self.phases = Phases::default();
         reset_fields(&mut self.upstream_fields);
-        reset_fields(&mut self.upstream_trailers);
+        self.upstream_trailers = None;
         self.upstream_body = UpstreamBody::None;
         self.upstream_redirected = false;
         self.host_port = 0;
@@ -667,7 +670,7 @@ impl Exchange {
         self.limit_rate = None;
         self.buffering = false;
         self.client_timed_out = false;
-        self.uids = userid::Ids::default();
+        self.uids = None;
         self.slicing = None;
         reset(&mut self.main_charset);
         self.gzip_ok = None;
@@ -685,5 +688,17 @@ impl Exchange {
         self.head.clear();
         reset_fields(&mut self.head.fields);
         std::mem::take(&mut self.stream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exchange_fits_a_size_class_of_the_heap() {
+        // Each silent tunnel keeps one. What is rare is behind a pointer.
+        let size = size_of::<Exchange>();
+        assert!(size <= 1536, "{size}");
     }
 }

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::debug::debug;
-use super::exchange::{Exchange, RequestBody};
+use super::exchange::{BodyFile, Exchange, RequestBody};
 use super::filter::charset;
 use super::local::{Cx, Generation, Local};
 use super::log::{self, Text};
@@ -346,15 +346,13 @@ fn make(
 fn share(body: &RequestBody) -> RequestBody {
     match body {
         RequestBody::Memory(bytes) => RequestBody::Memory(bytes.clone()),
-        RequestBody::File {
-            file, length, path, ..
-        } => match file.share() {
-            Ok(file) => RequestBody::File {
+        RequestBody::File(held) => match held.file.share() {
+            Ok(file) => RequestBody::File(Box::new(BodyFile {
                 file,
-                length: *length,
-                path: path.clone(),
+                length: held.length,
+                path: held.path.clone(),
                 removed: false,
-            },
+            })),
             Err(_) => RequestBody::Gone,
         },
         RequestBody::Unread | RequestBody::Gone => RequestBody::Gone,

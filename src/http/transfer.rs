@@ -20,6 +20,7 @@ use crate::front::{ClientFault, HeadView};
 use crate::net::file::{File, Sending};
 use crate::net::splice::{Gait, Manner};
 use crate::plan::model::{LogLevel, Splicing};
+use crate::proto::head::Fields;
 use crate::upstream::origin::{Fault, Lease, Origin, Step};
 use spliced::Stopped;
 
@@ -415,8 +416,9 @@ async fn conclude(ex: &mut Exchange, cx: Cx<'_>) -> Result<(), ClientFault> {
 
 fn queue_end(ex: &mut Exchange, cx: Cx<'_>) {
     filter::headers::trailers(ex, cx);
-    ex.stream
-        .queue_end(&ex.response.trailers, &cx.local.buffers);
+    static NONE: Fields = Fields::new();
+    let trailers = ex.response.trailers.as_deref().unwrap_or(&NONE);
+    ex.stream.queue_end(trailers, &cx.local.buffers);
 }
 
 /// Relays a response body from its origin.

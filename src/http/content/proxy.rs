@@ -305,7 +305,7 @@ fn build(
         // Differs from nginx: a length is not announced for a body that is not passed on.
         _ if !pass.pass_request_body && plan.body.is_none() => UpstreamBody::None,
         (RequestBody::Memory(bytes), _) => UpstreamBody::Length(bytes.len() as u64),
-        (RequestBody::File { length, .. }, _) => UpstreamBody::Length(*length),
+        (RequestBody::File(body), _) => UpstreamBody::Length(body.length),
         (_, BodyLength::Known(length)) if streamed => UpstreamBody::Length(length),
         _ if ex.head.content_length == Some(0) => UpstreamBody::Length(0),
         _ => UpstreamBody::None,
@@ -353,7 +353,7 @@ fn build(
             bytes.extend_from_slice(body);
             Rest::None
         }
-        RequestBody::Memory(_) | RequestBody::File { .. } if passes_body => Rest::Held,
+        RequestBody::Memory(_) | RequestBody::File(_) if passes_body => Rest::Held,
         _ => Rest::None,
     };
     if rest == Rest::None {
@@ -688,14 +688,13 @@ pub fn finish(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) {
     if (grpc || cx.location(ex.location).settings.proxy.proxy_pass_trailers)
         && let Some(trailers) = origin.inbound.trailers()
     {
+        let sent = ex.response.trailers.get_or_insert_default();
         for field in trailers.iter() {
-            ex.response
-                .trailers
-                .push_with(field.token, field.name, field.value);
+            sent.push_with(field.token, field.name, field.value);
         }
     }
     if let Some(trailers) = origin.inbound.trailers() {
-        ex.upstream_trailers.clone_from(trailers);
+        ex.upstream_trailers = Some(Box::new(trailers.clone()));
     }
     if origin.inbound.has_excess() {
         let text = format_args!(

@@ -66,7 +66,7 @@ fn judge(ex: &mut Exchange, cx: Cx<'_>) -> Option<Flow> {
 fn failed(ex: &mut Exchange) -> Flow {
     let response = &mut ex.response;
     response.fields.clear();
-    response.trailers.clear();
+    response.trailers = None;
     response.last_modified = None;
     response.etag.clear();
     response.content_type.clear();

@@ -95,6 +95,7 @@ pub fn trailers(ex: &mut Exchange, cx: Cx<'_>) {
         if !value.is_empty() {
             ex.response
                 .trailers
+                .get_or_insert_default()
                 .push_with(rule.token, &rule.name, &value);
         }
         cx.local.buffers.give(value);

@@ -69,11 +69,11 @@ fn mark(ex: &mut Exchange, cx: Cx<'_>) {
     let settings = &cx.location(ex.location).settings.userid;
     read(settings, ex, cx);
     create(settings, ex, cx);
-    if ex.uids.set[3] == 0 {
+    if ids(ex).set[3] == 0 {
         return;
     }
     let mut value = cx.local.buffers.take(128);
-    write_cookie(settings, &ex.uids, cx, &mut value);
+    write_cookie(settings, ids(ex), cx, &mut value);
     ex.response.fields.push_token(Token::SET_COOKIE, &value);
     cx.local.buffers.give(value);
     if settings.userid_p3p[..] != *b"none" && !settings.userid_p3p.is_empty() {
@@ -88,7 +88,7 @@ pub fn got(ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool {
         return false;
     }
     read(settings, ex, cx);
-    ex.uids.got[3] != 0 && show(settings, ex.uids.got, out)
+    ids(ex).got[3] != 0 && show(settings, ids(ex).got, out)
 }
 
 /// `$uid_set`: false when none is sent.
@@ -99,7 +99,12 @@ pub fn set(ex: &mut Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> bool {
     }
     read(settings, ex, cx);
     create(settings, ex, cx);
-    ex.uids.set[3] != 0 && show(settings, ex.uids.set, out)
+    ids(ex).set[3] != 0 && show(settings, ids(ex).set, out)
+}
+
+/// What is known of the client's id.
+fn ids(ex: &mut Exchange) -> &mut Ids {
+    ex.uids.get_or_insert_default()
 }
 
 /// Whether this mode sends cookies.
@@ -120,7 +125,7 @@ fn show(settings: &Userid, id: [u32; 4], out: &mut Vec<u8>) -> bool {
 
 /// Reads the client's cookie, once.
 fn read(settings: &Userid, ex: &mut Exchange, cx: Cx<'_>) {
-    if std::mem::replace(&mut ex.uids.read, true) {
+    if std::mem::replace(&mut ids(ex).read, true) {
         return;
     }
     let Some(value) = vars::cookie(&ex.head.fields, &settings.userid_name) else {
@@ -140,16 +145,16 @@ fn read(settings: &Userid, ex: &mut Exchange, cx: Cx<'_>) {
         Some(&[mark, b'=']) => Some(mark),
         _ => None,
     };
-    ex.uids.got = id;
-    ex.uids.mark = mark;
+    ids(ex).got = id;
+    ids(ex).mark = mark;
 }
 
 /// Decides which id is sent, once.
 fn create(settings: &Userid, ex: &mut Exchange, cx: Cx<'_>) {
-    if ex.uids.set[3] != 0 {
+    if ids(ex).set[3] != 0 {
         return;
     }
-    if ex.uids.got[3] != 0 {
+    if ids(ex).got[3] != 0 {
         let mut wish = cx.local.buffers.take(16);
         vars::defined(b"uid_reset", ex, cx, &mut wish);
         let reset = vars::is_true(&wish);
@@ -157,15 +162,15 @@ fn create(settings: &Userid, ex: &mut Exchange, cx: Cx<'_>) {
         cx.local.buffers.give(wish);
         if !reset {
             // An id without the current mark is sent again with it.
-            if settings.userid_mark.is_some() && settings.userid_mark != ex.uids.mark {
-                ex.uids.set = ex.uids.got;
+            if settings.userid_mark.is_some() && settings.userid_mark != ids(ex).mark {
+                ids(ex).set = ids(ex).got;
             }
             return;
         }
-        ex.uids.reset = true;
+        ids(ex).reset = true;
         if tell {
             let mut shown = Vec::new();
-            show(settings, ex.uids.got, &mut shown);
+            show(settings, ids(ex).got, &mut shown);
             let text = format_args!("userid cookie \"{}\" was reset", Text(&shown));
             log::error(ex, cx, LogLevel::Notice, text);
         }
@@ -173,7 +178,7 @@ fn create(settings: &Userid, ex: &mut Exchange, cx: Cx<'_>) {
     let now = cx.local.clock.unix().secs as u32;
     let sequence = &cx.local.uids;
     let number = sequence.take();
-    ex.uids.set = if settings.userid == UseridMode::V1 {
+    ids(ex).set = if settings.userid == UseridMode::V1 {
         let service = settings.userid_service.unwrap_or(0) as u32;
         [service, now, sequence.start, number]
     } else {

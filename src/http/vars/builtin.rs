@@ -242,7 +242,7 @@ fn digits(value: u64, out: &mut Vec<u8>) -> bool {
 fn body_length(ex: &Exchange) -> Option<u64> {
     match &ex.body {
         RequestBody::Memory(body) => Some(body.len() as u64),
-        RequestBody::File { length, .. } => Some(*length),
+        RequestBody::File(body) => Some(body.length),
         RequestBody::Unread | RequestBody::Gone => None,
     }
 }
@@ -251,9 +251,10 @@ fn body_length(ex: &Exchange) -> Option<u64> {
 fn body_file(ex: &Exchange, out: &mut Vec<u8>) -> bool {
     use std::io::Write as _;
     use std::os::fd::{AsFd as _, AsRawFd as _};
-    let RequestBody::File { file, path, .. } = &ex.body else {
+    let RequestBody::File(body) = &ex.body else {
         return false;
     };
+    let (file, path) = (&body.file, &body.path);
     if path.is_empty() {
         let (process, fd) = (std::process::id(), file.as_fd().as_raw_fd());
         // Writing to a Vec cannot fail.

@@ -22,9 +22,16 @@ pub(super) fn value(
     match family {
         Family::Http => fields(&ex.head.fields, name, out),
         Family::SentHttp => sent(name, ex, cx, out),
-        Family::SentTrailer => fields(&ex.response.trailers, name, out),
+        Family::SentTrailer => ex
+            .response
+            .trailers
+            .as_deref()
+            .is_some_and(|trailers| fields(trailers, name, out)),
         Family::UpstreamHttp => fields(&ex.upstream_fields, name, out),
-        Family::UpstreamTrailer => fields(&ex.upstream_trailers, name, out),
+        Family::UpstreamTrailer => ex
+            .upstream_trailers
+            .as_deref()
+            .is_some_and(|trailers| fields(trailers, name, out)),
         Family::UpstreamCookie => put(set_cookie(&ex.upstream_fields, &name.name), out),
         Family::Cookie => put(cookie(&ex.head.fields, &name.name), out),
         Family::Arg => put(uri::arg(&ex.args, &name.name), out),

@@ -136,10 +136,10 @@ async fn begin(
             handle.send_rest(body);
             return Ok(false);
         }
-        (RequestBody::File { file, length, .. }, _) => match file.share() {
+        (RequestBody::File(body), _) => match body.file.share() {
             Ok(file) => Source::File {
                 file,
-                length: *length,
+                length: body.length,
             },
             Err(error) => return Err(Failure::Peer(Fault::Local(error), Action::Sending)),
         },

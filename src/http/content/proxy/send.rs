@@ -117,8 +117,8 @@ fn while_reading(fault: Fault) -> Failure {
 pub(super) async fn small_body(ex: &mut Exchange, cx: Cx<'_>) -> Option<Vec<u8>> {
     match &mut ex.body {
         RequestBody::Memory(body) if body.len() <= VECTOR_BYTES_MAX => Some(std::mem::take(body)),
-        RequestBody::File { file, length, .. } if *length <= VECTOR_BYTES_MAX as u64 => {
-            let length = *length as usize;
+        RequestBody::File(held) if held.length <= VECTOR_BYTES_MAX as u64 => {
+            let (file, length) = (&held.file, held.length as usize);
             let mut body = cx.local.buffers.take(length);
             while body.len() < length {
                 let (offset, want) = (body.len() as u64, length - body.len());
@@ -405,10 +405,11 @@ impl Source<'_> {
                     self.send(self.framed(piece, false), tx, sent).await?;
                 }
             }
-            RequestBody::File { file, length, .. } => {
+            RequestBody::File(held) => {
+                let (file, length) = (&held.file, held.length);
                 let mut at = 0;
-                while at < *length {
-                    let want = (*length - at).min(PIECE_BYTES as u64) as usize;
+                while at < length {
+                    let want = (length - at).min(PIECE_BYTES as u64) as usize;
                     let (result, piece) = file.read_at(self.buffers.take(want), at, want).await;
                     match result {
                         Ok(n) if n > 0 => at += n as u64,

@@ -429,9 +429,10 @@ impl Conn {
             }
             let received = match &self.decoder {
                 BodyDecoder::Length(body) => {
-                    let (before, rest) = (out.len(), body.remaining());
-                    let bytes_max = (bytes_max - before) as u64;
-                    grow_for_body(out, rest.min(bytes_max), buffers);
+                    let before = out.len();
+                    // As much at once as where the end has to be looked for.
+                    let rest = body.remaining().min(BODY_RECV_BYTES as u64);
+                    grow_for_body(out, rest, buffers);
                     let received = self.socket.rx.try_recv(out);
                     if let Ok(Some(1..)) = received {
                         self.take_in(out, before, buffers);

@@ -685,17 +685,16 @@ pub fn finish(ex: &mut Exchange, cx: Cx<'_>, mut origin: Lease) {
     let status = origin.inbound.head.status;
     let now = end_attempt(ex, cx, &mut origin, status);
     let grpc = origin.inbound.is_grpc();
+    let trailers = origin.inbound.trailers().filter(|all| !all.is_empty());
     if (grpc || cx.location(ex.location).settings.proxy.proxy_pass_trailers)
-        && let Some(trailers) = origin.inbound.trailers()
+        && let Some(trailers) = trailers
     {
         let sent = ex.response.trailers.get_or_insert_default();
         for field in trailers.iter() {
             sent.push_with(field.token, field.name, field.value);
         }
     }
-    if let Some(trailers) = origin.inbound.trailers() {
-        ex.upstream_trailers = Some(Box::new(trailers.clone()));
-    }
+    ex.upstream_trailers = trailers.map(|trailers| Box::new(trailers.clone()));
     if origin.inbound.has_excess() {
         let text = format_args!(
             "upstream sent more data than specified in \"Content-Length\" header while reading upstream"

@@ -256,8 +256,8 @@ fn a_location_has_settings_of_its_own() {
 #[test]
 fn the_proxy_protocol_names_the_client() {
     let proxy = Config::http(&format!(
-        "server {{ listen %%PORT_0%% proxy_protocol; real_ip_header proxy_protocol; set_real_ip_from 127.0.0.1; {SHOW} }}
-         server {{ listen %%PORT_1%% proxy_protocol; real_ip_header proxy_protocol; set_real_ip_from 10.0.0.1; {SHOW} }}"
+        "server {{ listen %%ADDR_0%% proxy_protocol; real_ip_header proxy_protocol; set_real_ip_from 127.0.0.1; {SHOW} }}
+         server {{ listen %%ADDR_1%% proxy_protocol; real_ip_header proxy_protocol; set_real_ip_from 10.0.0.1; {SHOW} }}"
     ))
     .start();
     let ask = |n: usize, head: &str| {

@@ -47,6 +47,9 @@ const AHEAD_BYTES: usize = 4 << 10;
 /// Room of a buffer that is received into, by which a shortcut's messages are bounded too.
 const BUFFER_BYTES: usize = 8 << 10;
 
+/// Fewer bytes are copied: their buffer is worth more than a copy.
+const TRADE_BYTES_MIN: usize = 256;
+
 /// How often a socket is not received for after that was too small: whoever has much to receive does better with one call
 /// into a buffer of its own.
 const LARGE_TURNS: u8 = 31;
@@ -262,6 +265,27 @@ impl Member {
         Some(Ok((n, more)))
     }
 
+    /// [`Member::fetch`] to the end of a buffer, no more than it has room for. One that is empty may be traded for that in which
+    /// the bytes are.
+    pub fn fetch_into(&self, buf: &mut Vec<u8>) -> Option<Result<(usize, bool), Errno>> {
+        let mut places = self.set.places.borrow_mut();
+        let slot = &mut places[self.key].ahead;
+        let tradable = |ahead: &mut Ahead| {
+            let (n, room) = (ahead.bytes.len(), buf.capacity());
+            // Others will receive into it.
+            let alike = (AHEAD_BYTES..=BUFFER_BYTES).contains(&room);
+            ahead.at == 0 && buf.is_empty() && alike && (TRADE_BYTES_MIN..=room).contains(&n)
+        };
+        let Some(mut ahead) = slot.take_if(tradable) else {
+            drop(places);
+            let room = buf.capacity() - buf.len();
+            return self.fetch(room, |bytes| buf.extend_from_slice(bytes));
+        };
+        std::mem::swap(buf, &mut ahead.bytes);
+        self.set.keep(ahead.bytes);
+        Some(Ok((buf.len(), ahead.more)))
+    }
+
     /// For as long as the result lives, news of the peer's bytes are for the shortcut first.
     pub fn open(&self, shortcut: &Rc<dyn Shortcut>) -> Open<'_> {
         self.set.places.borrow_mut()[self.key].shortcut = Some(shortcut.clone());
@@ -468,8 +492,8 @@ impl Set {
         let into = spare.unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES));
         let receive = Receive {
             socket,
+            room: room.min(into.capacity()),
             into,
-            room: room.min(BUFFER_BYTES),
             result: Err(Errno::AGAIN),
         };
         (step, Some(receive))
@@ -641,6 +665,51 @@ mod tests {
             drop(b);
             poll_fn(|cx| member.poll(Purpose::Receive, cx)).await;
             assert!(!member.has_ahead());
+        });
+    }
+
+    #[test]
+    fn a_buffer_is_traded_for_that_in_which_much_was_received() {
+        runtime::on_each_driver(|| async {
+            ensure();
+            let much = TRADE_BYTES_MIN;
+            for (capacity, before, sent, traded) in [
+                (AHEAD_BYTES, 0, much, true),
+                (BUFFER_BYTES, 0, much, true),
+                (AHEAD_BYTES, 0, much - 1, false),
+                (AHEAD_BYTES, 1, much, false),
+                (AHEAD_BYTES - 1, 0, much, false),
+                (BUFFER_BYTES + 1, 0, much, false),
+            ] {
+                let (a, mut b) = pair();
+                let member = Member::enter(&a, Side::Asking).unwrap();
+                let waiting = poll_fn(|cx| member.poll(Purpose::Receive, cx));
+                let sending = async {
+                    runtime::yield_now().await;
+                    b.write_all(&vec![b'x'; sent]).unwrap();
+                };
+                crate::net::join::join2(waiting, sending).await;
+                let mut buf = Vec::with_capacity(capacity);
+                buf.resize(before, b'.');
+                let place = buf.as_ptr();
+                let fetched = member.fetch_into(&mut buf).unwrap();
+                assert_eq!(fetched, Ok((sent, false)));
+                assert_eq!(buf, [vec![b'.'; before], vec![b'x'; sent]].concat());
+                assert_eq!(buf.as_ptr() != place, traded, "{capacity} {before} {sent}");
+                assert!(member.fetch_into(&mut buf).is_none());
+                // What is received next has the other one, and no more room than that.
+                let spare = member.set.spare.borrow_mut().pop().unwrap();
+                assert_eq!(spare.as_ptr() == place, traded);
+                assert!(spare.is_empty() && spare.capacity() >= AHEAD_BYTES);
+                member.set.keep(spare);
+                let socket = a.clone() as Rc<dyn AsFd>;
+                let (_, receive) =
+                    member
+                        .set
+                        .receive(Step::Short, &Rc::downgrade(&socket), 1 << 20);
+                let receive = receive.unwrap();
+                assert_eq!(receive.room, receive.into.capacity());
+            }
         });
     }
 

@@ -463,14 +463,12 @@ impl Socket {
     /// Hands out what was received ahead, as a receive would; `None` when nothing was.
     pub(super) fn fetch(
         &self,
-        room: usize,
-        take: impl FnOnce(&[u8]),
+        fetch: impl FnOnce(&Member) -> Option<Result<(usize, bool), Errno>>,
     ) -> Option<Result<usize, Errno>> {
         if !self.ahead.get() {
             return None;
         }
-        let fetched = self.member.get().and_then(|m| m.fetch(room, take));
-        let Some(fetched) = fetched else {
+        let Some(fetched) = self.member.get().and_then(fetch) else {
             self.ahead.set(false);
             return None;
         };
@@ -502,7 +500,7 @@ impl Socket {
     /// Appends what is there to the spare room; `None` when nothing is.
     fn recv_now(&self, buf: &mut Vec<u8>) -> io::Result<Option<usize>> {
         let room = buf.capacity() - buf.len();
-        if let Some(fetched) = self.fetch(room, |bytes| buf.extend_from_slice(bytes)) {
+        if let Some(fetched) = self.fetch(|member| member.fetch_into(buf)) {
             return Ok(Some(fetched?));
         }
         let into = rustix::buffer::spare_capacity(buf);

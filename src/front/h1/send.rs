@@ -25,10 +25,11 @@ impl Conn {
 
     /// See [`crate::front::Stream::post`].
     pub fn post(&mut self, within: Duration, buffers: &BufPool) -> bool {
-        if self.out.is_empty() || !self.socket.tx.post(&self.out, within) {
+        let length = self.out.len() as u64;
+        if length == 0 || !self.socket.tx.post_buffer(&mut self.out, within) {
             return false;
         }
-        self.sent += self.out.len() as u64;
+        self.sent += length;
         buffers.give(std::mem::take(&mut self.out));
         true
     }

@@ -24,6 +24,12 @@ use crate::net::{round, runtime};
 /// More than this is not copied for the sake of a wait.
 const POST_BYTES_MAX: usize = 8 << 10;
 
+/// Fewer are copied: their buffer is worth more than a copy.
+const OWNED_BYTES_MIN: usize = 256;
+
+/// Buffers that are kept to be given for those that are taken.
+const SPARE_MAX: usize = 64;
+
 /// Bytes that a turn may hand over in all.
 const QUEUE_BYTES_MAX: usize = 512 << 10;
 
@@ -43,14 +49,18 @@ pub(super) enum Posted {
 
 struct Item {
     socket: Rc<Socket>,
-    /// Where its bytes are.
+    /// Where its bytes are, in their own buffer if they have one.
     bytes: Range<usize>,
+    own: Vec<u8>,
     within: Duration,
 }
 
 #[derive(Default)]
 struct Queue {
     bytes: Vec<u8>,
+    /// How many are in buffers of their own.
+    owned: usize,
+    spare: Vec<Vec<u8>>,
     /// Those for origins leave first: they have the more to do, and their answers come the sooner.
     asked: Vec<Item>,
     asking: Vec<Item>,
@@ -84,26 +94,42 @@ pub fn flush() {
     let taken = QUEUE.with_borrow_mut(|queue| {
         let queue = queue.as_mut().filter(|queue| !queue.is_empty())?;
         queue.asked.append(&mut queue.asking);
-        Some((mem::take(&mut queue.bytes), mem::take(&mut queue.asked)))
+        queue.owned = 0;
+        let buffers = (mem::take(&mut queue.bytes), mem::take(&mut queue.spare));
+        Some((buffers, mem::take(&mut queue.asked)))
     });
-    let Some((mut bytes, mut items)) = taken else {
+    let Some(((mut bytes, mut spare), mut items)) = taken else {
         return;
     };
     burst::send(
         &items,
-        |item| (item.socket.as_fd(), &bytes[item.bytes.clone()]),
-        |item, result| item.sent(&bytes[item.bytes.clone()], result),
+        |item| (item.socket.as_fd(), item.bytes(&bytes)),
+        |item, result| item.sent(item.bytes(&bytes), result),
     );
     bytes.clear();
-    items.clear();
+    for mut item in items.drain(..) {
+        if item.own.capacity() > 0 && spare.len() < SPARE_MAX {
+            item.own.clear();
+            spare.push(item.own);
+        }
+    }
     QUEUE.with_borrow_mut(|queue| {
         if let Some(queue) = queue {
-            (queue.bytes, queue.asked) = (bytes, items);
+            (queue.bytes, queue.spare, queue.asked) = (bytes, spare, items);
         }
     });
 }
 
 impl Item {
+    fn bytes<'a>(&'a self, shared: &'a [u8]) -> &'a [u8] {
+        let all = if self.own.is_empty() {
+            shared
+        } else {
+            &self.own
+        };
+        &all[self.bytes.clone()]
+    }
+
     /// The socket has taken so many of the bytes.
     fn sent(&self, bytes: &[u8], result: Result<usize, Errno>) {
         let sent = match result {
@@ -169,20 +195,36 @@ impl Queue {
     }
 
     fn has_room(&self, bytes: usize) -> bool {
-        self.bytes.len() + bytes <= QUEUE_BYTES_MAX
+        self.bytes.len() + self.owned + bytes <= QUEUE_BYTES_MAX
     }
 
     /// Takes bytes over for a socket that has nothing to send.
     fn put(&mut self, socket: &Rc<Socket>, bytes: &[u8], within: Duration) {
         let begin = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
+        self.push(socket, begin..self.bytes.len(), Vec::new(), within);
+    }
+
+    /// The same; a buffer of their own is traded for an empty one.
+    fn put_buffer(&mut self, socket: &Rc<Socket>, buf: &mut Vec<u8>, within: Duration) {
+        // Such as others will be given for theirs.
+        if !(OWNED_BYTES_MIN..).contains(&buf.len()) || buf.capacity() > 2 * POST_BYTES_MAX {
+            return self.put(socket, buf, within);
+        }
+        self.owned += buf.capacity();
+        let own = mem::replace(buf, self.spare.pop().unwrap_or_default());
+        self.push(socket, 0..own.len(), own, within);
+    }
+
+    fn push(&mut self, socket: &Rc<Socket>, bytes: Range<usize>, own: Vec<u8>, within: Duration) {
         let items = match socket.side {
             Side::Asked => &mut self.asked,
             Side::Asking => &mut self.asking,
         };
         items.push(Item {
             socket: socket.clone(),
-            bytes: begin..self.bytes.len(),
+            bytes,
+            own,
             within,
         });
         socket.posted.set(Posted::Queued);
@@ -260,18 +302,33 @@ impl SendHalf {
     /// sent instead. They count as sent when the socket has taken them.
     #[must_use]
     pub fn post(&mut self, bytes: &[u8], within: Duration) -> bool {
+        self.queue(bytes.len(), |queue, socket| {
+            queue.put(socket, bytes, within)
+        })
+    }
+
+    /// The same with all that is in a buffer, which may be another one afterwards, empty and of any size.
+    #[must_use]
+    pub fn post_buffer(&mut self, buf: &mut Vec<u8>, within: Duration) -> bool {
+        self.queue(buf.len(), |queue, socket| {
+            queue.put_buffer(socket, buf, within)
+        })
+    }
+
+    /// Calls `put` where so many bytes can be taken over now.
+    fn queue(&self, bytes: usize, put: impl FnOnce(&mut Queue, &Rc<Socket>)) -> bool {
         let socket = &self.socket;
-        if bytes.len() > POST_BYTES_MAX
+        if bytes > POST_BYTES_MAX
             || socket.tls.get().is_some()
             || socket.posted.get() != Posted::Settled
         {
             return false;
         }
         QUEUE.with_borrow_mut(|queue| {
-            let Some(queue) = queue.as_mut().filter(|queue| queue.has_room(bytes.len())) else {
+            let Some(queue) = queue.as_mut().filter(|queue| queue.has_room(bytes)) else {
                 return false;
             };
-            queue.put(socket, bytes, within);
+            put(queue, socket);
             true
         })
     }
@@ -374,6 +431,63 @@ mod tests {
             runtime::yield_now().await;
             assert_eq!((here(&theirs), ours.tx.sent()), (b"one".to_vec(), 3));
             assert!(ours.tx.is_settled());
+        });
+    }
+
+    #[test]
+    fn a_large_buffer_is_traded_and_a_small_one_stays() {
+        on_the_ring(|| async {
+            let (mut ours, theirs) = pair();
+            let (mut other, their_other) = pair();
+            let mut small = b"small".to_vec();
+            let place = small.as_ptr();
+            assert!(ours.tx.post_buffer(&mut small, WITHIN));
+            assert_eq!((small.as_ptr(), small.len()), (place, 5));
+            let mut large = vec![b'x'; OWNED_BYTES_MIN];
+            let place = large.as_ptr();
+            assert!(other.tx.post_buffer(&mut large, WITHIN));
+            assert!(large.is_empty() && large.as_ptr() != place);
+            runtime::yield_now().await;
+            assert_eq!(here(&theirs), b"small");
+            assert_eq!(here(&their_other), vec![b'x'; OWNED_BYTES_MIN]);
+            // The next one is given that buffer, which has nothing any more.
+            let mut next = vec![b'y'; OWNED_BYTES_MIN + 1];
+            assert!(ours.tx.post_buffer(&mut next, WITHIN));
+            assert!(next.is_empty() && next.as_ptr() == place);
+            runtime::yield_now().await;
+            assert_eq!(here(&theirs), vec![b'y'; OWNED_BYTES_MIN + 1]);
+            // One that is far too large for others to be given is copied.
+            let mut huge = Vec::with_capacity(2 * POST_BYTES_MAX + 1);
+            huge.resize(OWNED_BYTES_MIN, b'z');
+            assert!(ours.tx.post_buffer(&mut huge, WITHIN));
+            assert_eq!(huge.len(), OWNED_BYTES_MIN);
+            runtime::yield_now().await;
+            assert_eq!(here(&theirs), huge);
+        });
+    }
+
+    #[test]
+    fn what_is_in_buffers_of_their_own_counts_too() {
+        on_the_ring(|| async {
+            let mut pairs = Vec::new();
+            let mut taken = 0;
+            loop {
+                let (mut ours, theirs) = pair();
+                let mut buf = vec![b'x'; POST_BYTES_MAX];
+                if !ours.tx.post_buffer(&mut buf, WITHIN) {
+                    assert_eq!(buf.len(), POST_BYTES_MAX);
+                    break;
+                }
+                taken += 1;
+                pairs.push((ours, theirs));
+            }
+            assert_eq!(taken, QUEUE_BYTES_MAX / POST_BYTES_MAX);
+            runtime::yield_now().await;
+            assert!(
+                pairs
+                    .iter()
+                    .all(|(_, theirs)| here(theirs).len() == POST_BYTES_MAX)
+            );
         });
     }
 

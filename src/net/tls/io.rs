@@ -155,8 +155,10 @@ impl Tls {
             let kept = session.partial.len();
             let end = (kept + room + RECV_EXTRA).clamp(kept + 512, scratch.len());
             let room = &mut scratch[kept..end];
-            let fetched = socket.fetch(room.len(), |bytes| {
-                room[..bytes.len()].copy_from_slice(bytes)
+            let fetched = socket.fetch(|member| {
+                member.fetch(room.len(), |bytes| {
+                    room[..bytes.len()].copy_from_slice(bytes)
+                })
             });
             let got = match fetched {
                 Some(got) => got?,

@@ -69,6 +69,16 @@ impl Expr {
         })
     }
 
+    /// Whether the value never has CR, LF or NUL, whoever asks: nobody has to look for them then.
+    #[must_use]
+    pub fn is_one_line(&self) -> bool {
+        self.parts.iter().all(|part| match part {
+            Part::Lit(text) => !text.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)),
+            Part::Var(Var::Builtin(builtin)) => builtin.is_one_line(),
+            _ => false,
+        })
+    }
+
     /// The value, when no variable is in it.
     #[must_use]
     pub fn as_literal(&self) -> Option<&[u8]> {
@@ -178,6 +188,28 @@ mod tests {
             Part::Capture(number) => number.to_string(),
         });
         Ok(texts.collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn what_may_break_a_line_is_known() {
+        let text = |text: &'static str| Part::Lit(Bytes::from_static(text.as_bytes()));
+        let builtin = |builtin| Part::Var(Var::Builtin(builtin));
+        for (part, one_line) in [
+            (text("plain, \twith a tab"), true),
+            (text("a\rb"), false),
+            (text("a\nb"), false),
+            (text("a\0b"), false),
+            (builtin(Builtin::Host), true),
+            // Decoded.
+            (builtin(Builtin::Uri), false),
+            (Part::Var(Var::Slot(SlotId(1))), false),
+            (Part::Capture(1), false),
+        ] {
+            let parts = Box::from([builtin(Builtin::Scheme), part]);
+            let expr = Expr { parts };
+            assert_eq!(expr.is_one_line(), one_line, "{:?}", expr.parts);
+        }
+        assert!(Expr::default().is_one_line());
     }
 
     #[test]

@@ -426,6 +426,20 @@ pub struct SetHeader {
     pub token: Token,
     /// Value; empty removes.
     pub value: Expr,
+    /// See [`Expr::is_one_line`].
+    pub one_line: bool,
+}
+
+impl SetHeader {
+    /// A line that starts so.
+    pub fn new(start: Bytes, token: Token, value: Expr) -> Self {
+        Self {
+            start,
+            token,
+            one_line: value.is_one_line(),
+            value,
+        }
+    }
 }
 
 /// `proxy_redirect`, `proxy_cookie_domain`, `proxy_cookie_path`.

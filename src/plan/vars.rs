@@ -210,6 +210,21 @@ impl FamilyName {
 }
 
 impl Builtin {
+    /// Whether its value never has CR, LF or NUL. Those that requests name most; the others are looked at.
+    pub const fn is_one_line(self) -> bool {
+        matches!(
+            self,
+            Self::Host
+                | Self::Scheme
+                | Self::RemoteAddr
+                | Self::RemotePort
+                | Self::ServerAddr
+                | Self::ServerPort
+                | Self::ProxyAddXForwardedFor
+                | Self::RequestId
+        )
+    }
+
     /// What a name written by the configuration stands for.
     pub fn of(name: &[u8]) -> Option<Self> {
         let name = std::str::from_utf8(name).ok().filter(|n| !n.is_empty())?;

@@ -313,14 +313,22 @@ fn build(
     let mut bytes = cx.local.buffers.take(2048);
     let built = match &plan.wire {
         WirePlan::FastCgi(wire) => {
-            fastcgi::build(ex, cx, wire, request::storing(ex, plan), &mut bytes)
+            let built = fastcgi::build(ex, cx, wire, request::storing(ex, plan), &mut bytes);
+            // Nothing of it is a target for the error log.
+            built.map(|()| request::Built {
+                is_head: ex.method == Method::Head,
+                target: (0, 0),
+            })
         }
-        _ => request::build(ex, cx, plan, dynamic, &mut bytes).map(drop),
+        _ => request::build(ex, cx, plan, dynamic, &mut bytes),
     };
-    if let Err(why) = built {
-        cx.local.buffers.give(bytes);
-        return Err(unbuildable(ex, cx, why));
-    }
+    let built = match built {
+        Ok(built) => built,
+        Err(why) => {
+            cx.local.buffers.give(bytes);
+            return Err(unbuildable(ex, cx, why));
+        }
+    };
     let passes_body = pass.pass_request_body && plan.body.is_none();
     let framing = match (&plan.wire, chunked) {
         (WirePlan::FastCgi(_), _) => Framing::Records,
@@ -362,23 +370,14 @@ fn build(
     if ex.debug && !matches!(plan.wire, WirePlan::FastCgi(_)) {
         debug::upstream_request(ex, cx, &bytes);
     }
-    let (asked, target) = match &plan.wire {
-        WirePlan::Http => asked_of(ex, &bytes, Wire::Http),
-        WirePlan::Http2 => asked_of(ex, &bytes, Wire::Http2 { grpc: false }),
-        WirePlan::Grpc { .. } => asked_of(ex, &bytes, Wire::Http2 { grpc: true }),
-        WirePlan::FastCgi(wire) => {
-            let asked = Asked {
-                head: ex.method == Method::Head,
-                upgrade: false,
-                wire: Wire::FastCgi { keep: wire.keep },
-            };
-            // Nothing of it is a target for the error log.
-            (asked, (0, 0))
-        }
-    };
+    let wire = wire_of(&plan.wire);
     Ok(Request {
-        target,
-        asked,
+        target: built.target,
+        asked: Asked {
+            head: built.is_head,
+            upgrade: ex.head.upgrade && wire == Wire::Http,
+            wire,
+        },
         tls: None,
         idempotent: !ex.method.is_non_idempotent(),
         sent: false,
@@ -389,17 +388,14 @@ fn build(
     })
 }
 
-/// What a request over HTTP asks for, and where its target is.
-fn asked_of(ex: &Exchange, bytes: &[u8], wire: Wire) -> (Asked, (usize, usize)) {
-    // Three or four bytes: not worth a vector search.
-    let method_len = bytes.iter().position(|&b| b == b' ').unwrap_or(0);
-    let target_len = memchr::memchr(b' ', &bytes[method_len + 1..]).unwrap_or(0);
-    let asked = Asked {
-        head: bytes[..method_len].eq_ignore_ascii_case(b"HEAD"),
-        upgrade: ex.head.upgrade && wire == Wire::Http,
-        wire,
-    };
-    (asked, (method_len + 1, method_len + 1 + target_len))
+/// The protocol of a plan, as a connection knows it.
+fn wire_of(plan: &WirePlan) -> Wire {
+    match plan {
+        WirePlan::Http => Wire::Http,
+        WirePlan::Http2 => Wire::Http2 { grpc: false },
+        WirePlan::Grpc { .. } => Wire::Http2 { grpc: true },
+        WirePlan::FastCgi(wire) => Wire::FastCgi { keep: wire.keep },
+    }
 }
 
 /// No request can be made.

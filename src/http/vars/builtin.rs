@@ -18,6 +18,7 @@ use crate::plan::expr::Expr;
 use crate::plan::location::Content;
 use crate::plan::regex::Captures;
 use crate::plan::vars::Builtin;
+use crate::proto::h1::encode;
 use crate::proto::head::{Method, Version};
 use crate::proto::tokens::Token;
 
@@ -174,7 +175,7 @@ fn target(builtin: Builtin, ex: &Exchange, cx: Cx<'_>, out: &mut Vec<u8>) -> boo
         Builtin::IsArgs if ex.args.is_empty() => {}
         Builtin::IsArgs => out.push(b'?'),
         Builtin::Host if ex.host.is_empty() => {
-            out.extend_from_slice(&cx.plan.servers[ex.server].name);
+            encode::value(out, &cx.plan.servers[ex.server].name);
         }
         Builtin::Host => out.extend_from_slice(&ex.host),
         // Empty rather than missing where a bad request has none, as in nginx.
@@ -361,7 +362,7 @@ fn host_address(addr: &Addr, out: &mut Vec<u8>) {
         Addr::Ip(at) => address(at.ip(), out),
         Addr::Unix(path) => {
             out.extend_from_slice(b"unix:");
-            out.extend_from_slice(path);
+            encode::value(out, path);
         }
     }
 }
@@ -388,7 +389,9 @@ fn address(ip: IpAddr, out: &mut Vec<u8>) {
                 // The dot behind it is there already; the one behind the last is not taken.
                 at += 2;
             }
-            out.extend_from_slice(&text[..at - 1]);
+            let start = out.len();
+            out.extend_from_slice(&text);
+            out.truncate(start + at - 1);
         }
         IpAddr::V6(ip) => {
             // Writing to a Vec cannot fail.

@@ -180,13 +180,12 @@ fn conditions(settings: &Settings, wire: WireKind) -> Box<[SetHeader]> {
         }
     };
     let ours = OURS.iter().filter(|(name, ..)| !is_set(name));
-    ours.map(|&(name, token, builtin)| SetHeader {
-        start: match wire {
+    ours.map(|&(name, token, builtin)| {
+        let start = match wire {
             WireKind::FastCgi => Bytes::from([&b"HTTP_"[..], &param_name(name)].concat()),
             _ => Bytes::from([name.as_bytes(), b": "].concat()),
-        },
-        token,
-        value: Expr::variable(Var::Builtin(builtin)),
+        };
+        SetHeader::new(start, token, Expr::variable(Var::Builtin(builtin)))
     })
     .collect()
 }

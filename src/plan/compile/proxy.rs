@@ -121,11 +121,8 @@ impl Compiler<'_> {
             Some(field) => self.expr(&field.value),
             None => Expr::variable(Var::Builtin(Builtin::ProxyHost)),
         };
-        let mut out = vec![SetHeader {
-            start: Bytes::from_static(b"Host: "),
-            token: Token::HOST,
-            value: host,
-        }];
+        let start = Bytes::from_static(b"Host: ");
+        let mut out = vec![SetHeader::new(start, Token::HOST, host)];
         for field in list {
             let value = self.expr(&field.value);
             let token = Token::of(&field.name);
@@ -135,11 +132,8 @@ impl Compiler<'_> {
             );
             // An empty text removes the client's field, which `replaced` does already.
             if !elsewhere && !value.parts.is_empty() {
-                out.push(SetHeader {
-                    start: Bytes::from([&field.name[..], b": "].concat()),
-                    token,
-                    value,
-                });
+                let start = Bytes::from([&field.name[..], b": "].concat());
+                out.push(SetHeader::new(start, token, value));
             }
         }
         out.into()

@@ -184,14 +184,22 @@ pub fn field_number(out: &mut Vec<u8>, token: Token, value: u64) {
 pub fn value(out: &mut Vec<u8>, value: &[u8]) {
     let start = out.len();
     out.extend_from_slice(value);
-    clean(&mut out[start..]);
+    // Looked at where it comes from: what was just written is read word by word only when it has left the core.
+    if may_break_line(value) {
+        clean(&mut out[start..]);
+    }
+}
+
+/// Usual values have none of the bytes below CR, of which three are looked for.
+#[inline]
+fn may_break_line(value: &[u8]) -> bool {
+    any_below(value, b'\r' + 1)
 }
 
 /// Makes CR, LF and NUL in a value that was written in place spaces.
 #[inline]
 pub fn clean(value: &mut [u8]) {
-    // Usual values have none of the bytes below, of which three are looked for.
-    if any_below(value, b'\r' + 1) {
+    if may_break_line(value) {
         for byte in value {
             if breaks_line(*byte) {
                 *byte = b' ';

@@ -27,14 +27,14 @@ pub enum Unbuildable {
     TooBig(usize),
 }
 
-/// Appends the request head, and the body of `proxy_set_body`, to `out`. Returns the length of the head.
+/// Appends the request head, and the body of `proxy_set_body`, to `out`.
 pub fn build(
     ex: &mut Exchange,
     cx: Cx<'_>,
     plan: &ProxyPlan,
     dynamic: Option<&Dynamic>,
     out: &mut Vec<u8>,
-) -> Result<usize, Unbuildable> {
+) -> Result<Built, Unbuildable> {
     let version = match plan.wire {
         WirePlan::Http => cx.location(ex.location).settings.proxy.proxy_http_version,
         // What the head becomes on a stream does not depend on it.
@@ -47,12 +47,19 @@ pub fn build(
         ex.upstream_body = UpstreamBody::Length(text.len() as u64);
         let result = head(ex, cx, plan, dynamic, version, out);
         out.extend_from_slice(&text);
-        let head_len = out.len() - text.len();
         cx.local.buffers.give(text);
-        return result.map(|()| head_len);
+        return result;
     }
-    head(ex, cx, plan, dynamic, version, out)?;
-    Ok(out.len())
+    head(ex, cx, plan, dynamic, version, out)
+}
+
+/// What is known of a head that was built.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Built {
+    /// Its method is HEAD.
+    pub is_head: bool,
+    /// Where its target is.
+    pub target: (usize, usize),
 }
 
 fn head(
@@ -62,14 +69,15 @@ fn head(
     dynamic: Option<&Dynamic>,
     version: HttpVersion,
     out: &mut Vec<u8>,
-) -> Result<(), Unbuildable> {
-    method(ex, cx, plan, out)?;
+) -> Result<Built, Unbuildable> {
+    let is_head = method(ex, cx, plan, out)?;
     out.push(b' ');
     let start = out.len();
     target(ex, plan, dynamic, out);
     if out.len() == start {
         return Err(Unbuildable::EmptyUri);
     }
+    let target = (start, out.len());
     let http11 = version != HttpVersion::Http10;
     out.extend_from_slice(if http11 {
         b" HTTP/1.1\r\n"
@@ -100,20 +108,22 @@ fn head(
         client_fields(&ex.head, replaced, out);
     }
     out.extend_from_slice(b"\r\n");
-    Ok(())
+    Ok(Built { is_head, target })
 }
 
+/// Appends the method, and tells whether it is HEAD.
 fn method(
     ex: &mut Exchange,
     cx: Cx<'_>,
     plan: &ProxyPlan,
     out: &mut Vec<u8>,
-) -> Result<(), Unbuildable> {
+) -> Result<bool, Unbuildable> {
     let start = out.len();
     if let Some(method) = &plan.method {
         vars::eval(method, ex, cx, out);
-        return if encode::is_token(&out[start..]) {
-            Ok(())
+        let method = &out[start..];
+        return if encode::is_token(method) {
+            Ok(method.eq_ignore_ascii_case(b"HEAD"))
         } else {
             Err(Unbuildable::Method)
         };
@@ -124,13 +134,15 @@ fn method(
         .is_some_and(|cached| cached.as_get && cached.cacheable)
     {
         out.extend_from_slice(b"GET");
-        return Ok(());
+        return Ok(false);
     }
-    match ex.method {
-        Method::Other => out.extend_from_slice(ex.head.method_bytes()),
-        known => out.extend_from_slice(known.name().as_bytes()),
+    if ex.method == Method::Other {
+        let name = ex.head.method_bytes();
+        out.extend_from_slice(name);
+        return Ok(name.eq_ignore_ascii_case(b"HEAD"));
     }
-    Ok(())
+    out.extend_from_slice(ex.method.name().as_bytes());
+    Ok(ex.method == Method::Head)
 }
 
 /// The request target by the rules of `proxy_pass` (SEMANTICS of nginx's `proxy_pass` with and without a URI).
@@ -209,7 +221,9 @@ fn set_header(
         out.truncate(start);
         return;
     }
-    encode::clean(&mut out[value..]);
+    if !header.one_line {
+        encode::clean(&mut out[value..]);
+    }
     out.extend_from_slice(b"\r\n");
 }
 

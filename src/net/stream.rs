@@ -28,7 +28,7 @@ mod post;
 mod send;
 
 use post::Posted;
-pub use post::{Passage, is_late};
+pub use post::{Passage, late};
 pub(super) use post::{flush as flush_posts, open as open_posts};
 pub use send::{Body, SendHalf};
 /// Which direction to shut down.

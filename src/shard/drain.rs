@@ -29,7 +29,7 @@ pub(super) async fn drain<S: Serve>(shard: Rc<Shard<S>>, within: Option<Duration
     let patient_until = clock::mono().after(FRESH_WAIT);
     let mut now = clock::mono();
     // The last bytes of a connection that is gone may still be on their way.
-    while shard.connections.get() > 0 || stream::is_late() {
+    while shard.connections.get() > 0 || stream::late() > 0 {
         shard.deadlines.close_idle(usize::MAX, now >= patient_until);
         runtime::sleep(LOOK).await;
         now = clock::mono();
@@ -39,7 +39,11 @@ pub(super) async fn drain<S: Serve>(shard: Rc<Shard<S>>, within: Option<Duration
         if cut {
             break;
         }
-        S::event(&shard, Event::Cut(shard.connections.get()));
+        let left = match shard.connections.get() {
+            0 => stream::late(),
+            connections => connections,
+        };
+        S::event(&shard, Event::Cut(left));
         shard.deadlines.cut_all();
         cut = true;
         until = Some(now.after(CUT_WAIT));

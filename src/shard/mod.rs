@@ -90,7 +90,7 @@ pub enum Event<'a> {
     AcceptFailed(&'a io::Error),
     /// A drain begins: connections should end after what they are doing.
     Draining,
-    /// A drain ran out of time with so many connections left, which are cut.
+    /// A drain ran out of time with so many connections left, or only the last bytes of so many, which are cut.
     Cut(usize),
 }
 

@@ -81,11 +81,13 @@ pub fn open() {
     round::open(flush);
 }
 
-/// Whether some of it is still on its way: it would be lost if the thread ended now.
-pub fn is_late() -> bool {
+/// Sockets to which some of it is still on its way: it would be lost if the thread ended now.
+pub fn late() -> usize {
     QUEUE.with_borrow(|queue| {
         let queue = queue.as_ref();
-        queue.is_some_and(|queue| queue.late > 0 || !queue.is_empty())
+        queue.map_or(0, |queue| {
+            queue.late + queue.asked.len() + queue.asking.len()
+        })
     })
 }
 
@@ -519,6 +521,7 @@ mod tests {
         on_the_ring(|| async {
             let (mut ours, mut theirs) = pair();
             let posted = fill(&mut ours.tx).await;
+            assert_eq!(late(), 1);
             assert!(!ours.tx.post(b"y", WITHIN));
             assert_eq!(ours.tx.try_send(b"y").unwrap(), None);
             assert_eq!(ours.tx.try_send_two(b"y", b"y").unwrap(), None);
@@ -551,7 +554,7 @@ mod tests {
             assert!(first.iter().all(|&b| b == b'x'));
             assert!(rest.starts_with(b"after"));
             assert_eq!(rest.len() - 5, again);
-            assert_eq!(ours.tx.sent() as usize, got.len());
+            assert_eq!((ours.tx.sent() as usize, late()), (got.len(), 0));
         });
     }
 
@@ -612,18 +615,18 @@ mod tests {
         on_the_ring(|| async {
             let (mut ours, mut theirs) = pair();
             let filled = fill(&mut ours.tx).await;
-            assert!(is_late());
+            assert_eq!(late(), 1);
             drop(ours);
             let mut got = Vec::with_capacity(1 << 20);
             while theirs.rx.recv_ready(&mut got).await.unwrap() > 0 {}
             assert_eq!(got.len(), filled);
-            assert!(!is_late());
+            assert_eq!(late(), 0);
             let (mut ours, mut theirs) = pair();
             assert!(ours.tx.post(b"last", WITHIN));
-            assert!(is_late());
+            assert_eq!(late(), 1);
             drop(ours);
             assert_eq!(theirs.read_to_end().await, b"last");
-            assert!(!is_late());
+            assert_eq!(late(), 0);
         });
     }
 }

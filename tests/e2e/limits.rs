@@ -3,6 +3,7 @@
 use crate::support::origin::ok;
 use crate::support::proxy::HUP;
 use crate::support::{Client, Config, Origin, Proxy, wait};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -234,13 +235,18 @@ fn connections_are_limited_exactly_and_every_one_is_given_back() {
             let log = proxy.log("limits.log");
             log.matches(" PASSED ").count() >= 100
         });
-        std::fs::write(proxy.path("limits.log"), "").unwrap();
         // The last word reaches the owner of the key after the line is written.
+        let asked = Cell::new(0);
         for key in 0..4 {
             wait::until("all to be given back", || {
+                asked.set(asked.get() + 1);
                 proxy.get(&format!("/?k={key}")).status() == 200
             });
         }
+        // Lines are written after their answers, and one that came late would be counted in the next round.
+        wait::until("all lines", || {
+            proxy.log("limits.log").lines().count() >= 100 + 1 + asked.get()
+        });
         std::fs::write(proxy.path("limits.log"), "").unwrap();
     }
 }

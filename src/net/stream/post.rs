@@ -210,7 +210,7 @@ impl Queue {
     /// The same; a buffer of their own is traded for an empty one.
     fn put_buffer(&mut self, socket: &Rc<Socket>, buf: &mut Vec<u8>, within: Duration) {
         // Such as others will be given for theirs.
-        if !(OWNED_BYTES_MIN..).contains(&buf.len()) || buf.capacity() > 2 * POST_BYTES_MAX {
+        if buf.len() < OWNED_BYTES_MIN || buf.capacity() > 2 * POST_BYTES_MAX {
             return self.put(socket, buf, within);
         }
         self.owned += buf.capacity();

@@ -54,7 +54,7 @@ pub fn build(
 }
 
 /// What is known of a head that was built.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Built {
     /// Its method is HEAD.
     pub is_head: bool,
@@ -213,15 +213,18 @@ fn set_header(
     out.extend_from_slice(&header.start);
     let value = out.len();
     vars::eval(&header.value, ex, cx, out);
+    let mut one_line = header.one_line;
     if out.len() == value && header.token == Token::HOST && http11 {
         // An HTTP/1.1 request always has a Host (nginx 1.31.4).
         vars::eval(&plan.host, ex, cx, out);
+        // Of another value nothing is known.
+        one_line = false;
     }
     if out.len() == value {
         out.truncate(start);
         return;
     }
-    if !header.one_line {
+    if !one_line {
         encode::clean(&mut out[value..]);
     }
     out.extend_from_slice(b"\r\n");
